@@ -1,0 +1,40 @@
+# The two commands of the README are `make run` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
+
+.PHONY: run test unit lint proto proto-check bench clean
+
+.venv/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: .venv/stamp
+	$(BIN)/forcedmove demo
+
+test: lint proto-check unit
+
+unit: .venv/stamp
+	$(BIN)/python -m pytest
+
+lint: .venv/stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+
+proto: .venv/stamp
+	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --python_out=proto --grpc_python_out=proto --mypy_out=proto --mypy_grpc_out=proto $(PROTOS)
+
+# The generated code is checked in; this fails when it is not what the .proto files give.
+proto-check: .venv/stamp
+	$(BIN)/python -m tests.architecture.proto_current
+
+bench: .venv/stamp
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,181 @@
+"""The array records that kernels read and write: fields, shapes, dtypes, units, validation.
+
+Axis letters: ``M`` markets, ``N`` cohort slots of all markets, ``T`` leverage tiers (ascending leverage), ``K`` rows of
+one call, ``B`` bins of the window, ``C = B + 2`` cells. Side 0 is long, side 1 is short: the side that would be
+liquidated. Cell 0 is everything below the window, cell ``B + 1`` everything above it, cell ``c`` in between is bin
+``first_bin + c - 1``. Units are those of :mod:`forcedmove_kernels.fixed_point`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forcedmove_kernels.fixed_point import WEIGHT_ONE
+
+U8 = NDArray[np.uint8]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+F64 = NDArray[np.float64]
+
+#: ``Updates.open_interest`` of a market whose open interest was not observed: no scaling, openings are added
+NOT_OBSERVED = 0xFFFF_FFFF
+
+
+class Cohorts(NamedTuple):
+    """What opened in one market, in one time bucket, at one entry-price bucket: one slot per cohort.
+
+    Market ``m`` owns the slots ``start[m] .. start[m + 1]`` and uses the first ``count[m]`` of them, oldest first.
+    ``lots`` counts what is *alive*; the live lots are spread over the first ``live_tiers`` leverage tiers. Tiers die
+    from the highest leverage down, because a higher leverage is always liquidated first (see :class:`Rules`).
+    """
+
+    start: I64  # [M + 1] first slot of each market
+    count: I32  # [M] slots in use
+    entry: U32  # [N] price units
+    opened_at: U32  # [N] seconds since the store's epoch
+    lots: U32  # [2, N] live lots
+    live_tiers: U8  # [2, N]
+
+
+class Rules(NamedTuple):
+    """Leverage and liquidation tables of every market.
+
+    ``multiplier`` rises with the tier for longs and falls for shorts over the market's first ``tiers`` tiers, so that
+    the highest leverage is the first to be liquidated. A long of tier ``l`` is liquidated when the trigger price is at
+    or below ``(u64(entry) * multiplier[m, 0, l]) >> MULTIPLIER_BITS``, a short when it is at or above.
+    """
+
+    tiers: U8  # [M] tiers the market offers, at least 1
+    multiplier: U32  # [M, 2, T] liquidation price / entry, fixed point
+    weight: U32  # [M, 2, T + 1, T + 1] see fixed_point.cumulative_weights
+
+
+class Updates(NamedTuple):
+    """One lifecycle step of ``K`` different markets: trigger-price extremes, open interest, what opened.
+
+    Per market: first the extremes sweep the live tiers, then the survivors are scaled to ``open_interest - opened``,
+    then the openings are appended. Openings of market ``k`` are rows ``first_open[k] .. first_open[k + 1]``.
+    Every market has at least one opening row (its lots may be zero): it takes the open interest when nothing else is
+    alive.
+    """
+
+    market: I32  # [K] market indices, no repeats
+    low: U32  # [K] lowest trigger price since the last step
+    high: U32  # [K] highest
+    price: U32  # [K] trigger price now; tiers beyond it are dead at birth
+    open_interest: U32  # [K] lots, or NOT_OBSERVED
+    opened_at: U32  # [K] seconds since the store's epoch
+    first_open: I64  # [K + 1]
+    open_entry: U32  # [J] price units
+    open_lots: U32  # [J] the same on both sides; per market they add up to at most the open interest
+
+
+class Outcome(NamedTuple):
+    """What a lifecycle step did, in lots, per updated market and side.
+
+    ``live_before + opened + overkill = live_after + closed + liquidated`` holds exactly on every row.
+    ``overkill`` is how far the sweeps had killed more than the open interest allows: survivors were scaled up.
+    """
+
+    opened: U64  # [K, 2]
+    closed: U64  # [K, 2]
+    liquidated: U64  # [K, 2]
+    overkill: U64  # [K, 2]
+    live: U64  # [K, 2] after the step; equals open_interest where it was observed
+    rebuild: U8  # [K, 2] 1: older cohorts changed, rebuild the row; 0: only slots from first_new on were added
+    first_new: I64  # [K] absolute slot of the first cohort appended
+
+
+class Window(NamedTuple):
+    """The bins a grid covers. Bins are absolute: re-centring a window never re-bins a price."""
+
+    first_bin: U32  # [M] first bin of each market's window (equal for all markets of a symbol)
+    bins: int  # B, the same for all
+
+
+class Freshness(NamedTuple):
+    """Weight by age: ``table[min((now - opened_at) // step_s, len - 1)]``; a future ``opened_at`` counts as age 0."""
+
+    table: U32  # [A] fixed point, at most one
+    step_s: int
+    now: int  # seconds since the store's epoch
+
+
+class Clusters(NamedTuple):
+    """Runs of cells whose notional stands above their surroundings, in ascending cell order."""
+
+    begin: I32  # [R] first cell
+    end: I32  # [R] one past the last cell
+    peak: I32  # [R] cell with the most notional; the lowest of equals
+    notional: U64  # [R] cents
+
+
+class Chain(NamedTuple):
+    """A cascade: the levels in the order they fire.
+
+    A level is a maximal run of adjacent non-empty cells that fires in one round. ``near`` is the cell of the run that
+    the mark meets first, ``far`` the last. ``reached`` is the cell of the mark after the round's impact.
+    """
+
+    near: I32  # [R]
+    far: I32  # [R]
+    notional: U64  # [R] cents
+    reached: I32  # [R]
+    terminal: int  # cell of the mark when nothing new is reached
+
+
+def empty_cohorts(capacity: int, markets: int) -> Cohorts:
+    """Return a store of ``markets`` empty markets with ``capacity`` slots each."""
+    slots = capacity * markets
+    return Cohorts(
+        start=np.arange(markets + 1, dtype=np.int64) * capacity,
+        count=np.zeros(markets, np.int32),
+        entry=np.zeros(slots, np.uint32),
+        opened_at=np.zeros(slots, np.uint32),
+        lots=np.zeros((2, slots), np.uint32),
+        live_tiers=np.zeros((2, slots), np.uint8),
+    )
+
+
+def check_rules(rules: Rules) -> None:
+    """Raise ValueError naming the field unless ``rules`` keeps the order and the sums that kernels rely on."""
+    markets, sides, tiers = rules.multiplier.shape
+    if sides != 2 or rules.tiers.shape != (markets,) or rules.weight.shape != (markets, 2, tiers + 1, tiers + 1):
+        raise ValueError(f"rules: shapes {rules.tiers.shape}, {rules.multiplier.shape}, {rules.weight.shape} do not fit")
+    if np.any((rules.tiers < 1) | (rules.tiers > tiers)):
+        raise ValueError(f"tiers: each market needs 1 to {tiers} tiers")
+    offered = np.arange(1, tiers) < rules.tiers[:, None].astype(np.int64)
+    step = np.diff(rules.multiplier.astype(np.int64), axis=-1)
+    if np.any((step[:, 0] < 0) & offered):
+        raise ValueError("multiplier: must not fall with leverage on the long side")
+    if np.any((step[:, 1] > 0) & offered):
+        raise ValueError("multiplier: must not rise with leverage on the short side")
+    weight = rules.weight.astype(np.int64)
+    if np.any(np.diff(weight, axis=-1) < 0) or np.any(weight[:, :, 0] != 0) or np.any(weight[..., 0] != 0):
+        raise ValueError("weight: rows must start at zero and not decrease")
+    for live in range(1, tiers + 1):
+        if np.any(weight[:, :, live, live:] != WEIGHT_ONE):
+            raise ValueError(f"weight: row {live} must reach {WEIGHT_ONE} at column {live}")
+
+
+def check_updates(updates: Updates, cohorts: Cohorts) -> None:
+    """Raise ValueError naming the field unless ``updates`` can be applied to ``cohorts`` without losing anything."""
+    market = updates.market
+    if np.any((market < 0) | (market >= len(cohorts.count))) or len(np.unique(market)) != len(market):
+        raise ValueError("market: indices must exist and not repeat within one step")
+    if np.any(updates.low > updates.high):
+        raise ValueError("low: must not exceed high")
+    openings = np.diff(updates.first_open)
+    if len(updates.first_open) != len(market) + 1 or np.any(openings < 1):
+        raise ValueError("first_open: every market needs at least one opening row")
+    opened = np.add.reduceat(updates.open_lots.astype(np.uint64), updates.first_open[:-1]) if len(market) else np.empty(0)
+    observed = updates.open_interest != NOT_OBSERVED
+    if np.any(opened[observed] > updates.open_interest[observed]):
+        raise ValueError("open_lots: more opened than the open interest")
+    if np.any(cohorts.count[market] + openings > np.diff(cohorts.start)[market]):
+        raise ValueError("first_open: a market's slots would overflow; compact it first")

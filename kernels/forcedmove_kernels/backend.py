@@ -1,0 +1,125 @@
+"""The one axis of choice: which implementation computes.
+
+``reference`` is the NumPy oracle: slow, obvious, the definition. ``cpu`` is numba. All backends give the same bits.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Protocol
+
+from forcedmove_kernels.arrays import (
+    I32,
+    I64,
+    U32,
+    U64,
+    Chain,
+    Clusters,
+    Cohorts,
+    Freshness,
+    Outcome,
+    Rules,
+    Updates,
+    Window,
+)
+
+BACKENDS = ("auto", "cpu", "reference")
+
+
+class BackendUnavailableError(RuntimeError):
+    """The backend that was asked for cannot run here."""
+
+
+class Backend(Protocol):
+    """Every kernel, arrays in, arrays out. Where an argument is written in place its docstring says so."""
+
+    name: str
+
+    def accumulate_volume(self, row: I32, price: U32, lots: U32, first_bucket: I64, volume: U64, turnover: U64) -> int:
+        """Add trades to per-row histograms by entry bucket (``price >> PRICE_BITS``), in place.
+
+        ``row`` i32[J], ``price`` u32[J] price units, ``lots`` u32[J]; ``first_bucket`` i64[R]; ``volume`` and
+        ``turnover`` u64[R, H]: lots, and lots x (price - bucket's lower edge) so that the mean entry of a bucket is
+        ``edge + turnover / volume``. Trades outside a row's H buckets go to its first or last bucket with the price
+        clamped into that bucket. Rows below zero are ignored. Returns how many trades were clamped.
+        """
+        ...
+
+    def apply_updates(self, cohorts: Cohorts, rules: Rules, updates: Updates) -> Outcome:
+        """Run one lifecycle step (sweep, scale, append) on ``cohorts``, in place. See arrays.Updates."""
+        ...
+
+    def standing_totals(self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, rows: I32, totals: U64) -> None:
+        """Rebuild rows of the standing totals, in place.
+
+        ``rows`` i32[K] are ``2 * market + side``; ``totals`` u64[M, 2, C] lots.
+        """
+        ...
+
+    def add_cohorts(
+        self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, market: I32, first_new: I64, totals: U64
+    ) -> None:
+        """Add the cohorts from slot ``first_new[k]`` to the end of ``market[k]`` to both rows of ``totals``, in place."""
+        ...
+
+    def leverage_grid(
+        self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, markets: I32
+    ) -> U64:
+        """Return the full grid of the given markets: u64 ``[K, 2, T, C]`` lots."""
+        ...
+
+    def compact(self, cohorts: Cohorts, market: int, now: int, ladder: U32, entry_shift: int) -> int:
+        """Merge a market's cohorts into coarser time buckets, in place; return how many remain.
+
+        ``ladder`` u32[L, 2] are rows ``(minimum age, time bucket)`` in seconds, ascending age; ``entry_shift`` widens
+        the entry bucket of cohorts older than the second row. Cohorts that share time bucket, entry bucket and both
+        live-tier counts merge; cohorts without lots vanish. Live lots per (market, side, live tiers) do not change.
+        """
+        ...
+
+    def profile(self, totals: U64, market_symbol: I32, lot_cents: object, window: Window, symbols: int) -> U64:
+        """Notional per symbol, side and cell: u64 ``[S, 2, C]`` cents, from lots of all its markets."""
+        ...
+
+    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: int) -> Clusters:
+        """Find runs of cells of one profile row (u64 [C]) that stand above their surroundings."""
+        ...
+
+    def cascade_chain(self, notional: U64, depth: U64, mark: int, shock: int) -> Chain:
+        """Follow the chain of one shock: from cell ``mark`` to cell ``shock``; the direction follows from the two."""
+        ...
+
+    def shock_curve(self, notional: U64, depth: U64, mark: int, side: int) -> tuple[I32, U64]:
+        """Terminal cell and total notional of every shock on one side, in one monotone sweep."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackendChoice:
+    """What was asked for, what runs, and why: for logs and tests."""
+
+    requested: str
+    name: str
+    reason: str
+
+
+def select_backend(name: str = "auto", threads: int | None = None) -> tuple[Backend, BackendChoice]:
+    """Return a backend and the choice made. ``auto`` takes the fastest that runs here and says why.
+
+    Raises BackendUnavailableError when a named backend cannot run, ValueError for an unknown name.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend = {name!r}: must be one of {', '.join(BACKENDS)}")
+    has_numba = importlib.util.find_spec("numba") is not None
+    if name == "reference" or (name == "auto" and not has_numba):
+        from forcedmove_kernels.reference import ReferenceBackend
+
+        reason = "asked for" if name == "reference" else "numba is not installed"
+        return ReferenceBackend(), BackendChoice(name, "reference", reason)
+    if not has_numba:
+        raise BackendUnavailableError("backend 'cpu' needs numba: pip install 'forcedmove[server]'")
+    from forcedmove_kernels.cpu import CpuBackend
+
+    reason = "asked for" if name == "cpu" else "numba is installed and no GPU backend is part of this release"
+    return CpuBackend(threads), BackendChoice(name, "cpu", reason)

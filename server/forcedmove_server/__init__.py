@@ -1,0 +1,1 @@
+"""The compute server: sources, inference, engine and RPC."""

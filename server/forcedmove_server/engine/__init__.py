@@ -1,0 +1,1 @@
+"""Cohort store, tick loop, clusters and cascades."""

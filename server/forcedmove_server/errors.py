@@ -1,0 +1,55 @@
+"""Every error the server raises on purpose.
+
+::
+
+    ForcedMoveError
+    ├── InputError             a caller's value is wrong: names the field, the value and the place
+    │   ├── ConfigError        in a config file
+    │   ├── InstrumentError    in an instrument's description, or in what a source says of it
+    │   └── FileFormatError    in a recorded file
+    ├── UnknownNameError       a symbol, market or venue that is not here
+    └── NotReadyError          nothing has been computed yet; retry
+
+Anything else that escapes is a bug and ends the program.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ForcedMoveError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class InputError(ForcedMoveError):
+    """A value that cannot be used: ``field`` and ``value`` name it, ``place`` says where it was found."""
+
+    def __init__(self, field: str, value: Any, reason: str, place: str = "") -> None:
+        self.field, self.value, self.reason, self.place = field, value, reason, place
+        super().__init__(f"{place + ': ' if place else ''}{field} = {value!r}: {reason}")
+
+
+class ConfigError(InputError):
+    """A config file's key or value."""
+
+
+class InstrumentError(InputError):
+    """A description of an instrument that contradicts itself or what its venue sends."""
+
+
+class FileFormatError(InputError):
+    """A recorded file that is empty, truncated, of another format or unreadable."""
+
+
+class UnknownNameError(ForcedMoveError):
+    """A symbol, market or venue that is not here; ``known`` lists what is."""
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        self.kind, self.name, self.known = kind, name, known
+        shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        super().__init__(f"unknown {kind} {name!r}; known: {shown or 'none yet'}")
+
+
+class NotReadyError(ForcedMoveError):
+    """Nothing has been computed yet."""

@@ -1,0 +1,1 @@
+"""Liquidation rules: one engine, one small file per venue family."""

@@ -1,0 +1,1 @@
+"""gRPC services: handlers, encoding, subscriptions."""
