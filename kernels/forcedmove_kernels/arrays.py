@@ -29,13 +29,13 @@ NOT_OBSERVED = 0xFFFF_FFFF
 class Cohorts(NamedTuple):
     """What opened in one market, in one time bucket, at one entry-price bucket: one slot per cohort.
 
-    Market ``m`` owns the slots ``start[m] .. start[m + 1]`` and uses the first ``count[m]`` of them, oldest first.
+    Market ``m`` owns the slots ``start[m] .. start[m + 1]`` and uses the first ``used[m]`` of them, oldest first.
     ``lots`` counts what is *alive*; the live lots are spread over the first ``live_tiers`` leverage tiers. Tiers die
     from the highest leverage down, because a higher leverage is always liquidated first (see :class:`Rules`).
     """
 
     start: I64  # [M + 1] first slot of each market
-    count: I32  # [M] slots in use
+    used: I32  # [M] slots in use
     entry: U32  # [N] price units
     opened_at: U32  # [N] seconds since the store's epoch
     lots: U32  # [2, N] live lots
@@ -106,6 +106,18 @@ class Freshness(NamedTuple):
     now: int  # seconds since the store's epoch
 
 
+class Notional(NamedTuple):
+    """US cents of one lot, by price: ``cents = base[m] + slope[m] * (first_bin[m] + cell - 0.5)``.
+
+    Linear contracts have only a slope (lot size x bin width x 100), inverse ones only a base (USD per lot x 100). A
+    cell's notional is ``floor(lots * cents + 0.5)``: two IEEE multiplications and one addition in that order, without
+    fused multiply-add, so that every backend rounds alike; sums of cells are integers again.
+    """
+
+    base: F64  # [M]
+    slope: F64  # [M]
+
+
 class Clusters(NamedTuple):
     """Runs of cells whose notional stands above their surroundings, in ascending cell order."""
 
@@ -134,7 +146,7 @@ def empty_cohorts(capacity: int, markets: int) -> Cohorts:
     slots = capacity * markets
     return Cohorts(
         start=np.arange(markets + 1, dtype=np.int64) * capacity,
-        count=np.zeros(markets, np.int32),
+        used=np.zeros(markets, np.int32),
         entry=np.zeros(slots, np.uint32),
         opened_at=np.zeros(slots, np.uint32),
         lots=np.zeros((2, slots), np.uint32),
@@ -146,7 +158,9 @@ def check_rules(rules: Rules) -> None:
     """Raise ValueError naming the field unless ``rules`` keeps the order and the sums that kernels rely on."""
     markets, sides, tiers = rules.multiplier.shape
     if sides != 2 or rules.tiers.shape != (markets,) or rules.weight.shape != (markets, 2, tiers + 1, tiers + 1):
-        raise ValueError(f"rules: shapes {rules.tiers.shape}, {rules.multiplier.shape}, {rules.weight.shape} do not fit")
+        raise ValueError(
+            f"rules: shapes {rules.tiers.shape}, {rules.multiplier.shape}, {rules.weight.shape} do not fit"
+        )
     if np.any((rules.tiers < 1) | (rules.tiers > tiers)):
         raise ValueError(f"tiers: each market needs 1 to {tiers} tiers")
     offered = np.arange(1, tiers) < rules.tiers[:, None].astype(np.int64)
@@ -166,16 +180,18 @@ def check_rules(rules: Rules) -> None:
 def check_updates(updates: Updates, cohorts: Cohorts) -> None:
     """Raise ValueError naming the field unless ``updates`` can be applied to ``cohorts`` without losing anything."""
     market = updates.market
-    if np.any((market < 0) | (market >= len(cohorts.count))) or len(np.unique(market)) != len(market):
+    if np.any((market < 0) | (market >= len(cohorts.used))) or len(np.unique(market)) != len(market):
         raise ValueError("market: indices must exist and not repeat within one step")
     if np.any(updates.low > updates.high):
         raise ValueError("low: must not exceed high")
     openings = np.diff(updates.first_open)
     if len(updates.first_open) != len(market) + 1 or np.any(openings < 1):
         raise ValueError("first_open: every market needs at least one opening row")
-    opened = np.add.reduceat(updates.open_lots.astype(np.uint64), updates.first_open[:-1]) if len(market) else np.empty(0)
+    opened = (
+        np.add.reduceat(updates.open_lots.astype(np.uint64), updates.first_open[:-1]) if len(market) else np.empty(0)
+    )
     observed = updates.open_interest != NOT_OBSERVED
     if np.any(opened[observed] > updates.open_interest[observed]):
         raise ValueError("open_lots: more opened than the open interest")
-    if np.any(cohorts.count[market] + openings > np.diff(cohorts.start)[market]):
+    if np.any(cohorts.used[market] + openings > np.diff(cohorts.start)[market]):
         raise ValueError("first_open: a market's slots would overflow; compact it first")

@@ -18,6 +18,7 @@ from forcedmove_kernels.arrays import (
     Clusters,
     Cohorts,
     Freshness,
+    Notional,
     Outcome,
     Rules,
     Updates,
@@ -50,7 +51,9 @@ class Backend(Protocol):
         """Run one lifecycle step (sweep, scale, append) on ``cohorts``, in place. See arrays.Updates."""
         ...
 
-    def standing_totals(self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, rows: I32, totals: U64) -> None:
+    def standing_totals(
+        self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, rows: I32, totals: U64
+    ) -> None:
         """Rebuild rows of the standing totals, in place.
 
         ``rows`` i32[K] are ``2 * market + side``; ``totals`` u64[M, 2, C] lots.
@@ -63,9 +66,7 @@ class Backend(Protocol):
         """Add the cohorts from slot ``first_new[k]`` to the end of ``market[k]`` to both rows of ``totals``, in place."""
         ...
 
-    def leverage_grid(
-        self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, markets: I32
-    ) -> U64:
+    def leverage_grid(self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, markets: I32) -> U64:
         """Return the full grid of the given markets: u64 ``[K, 2, T, C]`` lots."""
         ...
 
@@ -78,20 +79,37 @@ class Backend(Protocol):
         """
         ...
 
-    def profile(self, totals: U64, market_symbol: I32, lot_cents: object, window: Window, symbols: int) -> U64:
-        """Notional per symbol, side and cell: u64 ``[S, 2, C]`` cents, from lots of all its markets."""
+    def profile(self, totals: U64, market_symbol: I32, notional: Notional, window: Window, symbols: int) -> U64:
+        """Notional per symbol, side and cell: u64 ``[S, 2, C]`` cents, summed over its markets (``market_symbol`` i32[M])."""
         ...
 
     def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: int) -> Clusters:
-        """Find runs of cells of one profile row (u64 [C]) that stand above their surroundings."""
+        """Find runs of cells of one profile row (u64 [C]) that stand above their surroundings.
+
+        Scale-free rule: cell ``c`` (never the two outer cells) stands above when its notional is at least ``minimum``
+        and ``100 * notional[c] * n > ratio_percent * sum`` over the ``n`` window cells within ``half_width`` of ``c``
+        (itself included, outer cells excluded). A cluster is a maximal run of such cells.
+        """
         ...
 
     def cascade_chain(self, notional: U64, depth: U64, mark: int, shock: int) -> Chain:
-        """Follow the chain of one shock: from cell ``mark`` to cell ``shock``; the direction follows from the two."""
+        """Follow the chain of one shock: from cell ``mark`` to cell ``shock``; the direction follows from the two.
+
+        ``notional`` and ``depth`` are u64 [C] cents: what fires in each cell (longs when ``shock <= mark``, shorts when
+        above; the caller picks) and what rests there on the side that absorbs it. Cells from ``mark`` to ``shock``
+        inclusive fire first. What has fired in all is absorbed from the shock cell onwards, its own depth included:
+        the mark reaches the first cell by which the depth from the shock cell on holds the total fired so far. Newly
+        crossed cells fire in the next round, until a round reaches nothing new. ``equal`` shock and mark fires the
+        mark's own cell, downwards. Where depth never suffices the terminal cell is the outer cell (0 or C - 1).
+        """
         ...
 
     def shock_curve(self, notional: U64, depth: U64, mark: int, side: int) -> tuple[I32, U64]:
-        """Terminal cell and total notional of every shock on one side, in one monotone sweep."""
+        """Terminal cell (i32 [C]) and total notional fired (u64 [C]) of every shock cell on one side, in one sweep.
+
+        Side 0 is down from ``mark`` to cell 0, side 1 up. Cells on the other side of the mark hold the mark and zero.
+        Equals :meth:`cascade_chain` shock by shock.
+        """
         ...
 
 

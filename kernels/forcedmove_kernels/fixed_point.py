@@ -97,6 +97,9 @@ def freshness_table(step_s: float, steps: int, half_life_s: float) -> NDArray[np
     An infinite half-life gives the table of ones, which is the unweighted map.
     """
     if not (half_life_s > 0 and step_s > 0 and steps > 0):
-        raise ValueError(f"freshness needs positive half_life_s, step_s and steps, got {half_life_s}, {step_s}, {steps}")
+        raise ValueError(
+            f"freshness needs positive half_life_s, step_s and steps, got {half_life_s}, {step_s}, {steps}"
+        )
     ages = np.arange(steps) * step_s
-    return np.rint(np.exp2(-ages / half_life_s) * FRESHNESS_ONE).astype(np.uint32)
+    table: NDArray[np.uint32] = np.rint(np.exp2(-ages / half_life_s) * FRESHNESS_ONE).astype(np.uint32)
+    return table

@@ -22,7 +22,9 @@ _COMMON = [("time_ns", "<i8"), ("received_ns", "<i8"), ("price", "<f8"), ("quant
 #: a trade; ``aggressor`` +1 when the taker bought, -1 when it sold, 0 when the venue does not say
 TRADE = np.dtype([*_COMMON, ("aggressor", "<i4")])
 #: the price that triggers liquidation on this venue: mark on most, oracle on some
-MARK_PRICE = np.dtype([("time_ns", "<i8"), ("received_ns", "<i8"), ("price", "<f8"), ("market", "<i4"), ("_pad", "<i4")])
+MARK_PRICE = np.dtype(
+    [("time_ns", "<i8"), ("received_ns", "<i8"), ("price", "<f8"), ("market", "<i4"), ("_pad", "<i4")]
+)
 #: contracts open, counted on ONE side
 OPEN_INTEREST = np.dtype(
     [("time_ns", "<i8"), ("received_ns", "<i8"), ("quantity", "<f8"), ("market", "<i4"), ("_pad", "<i4")]
@@ -45,10 +47,6 @@ class Channel(IntEnum):
     DEPTH = 4
 
 
-def _none_of(dtype: np.dtype[Any]) -> Any:
-    return field(default_factory=lambda: np.empty(0, dtype))
-
-
 @dataclass(frozen=True, slots=True)
 class EventBatch:
     """All events of all markets in one span of event time: each array is sorted by ``time_ns``.
@@ -58,12 +56,12 @@ class EventBatch:
     """
 
     until_ns: int
-    trades: Records = _none_of(TRADE)
-    mark_prices: Records = _none_of(MARK_PRICE)
-    open_interest: Records = _none_of(OPEN_INTEREST)
-    liquidations: Records = _none_of(LIQUIDATION)
-    depth: Records = _none_of(BOOK_DEPTH)
-    gaps: Records = _none_of(STREAM_GAP)
+    trades: Records = field(default_factory=lambda: np.empty(0, TRADE))
+    mark_prices: Records = field(default_factory=lambda: np.empty(0, MARK_PRICE))
+    open_interest: Records = field(default_factory=lambda: np.empty(0, OPEN_INTEREST))
+    liquidations: Records = field(default_factory=lambda: np.empty(0, LIQUIDATION))
+    depth: Records = field(default_factory=lambda: np.empty(0, BOOK_DEPTH))
+    gaps: Records = field(default_factory=lambda: np.empty(0, STREAM_GAP))
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.by_kind().values())

@@ -38,8 +38,8 @@ class Instrument:
     """One perpetual or future on one venue.
 
     ``contract_size`` is what the venue's contract holds: base units (linear) or USD (inverse). Events are already
-    converted, so the engine never uses it; sources do. ``quantity_step`` is the smallest quantity in *model* units (base
-    units or USD), ``price_step`` in USD. ``max_leverage`` cuts the leverage tiers.
+    converted, so the engine never uses it; sources do. ``quantity_step`` is the smallest quantity in *model* units (base units
+    or USD), ``price_step`` in USD. ``max_leverage`` cuts the leverage tiers.
 
     Raises InstrumentError naming the field for values that cannot be.
     """
@@ -65,7 +65,9 @@ class Instrument:
         if not (math.isfinite(self.max_leverage) and self.max_leverage >= 1):
             raise InstrumentError("max_leverage", self.max_leverage, "must be at least 1", self.key)
         if self.quote not in _DOLLARS:
-            raise InstrumentError("quote", self.quote, f"only US dollar quotes are mapped: {sorted(_DOLLARS)}", self.key)
+            raise InstrumentError(
+                "quote", self.quote, f"only US dollar quotes are mapped: {sorted(_DOLLARS)}", self.key
+            )
         pattern = _INVERSE_IDS.get(self.venue)
         if pattern and pattern.search(self.native_id) and self.contract_type is not ContractType.INVERSE:
             raise InstrumentError(
@@ -119,7 +121,9 @@ class InstrumentRegistry:
         known = self._index.get(instrument.key)
         if known is not None:
             if self._instruments[known] != instrument:
-                raise InstrumentError("native_id", instrument.native_id, "registered twice, differently", instrument.key)
+                raise InstrumentError(
+                    "native_id", instrument.native_id, "registered twice, differently", instrument.key
+                )
             return known
         self._index[instrument.key] = len(self._instruments)
         self._instruments.append(instrument)
@@ -151,9 +155,7 @@ class InstrumentRegistry:
         """
         wanted = name.strip().upper()
         found = [
-            k
-            for k, i in enumerate(self._instruments)
-            if wanted in (i.symbol.upper(), i.key.upper(), i.unified.upper())
+            k for k, i in enumerate(self._instruments) if wanted in (i.symbol.upper(), i.key.upper(), i.unified.upper())
         ]
         if not found:
             raise UnknownNameError("symbol", name, self.symbols())
