@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 
-.PHONY: run test unit lint proto proto-check bench clean
+.PHONY: run test unit lint proto bench clean
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -13,7 +13,7 @@ PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 run: .venv/stamp
 	$(BIN)/forcedmove demo
 
-test: lint proto-check unit
+test: lint unit
 
 unit: .venv/stamp
 	$(BIN)/python -m pytest
@@ -29,9 +29,6 @@ proto: .venv/stamp
 	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --python_out=proto --grpc_python_out=proto --mypy_out=proto --mypy_grpc_out=proto $(PROTOS)
 
-# The generated code is checked in; this fails when it is not what the .proto files give.
-proto-check: .venv/stamp
-	$(BIN)/python -m tests.architecture.proto_current
 
 bench: .venv/stamp
 	$(BIN)/python -m tests.benchmarks

@@ -1,0 +1,39 @@
+"""What the RPC layer may ask of an engine. The engine answers on its own thread; nothing here blocks on a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
+from forcedmove_server.market.instruments import InstrumentRegistry
+
+
+class EngineService(Protocol):
+    """The engine as its readers see it."""
+
+    epoch: int
+    registry: InstrumentRegistry
+
+    def latest(self) -> Tick:
+        """Return the newest tick. Raises NotReadyError before the first one that has a map."""
+        ...
+
+    def on_tick(self, callback: Callable[[Tick], None]) -> Callable[[], None]:
+        """Call ``callback`` on the engine thread after every tick; returns the function that stops it."""
+        ...
+
+    def watch(self, symbol: str, spec: ViewSpec) -> Callable[[], None]:
+        """Have every tick carry this view of ``symbol`` whenever it changes, from the next tick on, starting with one
+        rendering even if nothing changed. Counted: returns the function that gives the wish back.
+        """
+        ...
+
+    def render(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, RenderedView]]:
+        """Render one view now. The future raises UnknownNameError, NotReadyError or InputError."""
+        ...
+
+    def simulate(self, symbol: str, shock_price_usd: float) -> Future[tuple[SymbolMap, ChainInfo]]:
+        """Follow the chain of a shock. The future raises UnknownNameError, NotReadyError or InputError."""
+        ...
