@@ -154,6 +154,13 @@ def empty_cohorts(capacity: int, markets: int) -> Cohorts:
     )
 
 
+def empty_outcome(steps: int) -> Outcome:
+    """Return the outcome of ``steps`` lifecycle steps that did nothing yet."""
+    opened, closed, liquidated, overkill, live = np.zeros((5, steps, 2), np.uint64)
+    rebuild, first_new = np.zeros((steps, 2), np.uint8), np.zeros(steps, np.int64)
+    return Outcome(opened, closed, liquidated, overkill, live, rebuild, first_new)
+
+
 def check_rules(rules: Rules) -> None:
     """Raise ValueError naming the field unless ``rules`` keeps the order and the sums that kernels rely on."""
     markets, sides, tiers = rules.multiplier.shape
@@ -187,6 +194,8 @@ def check_updates(updates: Updates, cohorts: Cohorts) -> None:
     openings = np.diff(updates.first_open)
     if len(updates.first_open) != len(market) + 1 or np.any(openings < 1):
         raise ValueError("first_open: every market needs at least one opening row")
+    if updates.first_open[0] != 0 or not updates.first_open[-1] == len(updates.open_lots) == len(updates.open_entry):
+        raise ValueError("first_open: must start at 0 and end at the number of opening rows")
     opened = (
         np.add.reduceat(updates.open_lots.astype(np.uint64), updates.first_open[:-1]) if len(market) else np.empty(0)
     )

@@ -8,7 +8,9 @@
     │   ├── InstrumentError    in an instrument's description, or in what a source says of it
     │   └── FileFormatError    in a recorded file
     ├── UnknownNameError       a symbol, market or venue that is not here
-    └── NotReadyError          nothing has been computed yet; retry
+    ├── NotReadyError          nothing has been computed yet; retry
+    │   └── GoingAwayError     the server is shutting down; retry later or elsewhere
+    └── LimitError             more than the server hands out at once
 
 Anything else that escapes is a bug and ends the program.
 """
@@ -53,3 +55,11 @@ class UnknownNameError(ForcedMoveError):
 
 class NotReadyError(ForcedMoveError):
     """Nothing has been computed yet."""
+
+
+class GoingAwayError(NotReadyError):
+    """The server is shutting down."""
+
+
+class LimitError(ForcedMoveError):
+    """More than the server hands out at once; the message says what to ask for instead."""

@@ -49,10 +49,12 @@ class SubscribeRequest(_message.Message):
     RESUME_EPOCH_FIELD_NUMBER: _builtins.int
     RESUME_SEQ_FIELD_NUMBER: _builtins.int
     max_rate_hz: _builtins.float
-    """Frames per second and symbol at most; 0: every tick."""
+    """Frames per second and symbol at most; 0: every tick. The symbols of one response share the rate. Frames that are
+    held back by it and replaced by newer ones are not counted as skipped.
+    """
     resume_epoch: _builtins.int
-    """Resume: the epoch and, per symbol, the last seq that was applied. A symbol whose state is still at that seq starts
-    with a delta, any other with a snapshot.
+    """Resume: the epoch and, per symbol, the last seq that was applied under the same view. A symbol whose newest frame is
+    still at that seq goes on with a delta, any other starts with a snapshot.
     """
     @_builtins.property
     def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -87,7 +89,7 @@ class SubscribeResponse(_message.Message):
     SKIPPED_FRAMES_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     skipped_frames: _builtins.int
-    """Frames that were replaced by newer ones before this reader took them, since the last response."""
+    """Frames that were replaced by newer ones because this reader did not take them in time, since the last response."""
     @_builtins.property
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___Frame]: ...
     @_builtins.property
@@ -174,7 +176,9 @@ class Frame(_message.Message):
     coverage: _builtins.float
     """Share of the symbol's open interest whose feeds are fresh."""
     @_builtins.property
-    def axes(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.AxisLabels]: ...
+    def axes(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.AxisLabels]:
+        """Only on snapshots: a delta keeps the axes of the frame it applies to."""
+
     @_builtins.property
     def grid(self) -> _model_pb2.Tensor:
         """Notional in USD at the bin's middle."""
@@ -262,7 +266,9 @@ class GetSnapshotRequest(_message.Message):
     SYMBOLS_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in SubscribeRequest."""
+
     @_builtins.property
     def view(self) -> _model_pb2.MapView: ...
     def __init__(

@@ -1,1 +1,1 @@
-"""Liquidation rules: one engine, one small file per venue family."""
+"""Liquidation rules: one linear and one inverse equation, maintenance tiers, one small file per venue family."""

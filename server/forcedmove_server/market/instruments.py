@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -96,11 +97,12 @@ class Instrument:
 
 
 class InstrumentRegistry:
-    """The instruments of one run. An instrument's index never changes; instruments are only added."""
+    """The instruments of one run. An instrument's index never changes; instruments are only added, from any thread."""
 
     def __init__(self, instruments: Iterable[Instrument] = ()) -> None:
         self._instruments: list[Instrument] = []
         self._index: dict[str, int] = {}
+        self._adding = threading.Lock()
         for instrument in instruments:
             self.add(instrument)
 
@@ -118,16 +120,16 @@ class InstrumentRegistry:
 
         Raises InstrumentError when the same key was registered with another description.
         """
-        known = self._index.get(instrument.key)
-        if known is not None:
-            if self._instruments[known] != instrument:
+        with self._adding:
+            known = self._index.get(instrument.key)
+            if known is None:
+                self._instruments.append(instrument)
+                known = self._index[instrument.key] = len(self._instruments) - 1
+            elif self._instruments[known] != instrument:
                 raise InstrumentError(
                     "native_id", instrument.native_id, "registered twice, differently", instrument.key
                 )
             return known
-        self._index[instrument.key] = len(self._instruments)
-        self._instruments.append(instrument)
-        return len(self._instruments) - 1
 
     def index_of(self, key: str) -> int:
         """Index of a ``venue:native_id`` key. Raises UnknownNameError."""

@@ -1,0 +1,33 @@
+"""Runs of cells that stand above their surroundings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from forcedmove_kernels.arrays import U64, Clusters
+from forcedmove_kernels.checks import check_cluster_rule
+
+
+def clusters(notional: U64, half_width: int, ratio_percent: int, minimum: int) -> Clusters:
+    """Find the clusters of one profile row; see :meth:`forcedmove_kernels.backend.Backend.clusters`."""
+    check_cluster_rule(half_width, ratio_percent, minimum)
+    cells: list[int] = notional.tolist()
+    last = len(cells) - 2  # the outer cells are no bins
+    found: list[tuple[int, int, int, int]] = []
+    begin = 0
+    for c in range(1, last + 2):
+        around = cells[max(c - half_width, 1) : min(c + half_width, last) + 1]
+        above = c <= last and cells[c] >= minimum and 100 * cells[c] * len(around) > ratio_percent * sum(around)
+        if above and not begin:
+            begin = c
+        elif begin and not above:
+            run = cells[begin:c]
+            found.append((begin, c, begin + run.index(max(run)), sum(run)))
+            begin = 0
+    columns = list(zip(*found, strict=True)) or [()] * 4
+    return Clusters(
+        begin=np.array(columns[0], np.int32),
+        end=np.array(columns[1], np.int32),
+        peak=np.array(columns[2], np.int32),
+        notional=np.array(columns[3], np.uint64),
+    )

@@ -1,0 +1,108 @@
+"""One lifecycle step per market: the sweep kills, the open interest scales, the openings are appended."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from forcedmove_kernels.arrays import (
+    NOT_OBSERVED,
+    U32,
+    U64,
+    Cohorts,
+    Outcome,
+    Rules,
+    Updates,
+    check_updates,
+    empty_outcome,
+)
+from forcedmove_kernels.checks import lots_overflow
+from forcedmove_kernels.fixed_point import LONG, MAX_LOTS, MULTIPLIER_BITS, WEIGHT_BITS
+
+
+def apply_updates(cohorts: Cohorts, rules: Rules, updates: Updates) -> Outcome:
+    """Run the step in place; see :meth:`forcedmove_kernels.backend.Backend.apply_updates`.
+
+    Raises ValueError or OverflowError before anything is changed.
+    """
+    check_updates(updates, cohorts)
+    for k, market in enumerate(updates.market.tolist()):
+        opened = updates.open_lots[updates.first_open[k] : updates.first_open[k + 1]].sum(dtype=np.uint64)
+        slots = slice(cohorts.start[market], cohorts.start[market] + cohorts.used[market])
+        live = cohorts.lots[:, slots].sum(1, dtype=np.uint64).max()
+        if updates.open_interest[k] == NOT_OBSERVED and live + opened > MAX_LOTS:
+            raise lots_overflow(market)
+    outcome = empty_outcome(len(updates.market))
+    for k in range(len(updates.market)):
+        step_market(cohorts, rules, updates, outcome, k)
+    return outcome
+
+
+def step_market(cohorts: Cohorts, rules: Rules, updates: Updates, outcome: Outcome, k: int) -> None:
+    """Run the step of the ``k``-th updated market and fill its row of ``outcome``."""
+    market = int(updates.market[k])
+    low, high, price = int(updates.low[k]), int(updates.high[k]), int(updates.price[k])
+    first = int(cohorts.start[market])
+    end = first + int(cohorts.used[market])
+    openings = slice(int(updates.first_open[k]), int(updates.first_open[k + 1]))
+    entry = updates.open_entry[openings]
+    new_lots = np.zeros((2, len(entry)), np.uint32)
+    new_tiers = np.zeros((2, len(entry)), np.uint8)
+    for side in (0, 1):
+        lots, live = cohorts.lots[side, first:end], cohorts.live_tiers[side, first:end]
+        before = lots.copy(), live.copy()
+        live[:] = surviving_tiers(rules, market, side, cohorts.entry[first:end], live, low, high)
+        kept = rules.weight[market, side, before[1], live].astype(np.uint64)
+        lots[:] = np.where(live > 0, lots * kept >> WEIGHT_BITS, 0)
+        survived = lots.sum(dtype=np.uint64)
+        outcome.liquidated[k, side] = before[0].sum(dtype=np.uint64) - survived
+
+        opened = updates.open_lots[openings]
+        outcome.opened[k, side] = opened.sum(dtype=np.uint64)
+        new_lots[side] = opened
+        if updates.open_interest[k] != NOT_OBSERVED:
+            target = int(updates.open_interest[k]) - int(outcome.opened[k, side])
+            if survived > 0:
+                lots[:] = prefix_scaled(lots, target)
+                outcome.closed[k, side] = max(int(survived) - target, 0)
+                outcome.overkill[k, side] = max(target - int(survived), 0)
+            elif target > 0:  # nothing is left to scale up: the openings take the whole open interest
+                new_lots[side] = prefix_scaled(opened, int(updates.open_interest[k]))
+                outcome.overkill[k, side] = target
+        outcome.rebuild[k, side] = np.any(lots != before[0]) or np.any(live != before[1])
+        outcome.live[k, side] = lots.sum(dtype=np.uint64) + new_lots[side].sum(dtype=np.uint64)
+
+        born = np.full(len(entry), rules.tiers[market])
+        new_tiers[side] = np.maximum(surviving_tiers(rules, market, side, entry, born, price, price), 1)
+
+    outcome.first_new[k] = end
+    kept_rows = np.flatnonzero(new_lots.any(0))
+    slots = slice(end, end + len(kept_rows))
+    cohorts.entry[slots] = entry[kept_rows]
+    cohorts.opened_at[slots] = updates.opened_at[k]
+    cohorts.lots[:, slots] = new_lots[:, kept_rows]
+    cohorts.live_tiers[:, slots] = new_tiers[:, kept_rows]
+    cohorts.used[market] += len(kept_rows)
+
+
+def surviving_tiers(
+    rules: Rules, market: int, side: int, entry: U32, live: np.ndarray, low: int, high: int
+) -> np.ndarray:
+    """Live tiers u8 after the highest ones whose liquidation price lies within reach of ``low..high`` have died."""
+    live = live.copy()
+    for tier in range(rules.multiplier.shape[2] - 1, -1, -1):
+        price = entry.astype(np.uint64) * np.uint64(rules.multiplier[market, side, tier]) >> MULTIPLIER_BITS
+        crossed = price >= low if side == LONG else price <= high
+        live[(live == tier + 1) & crossed] = tier
+    return live
+
+
+def prefix_scaled(lots: U32, total: int) -> U64:
+    """Scale ``lots`` to add up to exactly ``total``: slot by slot the difference of the floored scaled prefix sums.
+
+    Where all lots are zero the last slot takes the total.
+    """
+    prefix = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lots, dtype=np.uint64)])
+    if prefix[-1] == 0:
+        prefix[-1] = 1
+    scaled: U64 = np.diff(prefix * np.uint64(total) // prefix[-1])
+    return scaled

@@ -1,0 +1,201 @@
+"""The server's configuration: one TOML file, read strictly into frozen dataclasses.
+
+Every default stands here and nowhere else; units are in the names. ``docs/CONFIG.md`` lists the same keys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from forcedmove_server.errors import ConfigError
+from forcedmove_server.typed_toml import Key, fill, parse_file, unknown_key
+
+#: names the config file where no path is given
+CONFIG_VARIABLE = "FORCEDMOVE_CONFIG"
+
+BackendName = Literal["auto", "cpu", "reference"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where the server listens, and how it treats readers."""
+
+    host: Annotated[str, Key("", "address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Key("", "TCP port; 0 takes any free one", 0, 65_535)] = 7878
+    heartbeat_ms: Annotated[
+        int, Key("ms", "a stream that has been silent this long gets a heartbeat", 100, 600_000)
+    ] = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How the map is computed, and how much memory it may take."""
+
+    backend: Annotated[BackendName, Key("", "which kernels compute; auto takes the fastest that runs here")] = "auto"
+    threads: Annotated[int, Key("threads", "threads of the kernels; 0 means one per core", 0, 1_024)] = 0
+    tick_interval_ms: Annotated[int, Key("ms", "time between two maps", 10, 60_000)] = 250
+    bins: Annotated[int, Key("bins", "price bins of a symbol's window", 64, 65_536)] = 2_048
+    max_markets: Annotated[int, Key("markets", "markets the store has room for", 1, 65_536)] = 512
+    max_cohorts_per_market: Annotated[
+        int, Key("cohorts", "cohorts one market may have; older ones are merged before it is full", 256, 1_048_576)
+    ] = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What the model takes for granted."""
+
+    turnover: Annotated[
+        float, Key("share", "share of ordinary volume that replaces positions instead of adding any", 0, 0.5)
+    ] = 0.2
+    freshness_half_life_hours: Annotated[
+        float, Key("h", "age at which the fresh map counts a position half", 0, 87_600, above=True)
+    ] = 24.0
+    freshness_step_s: Annotated[int, Key("s", "ages are rounded down to this step", 1, 86_400)] = 60
+    initial_entry_spread: Annotated[
+        float,
+        Key("share of price", "scatter of entries for open interest that was there before the first event", 0, 0.5),
+    ] = 0.05
+    assumed_volume_per_oi_day: Annotated[
+        float, Key("1/day", "daily volume in units of open interest, for markets without a trade feed", 0, 1_000)
+    ] = 2.0
+    leverage_prior: Annotated[Literal["default"], Key("", "leverage mixture per venue before there is evidence")] = (
+        "default"
+    )
+    typical_position_usd: Annotated[
+        float, Key("USD", "position size that chooses the maintenance tier", 0, 1e9, above=True)
+    ] = 20_000.0
+    impact_y: Annotated[
+        float, Key("", "factor Y of the square-root impact law beyond the visible book", 0, 100, above=True)
+    ] = 1.0
+    depth_withdrawal_fraction: Annotated[
+        float, Key("share of price", "move over which resting depth falls to 1/e", 0, 10, above=True)
+    ] = 0.043
+    cluster_half_width: Annotated[
+        int, Key("bins", "a bin is compared with this many bins on either side", 1, 65_536)
+    ] = 40
+    cluster_ratio_percent: Annotated[
+        int, Key("%", "a bin stands above its surroundings at this percentage of their mean", 101, 100_000)
+    ] = 200
+    cluster_minimum_share: Annotated[
+        float, Key("share", "least share of its side's notional that makes a bin part of a cluster", 0, 1)
+    ] = 0.002
+    stale_after_s: Annotated[
+        int, Key("s", "a market whose feeds are older does not count towards coverage", 1, 86_400)
+    ] = 600
+
+
+@dataclass(frozen=True, slots=True)
+class SimulateSourceConfig:
+    """A seeded market with agents that open, close and get liquidated; needs no network and no files."""
+
+    name: Annotated[str, Key("", "name in logs and answers; unique")] = "simulate"
+    kind: Annotated[Literal["simulate"], Key("", "a simulated market")] = "simulate"
+    seed: Annotated[int, Key("", "the same seed gives the same market", 0, 2**63 - 1)] = 1
+    speed: Annotated[float, Key("x", "event seconds per second; 0 means as fast as possible", 0, 1e6)] = 1.0
+    warmup_hours: Annotated[float, Key("h", "history that is played at once before the stream starts", 0, 8_760)] = 24.0
+    symbols: Annotated[tuple[str, ...], Key("", "symbols to simulate; empty means all it knows")] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySourceConfig:
+    """Recorded files, played again."""
+
+    name: Annotated[str, Key("", "name in logs and answers; unique")]
+    kind: Annotated[Literal["replay"], Key("", "recorded files")]
+    path: Annotated[str, Key("", "file or folder; relative to the working directory")]
+    format: Annotated[str, Key("", "format of the files; auto recognises it")] = "auto"
+    symbols: Annotated[tuple[str, ...], Key("", "symbols to play; empty means all that are recorded")] = ()
+    start: Annotated[
+        datetime | None, Key("time", "first event time to play; without a zone UTC is meant", name="from")
+    ] = None
+    end: Annotated[datetime | None, Key("time", "event time to stop before", name="until")] = None
+    speed: Annotated[float, Key("x", "event seconds per second; 0 means as fast as possible", 0, 1e6)] = 0.0
+
+
+SourceConfig = SimulateSourceConfig | ReplaySourceConfig
+SOURCE_KINDS: dict[str, type[SourceConfig]] = {"simulate": SimulateSourceConfig, "replay": ReplaySourceConfig}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a server can be told."""
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    sources: tuple[SourceConfig, ...] = (SimulateSourceConfig(),)
+
+
+SECTIONS: dict[str, type] = {"server": ServerConfig, "engine": EngineConfig, "model": ModelConfig}
+
+
+def load_config(path: str | Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
+    """Read a config file: ``path``, else what FORCEDMOVE_CONFIG names, else the defaults.
+
+    ``overrides`` are keys by section that come from a command line and win over the file. Raises ConfigError naming
+    key, value and file; with several errors it tells the first one and how many there are.
+    """
+    config, errors = read_config(path, overrides)
+    if not errors:
+        return config
+    first = errors[0]
+    if len(errors) == 1:
+        raise first
+    more = f"{first.reason} (and {len(errors) - 1} more; see forcedmove check-config)"
+    raise ConfigError(first.field, first.value, more, first.place)
+
+
+def read_config(
+    path: str | Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[Config, list[ConfigError]]:
+    """Like load_config, but return every error; where there are any, their keys have defaults in the config."""
+    chosen = path or os.environ.get(CONFIG_VARIABLE) or None
+    errors: list[ConfigError] = []
+    raw: dict[str, Any] = {}
+    if chosen is not None:
+        try:
+            raw = parse_file(Path(chosen))
+        except ConfigError as error:
+            errors.append(error)
+    place = str(chosen or "defaults")
+    known = (*SECTIONS, "sources")
+    errors += [ConfigError(name, raw[name], unknown_key(name, known), place) for name in raw if name not in known]
+    sections: dict[str, Any] = {}
+    for name, table in SECTIONS.items():
+        values = fill(table, raw.get(name, {}), name, place, errors)
+        values |= fill(table, (overrides or {}).get(name, {}), name, "command line", errors)
+        sections[name] = table(**values)
+    sources = _sources(raw["sources"], place, errors) if "sources" in raw else Config().sources
+    return Config(**sections, sources=sources), errors
+
+
+def _sources(raw: object, place: str, errors: list[ConfigError]) -> tuple[SourceConfig, ...]:
+    if not isinstance(raw, list) or not raw:
+        errors.append(ConfigError("sources", raw, "must be at least one [[sources]] table", place))
+        return ()
+    sources: list[SourceConfig] = []
+    for number, table in enumerate(raw, 1):
+        where = f"sources[{number}]"
+        kind = table.get("kind") if isinstance(table, dict) else None
+        if kind not in SOURCE_KINDS:
+            reason = f"must be one of {', '.join(map(repr, SOURCE_KINDS))}"
+            errors.append(ConfigError(f"{where}.kind", kind, reason, place))
+            continue
+        before = len(errors)
+        values = fill(SOURCE_KINDS[kind], table, where, place, errors)
+        if len(errors) > before:
+            continue
+        source = SOURCE_KINDS[kind](**values)
+        if any(source.name == other.name for other in sources):
+            errors.append(ConfigError(f"{where}.name", source.name, "another source has this name", place))
+        elif isinstance(source, ReplaySourceConfig) and source.start and source.end and source.end <= source.start:
+            errors.append(ConfigError(f"{where}.until", source.end.isoformat(), "must be later than from", place))
+        else:
+            sources.append(source)
+    return tuple(sources)

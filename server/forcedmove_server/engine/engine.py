@@ -1,0 +1,254 @@
+"""The engine: one thread that owns the pipeline, takes batches from a bounded queue and publishes a tick at a time."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import numpy as np
+from forcedmove_kernels.arrays import Notional
+
+from forcedmove_server.config import Config
+from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
+from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_state
+from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.engine.views import render_view
+from forcedmove_server.errors import NotReadyError, UnknownNameError
+from forcedmove_server.market.events import EventBatch
+from forcedmove_server.market.instruments import InstrumentRegistry
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+#: batches waiting for the engine at most; a full queue holds a replay back
+QUEUE_LIMIT = 64
+
+
+class Engine:
+    """Implements :class:`~forcedmove_server.engine.service.EngineService` on a thread of its own.
+
+    Ticks happen at a fixed monotonic interval; an overrun skips deadlines and counts them in ``missed_ticks``, ticks
+    never queue. A bug on the engine thread is kept in ``failure``, stops the thread and calls ``on_failure``.
+    """
+
+    def __init__(
+        self, config: Config, registry: InstrumentRegistry, on_failure: Callable[[], None] | None = None
+    ) -> None:
+        self.epoch = time.time_ns()
+        self.registry = registry
+        self.pipeline = Pipeline(registry, config.engine, config.model)
+        self.failure: BaseException | None = None
+        self.missed_ticks = 0
+        self.ticks = 0
+        self._interval_s = config.engine.tick_interval_ms / 1000
+        self._stale_after_s = float(config.model.stale_after_s)
+        self._on_failure = on_failure or (lambda: None)
+        self._batches: queue.Queue[EventBatch] = queue.Queue(QUEUE_LIMIT)
+        self._requests: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._listeners: list[Callable[[Tick], None]] = []
+        self._watched: Counter[tuple[str, ViewSpec]] = Counter()
+        self._unrendered: set[tuple[str, ViewSpec]] = set()
+        self._watch_lock = threading.Lock()
+        self._latest: Tick | None = None
+        self._seen_events: dict[str, int] = {}
+        self._states: dict[str, SymbolState] = {}
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the engine thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the tick in progress and stop the thread."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def put(self, batch: EventBatch) -> bool:
+        """Hand over a batch, waiting while the queue is full; False when the engine has stopped."""
+        while not self._stopping.is_set():
+            try:
+                self._batches.put(batch, timeout=0.1)
+            except queue.Full:
+                continue
+            self._wake.set()
+            return True
+        return False
+
+    def drained(self) -> bool:
+        """Whether every batch handed over has been processed."""
+        return self._batches.unfinished_tasks == 0
+
+    def latest(self) -> Tick:
+        """Return the newest tick. Raises NotReadyError before the first one that has a map."""
+        if self._latest is None:
+            raise NotReadyError("no map yet: no market has both a price and an open interest")
+        return self._latest
+
+    def on_tick(self, callback: Callable[[Tick], None]) -> Callable[[], None]:
+        """Call ``callback`` on the engine thread after every tick; returns the function that stops it."""
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
+
+    def watch(self, symbol: str, spec: ViewSpec) -> Callable[[], None]:
+        """Have ticks carry this view of ``symbol``; returns the function that gives the wish back."""
+        key = (symbol, spec)
+        with self._watch_lock:
+            self._watched[key] += 1
+            self._unrendered.add(key)
+        released = threading.Event()
+
+        def release() -> None:
+            with self._watch_lock:
+                if released.is_set():
+                    return
+                released.set()
+                self._watched[key] -= 1
+                if not self._watched[key]:
+                    del self._watched[key]
+                    self._unrendered.discard(key)
+
+        return release
+
+    def render(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, RenderedView]]:
+        """Render one view of the newest tick."""
+        return self._ask(lambda: (self._map(symbol), self._render(symbol, spec)))
+
+    def simulate(self, symbol: str, shock_price_usd: float) -> Future[tuple[SymbolMap, ChainInfo]]:
+        """Follow the chain of a shock through the newest tick's map and book."""
+        return self._ask(lambda: (self._map(symbol), shock_chain(self.pipeline, self._states[symbol], shock_price_usd)))
+
+    def _ask(self, work: Callable[[], _T]) -> Future[_T]:
+        future: Future[_T] = Future()
+        if self._stopping.is_set():
+            future.set_exception(NotReadyError("the engine has stopped"))
+            return future
+        self._requests.put((work, future))
+        self._wake.set()
+        return future
+
+    def _map(self, symbol: str) -> SymbolMap:
+        found = self.latest().maps.get(symbol)
+        if found is not None:
+            return found
+        if symbol in self.registry.symbols():
+            raise NotReadyError(f"{symbol}: no market has both a price and an open interest yet")
+        raise UnknownNameError("symbol", symbol, self.registry.symbols())
+
+    def _render(self, symbol: str, spec: ViewSpec) -> RenderedView:
+        return render_view(self.pipeline.store, self._states[symbol].rows, spec, self.pipeline.now_s)
+
+    def _run(self) -> None:
+        try:
+            deadline = time.monotonic() + self._interval_s
+            while not self._stopping.is_set():
+                self._answer()
+                if time.monotonic() >= deadline:
+                    self._tick()
+                    deadline = self._next_deadline(deadline)
+                elif not self._take_one():
+                    self._wake.wait(max(deadline - time.monotonic(), 0))
+                    self._wake.clear()
+        except Exception as error:
+            self.failure = error
+            _LOG.exception("the engine failed")
+            self._on_failure()
+        finally:
+            self._stopping.set()
+            self._refuse()
+
+    def _next_deadline(self, deadline: float) -> float:
+        late = int((time.monotonic() - deadline) / self._interval_s)
+        self.missed_ticks += late
+        return deadline + (late + 1) * self._interval_s
+
+    def _take_one(self) -> bool:
+        try:
+            batch = self._batches.get_nowait()
+        except queue.Empty:
+            return False
+        self.pipeline.take(batch)
+        self._batches.task_done()
+        return True
+
+    def _answer(self) -> None:
+        """Answer what readers asked; a reader's error is the reader's, never the engine's."""
+        while True:
+            try:
+                work, future = self._requests.get_nowait()
+            except queue.Empty:
+                return
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
+                future.set_exception(error)
+
+    def _refuse(self) -> None:
+        while not self._requests.empty():
+            _, future = self._requests.get_nowait()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(NotReadyError("the engine has stopped"))
+
+    def _tick(self) -> None:
+        pipeline = self.pipeline
+        pipeline.sweep()
+        notional = pipeline.notional()
+        symbols = [s for s in self.registry.symbols() if pipeline.mapped_markets(s)]
+        for symbol in symbols:
+            markets = np.array(pipeline.mapped_markets(symbol), np.int64)
+            mark = pipeline.inference.markets.price[markets[0]]
+            pipeline.store.centre(markets, int(mark))
+        store_changed = pipeline.store.refresh(pipeline.now_s)
+        maps = dict(self._latest.maps) if self._latest else {}
+        changed = set()
+        for symbol in symbols:
+            own = pipeline.registry.markets_of(symbol)
+            events = int(pipeline.inference.markets.events[own].sum())
+            if symbol in maps and events == self._seen_events.get(symbol) and not store_changed[own].any():
+                continue
+            self._seen_events[symbol] = events
+            maps[symbol] = self._build(symbol, notional, maps[symbol].seq + 1 if symbol in maps else 1)
+            changed.add(symbol)
+        if not maps:
+            return
+        self.ticks += 1
+        tick = Tick(
+            epoch=self.epoch,
+            number=self.ticks,
+            event_time_ns=pipeline.now_ns,
+            published_ns=time.time_ns(),
+            maps=maps,
+            changed=frozenset(changed),
+            views=self._views(maps, changed),
+        )
+        self._latest = tick
+        for listener in list(self._listeners):
+            listener(tick)
+
+    def _build(self, symbol: str, notional: Notional, seq: int) -> SymbolMap:
+        state = self._states[symbol] = symbol_state(self.pipeline, symbol, notional)
+        return build_map(self.pipeline, state, seq, self._stale_after_s)
+
+    def _views(self, maps: dict[str, SymbolMap], changed: set[str]) -> dict[tuple[str, ViewSpec], RenderedView]:
+        with self._watch_lock:
+            wanted = [k for k in self._watched if k[0] in maps and (k[0] in changed or k in self._unrendered)]
+            self._unrendered.difference_update(wanted)
+        views = {}
+        for symbol, spec in wanted:
+            try:
+                views[symbol, spec] = self._render(symbol, spec)
+            except UnknownNameError:
+                # a venue filter that names no market of this symbol: the reader of "all symbols" sees the others
+                continue
+        return views

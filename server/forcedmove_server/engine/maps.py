@@ -1,0 +1,211 @@
+"""One symbol's map at a tick: markets, coverage, clusters with their venues, the next cascades."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from forcedmove_kernels.arrays import Clusters, Notional, Window
+from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHORT
+from numpy.typing import NDArray
+
+from forcedmove_server.engine.activity import DEFAULT_DAILY_VOLATILITY
+from forcedmove_server.engine.assumptions import assumptions
+from forcedmove_server.engine.chains import chain_info
+from forcedmove_server.engine.depth import extended_depth
+from forcedmove_server.engine.frames import SIDES, ChainInfo, ClusterInfo, MarketStatus, SymbolMap
+from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.engine.views import SymbolRows
+from forcedmove_server.errors import InputError
+from forcedmove_server.margin.rules import rule_for
+from forcedmove_server.market.instruments import ContractType, Instrument
+
+U64 = NDArray[np.uint64]
+
+_CLUSTERS_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolState:
+    """A symbol's profile and depth: what clusters and cascades are computed from."""
+
+    rows: SymbolRows
+    venue_cents: dict[str, U64]  # u64 [2, C] per venue
+    profile: U64  # u64 [2, C] cents, all venues
+    depth: U64  # u64 [2, C] cents
+    first_bin: int
+    books: int
+    sigma_day: float
+    volume_day_usd: float
+    sigma_measured: bool
+    volume_measured: bool
+
+    @property
+    def mark_usd(self) -> float:
+        """The symbol's mark price in USD."""
+        return self.rows.mark_units * self.rows.bin_width_usd / (1 << PRICE_BITS)
+
+    def cell(self, price_usd: float) -> int:
+        """Cell of a price; the outer cells stand for everything outside the window."""
+        cell = int(price_usd // self.rows.bin_width_usd) - self.first_bin + 1
+        return min(max(cell, 0), int(self.profile.shape[1]) - 1)
+
+
+def symbol_state(pipeline: Pipeline, symbol: str, notional: Notional) -> SymbolState:
+    """Return the state of one symbol; the store's totals must be up to date. Raises NotReadyError."""
+    rows = pipeline.symbol_rows(symbol, notional)
+    store, model = pipeline.store, pipeline.model
+    first_bin = int(store.window.first_bin[rows.markets[0]])
+    window = Window(store.window.first_bin[rows.markets], store.bins)
+    each = np.arange(len(rows.markets), dtype=np.int32)
+    cents = pipeline.backend.profile(store.totals[rows.markets], each, rows.notional, window, len(each))
+    venue_cents: dict[str, U64] = {}
+    for venue, row in zip(rows.venues, cents, strict=True):
+        venue_cents[venue] = venue_cents[venue] + row if venue in venue_cents else row
+    mark = rows.mark_units * rows.bin_width_usd / (1 << PRICE_BITS)
+    visible, books = pipeline.books.visible_usd(rows.markets.tolist(), first_bin, store.bins, rows.bin_width_usd)
+    profile: U64 = cents.sum(0, dtype=np.uint64)
+    sigma = pipeline.activity.daily_volatility(symbol)
+    volume = pipeline.activity.daily_volume_usd(symbol)
+    open_interest_usd = float(profile[LONG].sum()) / 100
+    sigma_day = sigma or DEFAULT_DAILY_VOLATILITY
+    volume_day = volume or max(model.assumed_volume_per_oi_day * open_interest_usd, 1.0)
+    depth = extended_depth(
+        visible,
+        mark,
+        first_bin,
+        rows.bin_width_usd,
+        sigma_day,
+        volume_day,
+        model.impact_y,
+        model.depth_withdrawal_fraction,
+    )
+    return SymbolState(
+        rows,
+        venue_cents,
+        profile,
+        depth,
+        first_bin,
+        books,
+        sigma_day,
+        volume_day,
+        sigma is not None,
+        volume is not None,
+    )
+
+
+def shock_chain(pipeline: Pipeline, state: SymbolState, shock_usd: float) -> ChainInfo:
+    """Follow the chain of one shock. Raises InputError for a price outside the window."""
+    mark = state.mark_usd
+    cell = state.cell(shock_usd)
+    if not 0 < cell < state.profile.shape[1] - 1:
+        low = state.first_bin * state.rows.bin_width_usd
+        high = low + pipeline.store.bins * state.rows.bin_width_usd
+        raise InputError("price_usd", shock_usd, f"must lie in the map's window, {low:g} to {high:g}")
+    side = LONG if shock_usd <= mark else SHORT
+    chain = pipeline.backend.cascade_chain(state.profile[side], state.depth[side], state.cell(mark), cell)
+    return chain_info(
+        chain,
+        SIDES[side],
+        state.first_bin,
+        state.rows.bin_width_usd,
+        mark,
+        shock_usd,
+        {venue: cents[side] for venue, cents in state.venue_cents.items()},
+    )
+
+
+def build_map(pipeline: Pipeline, state: SymbolState, seq: int, fresh_after_s: float) -> SymbolMap:
+    """Build the published map of one symbol."""
+    markets = _market_statuses(pipeline, state.rows, fresh_after_s)
+    interest = sum(m.open_interest_usd for m in markets)
+    fresh = sum(m.open_interest_usd for m in markets if m.fresh)
+    found = {side: _clusters(pipeline, state, side) for side in (LONG, SHORT)}
+    infos = [_cluster_info(state, side, found[side], k) for side in found for k in range(len(found[side].begin))]
+    infos.sort(key=lambda cluster: -cluster.notional_usd)
+    return SymbolMap(
+        symbol=state.rows.symbol,
+        seq=seq,
+        event_time_ns=pipeline.now_ns,
+        mark_price_usd=state.mark_usd,
+        bin_width_usd=state.rows.bin_width_usd,
+        markets=markets,
+        coverage=fresh / interest if interest else 0.0,
+        clusters=tuple(infos[:_CLUSTERS_SHOWN]),
+        next_down=_next_chain(pipeline, state, LONG, found[LONG]),
+        next_up=_next_chain(pipeline, state, SHORT, found[SHORT]),
+        assumptions=assumptions(pipeline, state),
+    )
+
+
+def _clusters(pipeline: Pipeline, state: SymbolState, side: int) -> Clusters:
+    model, row = pipeline.model, state.profile[side]
+    minimum = max(1, int(float(row.sum()) * model.cluster_minimum_share))
+    return pipeline.backend.clusters(row, model.cluster_half_width, model.cluster_ratio_percent, minimum)
+
+
+def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> ClusterInfo:
+    begin, end = int(found.begin[k]), int(found.end[k])
+    low, high = _edge(state, begin), _edge(state, end)
+    near = high if side == LONG else low
+    split = {venue: float(cents[side, begin:end].sum()) / 100 for venue, cents in state.venue_cents.items()}
+    venues = sorted(((venue, usd) for venue, usd in split.items() if usd > 0), key=lambda item: -item[1])
+    return ClusterInfo(
+        side=SIDES[side],
+        price_low_usd=low,
+        price_high_usd=high,
+        peak_price_usd=_edge(state, int(found.peak[k])),
+        notional_usd=float(found.notional[k]) / 100,
+        distance_fraction=near / state.mark_usd - 1,
+        venues=tuple(venues),
+    )
+
+
+def _next_chain(pipeline: Pipeline, state: SymbolState, side: int, found: Clusters) -> ChainInfo | None:
+    """Return the chain that starts where the mark first meets the nearest cluster on its side."""
+    mark = state.cell(state.mark_usd)
+    met = [int(e) - 1 for e in found.end if e - 1 < mark] if side == LONG else [int(b) for b in found.begin if b > mark]
+    if not met:
+        return None
+    cell = max(met) if side == LONG else min(met)
+    return shock_chain(pipeline, state, _edge(state, cell))
+
+
+def _edge(state: SymbolState, cell: int) -> float:
+    """Lower edge of a cell in USD."""
+    return (state.first_bin + cell - 1) * state.rows.bin_width_usd
+
+
+def _market_statuses(pipeline: Pipeline, rows: SymbolRows, fresh_after_s: float) -> tuple[MarketStatus, ...]:
+    table, ledger, now_ns = pipeline.inference.markets, pipeline.store.ledger, pipeline.now_ns
+    statuses = []
+    for market in rows.markets.tolist():
+        instrument = pipeline.registry[market]
+        price = float(table.price[market]) * rows.bin_width_usd / (1 << PRICE_BITS)
+        lot = float(table.lot[market])
+        interest = float(table.open_interest[market]) * lot
+        price_age_ns = max(now_ns - int(table.price_ns[market]), 0)
+        interest_age_ns = max(now_ns - int(table.open_interest_ns[market]), 0)
+        statuses.append(
+            MarketStatus(
+                market=instrument.key,
+                venue=instrument.venue,
+                mark_price_usd=price,
+                open_interest=interest,
+                open_interest_usd=interest if instrument.contract_type is ContractType.INVERSE else interest * price,
+                live_long=float(ledger.live[market, LONG]) * lot,
+                live_short=float(ledger.live[market, SHORT]) * lot,
+                price_age_ms=price_age_ns // 10**6,
+                open_interest_age_ms=interest_age_ns // 10**6,
+                fresh=max(price_age_ns, interest_age_ns) <= fresh_after_s * 1e9,
+                margin_rule=_rule_name(instrument),
+                cohorts=int(pipeline.store.cohorts.used[market]),
+                events=int(table.events[market]),
+            )
+        )
+    return tuple(statuses)
+
+
+def _rule_name(instrument: Instrument) -> str:
+    rule = rule_for(instrument)
+    return rule.formula.name + (" (assumed)" if rule.assumed else "")

@@ -1,0 +1,116 @@
+"""Events in, positions up to date: the part of the engine that a replay and the tick loop share."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from forcedmove_kernels.arrays import Notional, Updates
+from forcedmove_kernels.backend import select_backend
+from forcedmove_kernels.fixed_point import PRICE_BITS
+from numpy.typing import NDArray
+
+from forcedmove_server.config import EngineConfig, ModelConfig
+from forcedmove_server.engine.activity import Activity
+from forcedmove_server.engine.depth import BookTable
+from forcedmove_server.engine.store import CohortStore
+from forcedmove_server.engine.views import SymbolRows
+from forcedmove_server.errors import NotReadyError
+from forcedmove_server.inference.lifecycle import PositionInference
+from forcedmove_server.market.events import EventBatch
+from forcedmove_server.market.instruments import ContractType, InstrumentRegistry
+
+F64 = NDArray[np.float64]
+
+
+class Pipeline:
+    """Inference, cohort store, books and activity of one run. Used from one thread."""
+
+    def __init__(
+        self,
+        registry: InstrumentRegistry,
+        engine: EngineConfig,
+        model: ModelConfig,
+        leverage_shares: dict[str, F64] | None = None,
+    ) -> None:
+        """``leverage_shares`` maps venues to float64 ``[2, T]`` weights per side that replace the venue's prior."""
+        self.registry = registry
+        self.model = model
+        self.backend, self.backend_choice = select_backend(engine.backend, engine.threads or None)
+        self.inference = PositionInference(registry, model, self.backend, engine.max_markets)
+        self.store = CohortStore(self.backend, model, engine.max_markets, engine.max_cohorts_per_market, engine.bins)
+        self.books = BookTable(registry)
+        self.activity = Activity(registry)
+        self.events: Counter[str] = Counter()
+        self.now_ns = 0
+        self._leverage_shares = leverage_shares or {}
+
+    @property
+    def now_s(self) -> int:
+        """Event time in Unix seconds."""
+        return self.now_ns // 10**9
+
+    def take(self, batch: EventBatch) -> None:
+        """Process one batch completely."""
+        for update in self.inference.step(batch):
+            self._apply(update)
+        self.books.take(batch.depth)
+        self.activity.take(batch)
+        for kind, rows in batch.by_kind().items():
+            self.events[kind] += len(rows)
+        self.now_ns = max(self.now_ns, batch.until_ns)
+
+    def sweep(self) -> None:
+        """Kill the levels that the price has crossed since the last open interest."""
+        update = self.inference.sweep()
+        if update is not None:
+            self._apply(update)
+
+    def notional(self) -> Notional:
+        """Cents per lot of every market; see kernels.arrays.Notional."""
+        markets = self.inference.markets
+        inverse = np.zeros(markets.capacity, bool)
+        for market, instrument in enumerate(self.registry):
+            inverse[market] = instrument.contract_type is ContractType.INVERSE
+        cents = markets.lot * 100
+        return Notional(base=np.where(inverse, cents, 0.0), slope=np.where(inverse, 0.0, cents * markets.bin_width))
+
+    def mapped_markets(self, symbol: str) -> list[int]:
+        """Indices of a symbol's markets that have a price and an open interest."""
+        table = self.inference.markets
+        return [
+            m
+            for m in self.registry.markets_of(symbol)
+            if m < table.capacity and table.price[m] > 0 and table.open_interest[m] >= 0 and self.store.has_market(m)
+        ]
+
+    def symbol_rows(self, symbol: str, notional: Notional) -> SymbolRows:
+        """Return a symbol's rows for rendering. Raises NotReadyError before its first open interest."""
+        markets = self.mapped_markets(symbol)
+        if not markets:
+            raise NotReadyError(f"{symbol}: no market has both a price and an open interest yet")
+        table = self.inference.markets
+        return SymbolRows(
+            symbol=symbol,
+            markets=np.array(markets, np.int32),
+            venues=tuple(self.registry[m].venue for m in markets),
+            notional=Notional(notional.base[markets], notional.slope[markets]),
+            bin_width_usd=float(table.bin_width[markets[0]]),
+            mark_units=self._mark_units(markets),
+        )
+
+    def _mark_units(self, markets: list[int]) -> int:
+        """Return the symbol's mark: the mean of its markets' marks, weighted by open interest in USD."""
+        table = self.inference.markets
+        price = table.price[markets].astype(np.float64)
+        inverse = np.array([self.registry[m].contract_type is ContractType.INVERSE for m in markets])
+        unit_usd = table.bin_width[markets[0]] / (1 << PRICE_BITS)
+        weight = table.open_interest[markets] * table.lot[markets] * np.where(inverse, 1.0, price * unit_usd)
+        return round(float(np.average(price, weights=weight if weight.sum() > 0 else None)))
+
+    def _apply(self, updates: Updates) -> None:
+        for market in updates.market:
+            if not self.store.has_market(int(market)):
+                instrument = self.registry[int(market)]
+                self.store.add_market(int(market), instrument, self._leverage_shares.get(instrument.venue))
+        self.store.apply(updates)

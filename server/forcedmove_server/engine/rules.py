@@ -1,0 +1,45 @@
+"""Leverage and liquidation tables of every market, in the fixed-point form the kernels use."""
+
+from __future__ import annotations
+
+import numpy as np
+from forcedmove_kernels.arrays import Rules, check_rules
+from forcedmove_kernels.fixed_point import cumulative_weights, multipliers
+from numpy.typing import NDArray
+
+from forcedmove_server.inference.leverage_prior import prior_for, tier_shares
+from forcedmove_server.margin.multipliers import LEVERAGE_TIERS, liquidation_ratios
+from forcedmove_server.market.instruments import Instrument
+
+F64 = NDArray[np.float64]
+
+LEVERAGES: F64 = np.array(LEVERAGE_TIERS, np.float64)
+
+
+def empty_rules(markets: int) -> Rules:
+    """Return tables of ``markets`` markets, not yet set: one tier, no weight."""
+    tiers = len(LEVERAGES)
+    return Rules(
+        tiers=np.ones(markets, np.uint8),
+        multiplier=np.zeros((markets, 2, tiers), np.uint32),
+        weight=np.zeros((markets, 2, tiers + 1, tiers + 1), np.uint32),
+    )
+
+
+def set_rules(rules: Rules, market: int, instrument: Instrument, typical_usd: float, shares: F64 | None = None) -> None:
+    """Fill one market's row, in place.
+
+    ``typical_usd`` is the position size whose maintenance tier counts. ``shares`` float64 ``[2, T]`` are the weights
+    per side; without them the venue's prior. Tiers above the market's maximum leverage are not offered.
+    """
+    offered = max(1, int(np.searchsorted(LEVERAGES, instrument.max_leverage, "right")))
+    ratios = liquidation_ratios(instrument, LEVERAGES, typical_usd)
+    if shares is None:
+        prior = tier_shares(prior_for(instrument.venue), LEVERAGES, instrument.max_leverage)
+        shares = np.stack([prior, prior])
+    cut = np.where(np.arange(len(LEVERAGES)) < offered, shares, 0.0)
+    rules.tiers[market] = offered
+    rules.multiplier[market] = multipliers(ratios)
+    rules.weight[market] = cumulative_weights(cut)
+    row = slice(market, market + 1)
+    check_rules(Rules(rules.tiers[row], rules.multiplier[row], rules.weight[row]))

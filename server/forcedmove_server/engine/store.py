@@ -1,0 +1,188 @@
+"""The cohort store: device-resident arrays, the lifecycle applied to them, and their standing totals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from forcedmove_kernels.arrays import Cohorts, Freshness, Outcome, Rules, Updates, Window, empty_cohorts
+from forcedmove_kernels.backend import Backend
+from forcedmove_kernels.fixed_point import PRICE_BITS, freshness_table
+from numpy.typing import NDArray
+
+from forcedmove_server.config import ModelConfig
+from forcedmove_server.engine.rules import empty_rules, set_rules
+from forcedmove_server.market.instruments import Instrument
+
+I32 = NDArray[np.int32]
+U64 = NDArray[np.uint64]
+
+_HOUR, _DAY = 3600, 86_400
+#: (minimum age, time bucket) in seconds: cohorts merge into coarser time buckets as they age
+AGE_LADDER = np.array(
+    [
+        (0, 60),
+        (_HOUR // 2, _HOUR // 4),
+        (3 * _HOUR, _HOUR),
+        (_DAY, 6 * _HOUR),
+        (4 * _DAY, _DAY),
+        (14 * _DAY, 14 * _DAY),
+        (90 * _DAY, 90 * _DAY),
+    ],
+    np.uint32,
+)
+#: the last resort of a market whose cohorts are all young and far apart: everything older than nothing is old
+_CRUSH_LADDER = np.array([(0, _HOUR), (0, _HOUR)], np.uint32)
+#: share of a market's slots that a compaction should leave used at most
+_COMPACT_TO = 0.6
+_MAX_ENTRY_SHIFT = 8
+_FRESHNESS_STEPS = 4096
+#: a mark this close to the window's edge (share of the bins) re-centres it
+_EDGE_SHARE = 0.25
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What has happened to every market and side so far, in lots: int64 ``[M, 2]``.
+
+    ``opened + overkill = live + closed + liquidated`` on every row.
+    """
+
+    opened: NDArray[np.int64]
+    closed: NDArray[np.int64]
+    liquidated: NDArray[np.int64]
+    overkill: NDArray[np.int64]
+    live: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, markets: int) -> Ledger:
+        """Return a ledger of nothing."""
+        return cls(*(np.zeros((markets, 2), np.int64) for _ in range(5)))
+
+
+class CohortStore:
+    """Cohorts of all markets, their rules, and the standing totals per (market, side, cell).
+
+    Used from one thread. ``totals`` u64 ``[M, 2, C]`` are live lots; ``fresh_totals`` the same weighted by freshness.
+    Both follow what changed: :meth:`refresh` rebuilds rows whose cohorts changed and adds cohorts that are new.
+    """
+
+    def __init__(self, backend: Backend, model: ModelConfig, max_markets: int, max_cohorts: int, bins: int) -> None:
+        self.backend = backend
+        self.bins = bins
+        self.cohorts: Cohorts = empty_cohorts(max_cohorts, max_markets)
+        self.rules: Rules = empty_rules(max_markets)
+        self.window = Window(np.zeros(max_markets, np.uint32), bins)
+        self.totals: U64 = np.zeros((max_markets, 2, bins + 2), np.uint64)
+        self.fresh_totals: U64 = np.zeros((max_markets, 2, bins + 2), np.uint64)
+        self.ledger = Ledger.empty(max_markets)
+        self.compactions = 0
+        self._capacity = max_cohorts
+        self._typical_usd = model.typical_position_usd
+        self._unweighted = freshness_table(1, 1, np.inf)
+        half_life_s = model.freshness_half_life_hours * 3600
+        # the table reaches down to a weight of one part in 2**16; older ages use its last entry
+        self._step_s = max(model.freshness_step_s, int(np.ceil(17 * half_life_s / _FRESHNESS_STEPS)))
+        self._freshness = freshness_table(self._step_s, _FRESHNESS_STEPS, half_life_s)
+        self._fresh_now = -1
+        self._known: set[int] = set()
+        self._stale = np.zeros(max_markets, bool)
+        self._added_from = np.full(max_markets, -1, np.int64)
+        self._compacted_at = np.zeros(max_markets, np.int64)
+
+    def add_market(self, market: int, instrument: Instrument, shares: NDArray[np.float64] | None = None) -> None:
+        """Give a market its rules; ``shares`` float64 ``[2, T]`` replace the venue's prior."""
+        set_rules(self.rules, market, instrument, self._typical_usd, shares)
+        self._known.add(market)
+
+    def has_market(self, market: int) -> bool:
+        """Whether the market's rules are set."""
+        return market in self._known
+
+    def apply(self, updates: Updates) -> Outcome:
+        """Run one lifecycle step; compacts markets whose slots would not do."""
+        openings = np.diff(updates.first_open)
+        full = self.cohorts.used[updates.market] + openings > self._capacity
+        for market, now in zip(updates.market[full], updates.opened_at[full], strict=True):
+            self._compact(int(market), int(now), self._capacity * _COMPACT_TO)
+        outcome = self.backend.apply_updates(self.cohorts, self.rules, updates)
+        market = updates.market
+        self.ledger.opened[market] += outcome.opened.astype(np.int64)
+        self.ledger.closed[market] += outcome.closed.astype(np.int64)
+        self.ledger.liquidated[market] += outcome.liquidated.astype(np.int64)
+        self.ledger.overkill[market] += outcome.overkill.astype(np.int64)
+        self.ledger.live[market] = outcome.live.astype(np.int64)
+        self._stale[market] |= outcome.rebuild.any(1)
+        untouched = self._added_from[market] < 0
+        self._added_from[market[untouched]] = outcome.first_new[untouched]
+        return outcome
+
+    def age(self, now: int) -> None:
+        """Merge ageing cohorts: each market once an hour of event time. ``now`` in Unix seconds."""
+        due = np.flatnonzero((self.cohorts.used > 0) & (now - self._compacted_at >= _HOUR))
+        for market in due:
+            self._compact(int(market), now, self._capacity * _COMPACT_TO)
+
+    def refresh(self, now: int) -> NDArray[np.bool_]:
+        """Bring the totals up to date; return which markets changed (bool ``[M]``). ``now`` in Unix seconds."""
+        changed = self._stale | (self._added_from >= 0)
+        fresh_now = now - now % self._step_s
+        unweighted = Freshness(self._unweighted, 1, now)
+        fresh = Freshness(self._freshness, self._step_s, fresh_now)
+        rebuild = np.flatnonzero(self._stale)
+        added = np.flatnonzero((self._added_from >= 0) & ~self._stale).astype(np.int32)
+        self._rebuild(rebuild, unweighted, self.totals)
+        self._add(added, unweighted, self.totals)
+        if fresh_now != self._fresh_now:
+            live = np.flatnonzero(changed | (self.cohorts.used > 0))
+            self._rebuild(live, fresh, self.fresh_totals)
+            changed[live] = True
+            self._fresh_now = fresh_now
+        else:
+            self._rebuild(rebuild, fresh, self.fresh_totals)
+            self._add(added, fresh, self.fresh_totals)
+        self._stale[:] = False
+        self._added_from[:] = -1
+        return changed
+
+    def centre(self, markets: NDArray[np.int64], price: int) -> bool:
+        """Re-centre the window of a symbol's markets when ``price`` (price units) nears its edge; True if it moved."""
+        centre = price >> PRICE_BITS
+        first = int(self.window.first_bin[markets[0]])
+        margin = int(self.bins * _EDGE_SHARE)
+        if first + margin <= centre < first + self.bins - margin and np.all(self.window.first_bin[markets] == first):
+            return False
+        low = max(centre - self.bins // 2, 0)
+        if np.all(self.window.first_bin[markets] == low):
+            return False
+        self.window.first_bin[markets] = low
+        self._stale[markets] = True
+        return True
+
+    def leverage_grid(self, markets: I32, fresh: bool, now: int, window: Window | None = None) -> U64:
+        """Return the full four-axis grid of some markets: u64 ``[K, 2, T, C]`` lots."""
+        if fresh:
+            freshness = Freshness(self._freshness, self._step_s, now - now % self._step_s)
+        else:
+            freshness = Freshness(self._unweighted, 1, now)
+        return self.backend.leverage_grid(self.cohorts, self.rules, window or self.window, freshness, markets)
+
+    def _rebuild(self, markets: NDArray[np.int64], fresh: Freshness, totals: U64) -> None:
+        if len(markets):
+            rows = (2 * markets[:, None] + np.arange(2)).ravel().astype(np.int32)
+            self.backend.standing_totals(self.cohorts, self.rules, self.window, fresh, rows, totals)
+
+    def _add(self, markets: I32, fresh: Freshness, totals: U64) -> None:
+        if len(markets):
+            first = self._added_from[markets]
+            self.backend.add_cohorts(self.cohorts, self.rules, self.window, fresh, markets, first, totals)
+
+    def _compact(self, market: int, now: int, most: float) -> None:
+        """Merge a market's cohorts, widening old entry buckets until at most ``most`` remain."""
+        attempts = ((ladder, shift) for ladder in (AGE_LADDER, _CRUSH_LADDER) for shift in range(_MAX_ENTRY_SHIFT + 1))
+        for ladder, shift in attempts:
+            if self.backend.compact(self.cohorts, market, now, ladder, shift) <= most:
+                break
+        self.compactions += 1
+        self._compacted_at[market] = now
+        self._stale[market] = True

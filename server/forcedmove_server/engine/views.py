@@ -1,0 +1,120 @@
+"""Grids as readers want them: filtered, summed over the axes they do not keep, in USD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from forcedmove_kernels.arrays import Notional
+from forcedmove_kernels.fixed_point import PRICE_BITS
+from numpy.typing import NDArray
+
+from forcedmove_server.engine.frames import SIDES, RenderedView, ViewSpec
+from forcedmove_server.engine.rules import LEVERAGES
+from forcedmove_server.engine.store import CohortStore
+from forcedmove_server.errors import InputError, UnknownNameError
+
+F64 = NDArray[np.float64]
+
+#: a cropped window moves in steps of this share of its half-width, so that deltas stay deltas while the mark wanders
+_CROP_STEP_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolRows:
+    """A symbol's markets in the store, with what turns their lots into USD."""
+
+    symbol: str
+    markets: NDArray[np.int32]
+    venues: tuple[str, ...]  # of each market
+    notional: Notional  # of the markets, in their order
+    bin_width_usd: float
+    mark_units: int  # mark price in price units
+
+
+def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec, now: int) -> RenderedView:
+    """Render one view of a symbol. Raises UnknownNameError for a venue without a market, InputError for empty ranges."""
+    chosen = _chosen_markets(rows, spec)
+    tiers = _chosen_tiers(spec)
+    sides = [k for k, name in enumerate(SIDES) if not spec.sides or name in spec.sides]
+    markets = rows.markets[chosen]
+    if "leverage" in spec.keep or len(tiers) < len(LEVERAGES):
+        lots = store.leverage_grid(markets, spec.weighting == "fresh", now)[:, sides][:, :, tiers]
+    else:
+        totals = store.fresh_totals if spec.weighting == "fresh" else store.totals
+        lots = totals[markets][:, sides][:, :, None]
+    first_bin = int(store.window.first_bin[rows.markets[0]])
+    usd = lots * usd_per_lot(rows.notional, chosen, first_bin, store.bins)[:, None, None]
+    if "leverage" not in spec.keep:
+        usd = usd.sum(2, keepdims=True)
+    if "side" not in spec.keep:
+        usd = usd.sum(1, keepdims=True)
+    venues = tuple(dict.fromkeys(rows.venues[k] for k in chosen))
+    if "venue" in spec.keep:
+        of_venue = np.array([venues.index(rows.venues[k]) for k in chosen])
+        by_venue = np.zeros((len(venues), *usd.shape[1:]))
+        np.add.at(by_venue, of_venue, usd)
+        usd = by_venue
+    else:
+        usd = usd.sum(0, keepdims=True)
+    usd, first_bin = _crop(usd, first_bin, rows, spec.price_range_fraction)
+    kept = [k for k, axis in enumerate(("venue", "side", "leverage")) if axis not in spec.keep]
+    return RenderedView(
+        axes=spec.keep,
+        venues=venues,
+        sides=tuple(SIDES[k] for k in sides),
+        leverages=tuple(float(LEVERAGES[k]) for k in tiers),
+        first_bin=first_bin,
+        bin_count=usd.shape[-1] - 2,
+        bin_width_usd=rows.bin_width_usd,
+        values=np.ascontiguousarray(usd.squeeze(tuple(kept)), np.float32),
+    )
+
+
+def usd_per_lot(notional: Notional, rows: NDArray[np.int64], first_bin: int, bins: int) -> F64:
+    """USD of one lot in every cell: float64 ``[K, C]``, at the middle of the bin."""
+    middle = first_bin + np.arange(bins + 2) - 0.5
+    usd: F64 = (notional.base[rows, None] + notional.slope[rows, None] * middle) / 100
+    return usd
+
+
+def _chosen_markets(rows: SymbolRows, spec: ViewSpec) -> NDArray[np.int64]:
+    for venue in spec.venues:
+        if venue not in rows.venues:
+            raise UnknownNameError("venue", venue, sorted(set(rows.venues)))
+    return np.array([k for k, venue in enumerate(rows.venues) if not spec.venues or venue in spec.venues], np.int64)
+
+
+def _chosen_tiers(spec: ViewSpec) -> NDArray[np.int64]:
+    highest = spec.leverage_max or np.inf
+    tiers = np.flatnonzero((spec.leverage_min <= LEVERAGES) & (highest >= LEVERAGES))
+    if not len(tiers):
+        raise InputError(
+            "leverage_max",
+            spec.leverage_max,
+            f"no leverage tier between {spec.leverage_min} and it; "
+            f"tiers are {', '.join(f'{tier:g}' for tier in LEVERAGES)}",
+        )
+    return tiers
+
+
+def _crop(usd: F64, first_bin: int, rows: SymbolRows, fraction: float) -> tuple[F64, int]:
+    """Fold bins further than ``fraction`` from the mark into the outer cells."""
+    bins = usd.shape[-1] - 2
+    if fraction <= 0:
+        return usd, first_bin
+    mark_bin = rows.mark_units / (1 << PRICE_BITS)
+    half = max(1, int(np.ceil(mark_bin * fraction)))
+    step = max(1, int(half * _CROP_STEP_SHARE))
+    centre = int(mark_bin) // step * step + step // 2
+    low = min(max(centre - half - step // 2 - first_bin, 0), bins - 1)
+    high = max(min(centre + half + step // 2 - first_bin, bins), low + 1)
+    cropped = np.concatenate(
+        [
+            usd[..., : low + 1].sum(-1, keepdims=True),
+            usd[..., low + 1 : high + 1],
+            usd[..., high + 1 :].sum(-1, keepdims=True),
+        ],
+        axis=-1,
+    )
+    return cropped, first_bin + low

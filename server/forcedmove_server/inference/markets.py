@@ -1,0 +1,101 @@
+"""What inference remembers of every market between two observations of its open interest."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from forcedmove_kernels.fixed_point import MAX_LOTS, PRICE_BITS, price_units
+from numpy.typing import NDArray
+
+from forcedmove_server.errors import InputError, InstrumentError
+from forcedmove_server.market.instruments import Instrument, InstrumentRegistry, bin_width_usd
+
+#: entry buckets of one market's volume histogram: +-25 % of price at 5 bp per bin
+BUCKETS = 1024
+#: lots of a market's first open interest at most: leaves a factor of 32 for growth and keeps 1e-8 of resolution
+FIRST_OPEN_INTEREST_LOTS = 1 << 27
+#: no perpetual has ever had more open; beyond it the quantity is in another unit than the instrument says
+IMPLAUSIBLE_OPEN_INTEREST_USD = 1e12
+#: marks further apart than this miss the path between them, so trade prices are taken as well
+SPARSE_MARKS_S = 10.0
+
+
+class MarketTable:
+    """One row per market, in registry order; arrays are sized once for ``capacity`` markets.
+
+    Prices are price units of the market's symbol, quantities lots of the market; zero means "not seen yet".
+    """
+
+    def __init__(self, registry: InstrumentRegistry, capacity: int) -> None:
+        self.registry = registry
+        self.capacity = capacity
+        self.bin_width = np.zeros(capacity)  # USD
+        self.lot = np.zeros(capacity)  # model units of one lot
+        self.price = np.zeros(capacity, np.uint32)
+        self.low = np.zeros(capacity, np.uint32)
+        self.high = np.zeros(capacity, np.uint32)
+        self.open_interest = np.full(capacity, -1, np.int64)  # lots; -1 before the first observation
+        self.price_ns = np.full(capacity, -1, np.int64)
+        self.open_interest_ns = np.full(capacity, -1, np.int64)
+        self.has_tape = np.zeros(capacity, bool)
+        self.events = np.zeros(capacity, np.int64)
+        self.volume = np.zeros((capacity, BUCKETS), np.uint64)
+        self.turnover = np.zeros((capacity, BUCKETS), np.uint64)
+        self.first_bucket = np.zeros(capacity, np.int64)
+        self.first_mark_ns = np.full(capacity, -1, np.int64)
+        self.last_mark_ns = np.full(capacity, -1, np.int64)
+        self.marks = np.zeros(capacity, np.int64)
+        self._symbol_bin_width: dict[str, float] = {}
+
+    def admit(self, market: int, price: float) -> None:
+        """Fix a new market's price axis from its first price. All markets of a symbol share the axis of the first."""
+        if market >= self.capacity:
+            raise InputError("max_markets", self.capacity, f"market {market} does not fit; raise [engine] max_markets")
+        symbol = self.registry[market].symbol
+        width = self._symbol_bin_width.get(symbol)
+        if width is None:
+            width = self._symbol_bin_width[symbol] = bin_width_usd(symbol, price)
+        self.bin_width[market] = width
+        self.recentre(np.array([market]), price_units([price], width))
+
+    def recentre(self, markets: NDArray[np.int64], price: NDArray[np.uint32]) -> None:
+        """Empty the volume histograms of ``markets`` and centre them on ``price`` (price units)."""
+        self.volume[markets] = 0
+        self.turnover[markets] = 0
+        self.first_bucket[markets] = np.maximum((price >> PRICE_BITS).astype(np.int64) - BUCKETS // 2, 0)
+
+    def sparse_marks(self) -> NDArray[np.bool_]:
+        """Return which markets' marks are too far apart to show the price path."""
+        spacing_ns = (self.last_mark_ns - self.first_mark_ns) / np.maximum(self.marks - 1, 1)
+        return (self.marks < 2) | (spacing_ns > SPARSE_MARKS_S * 1e9)
+
+    def lots(self, market: int, quantity: float) -> int:
+        """Lots of an open-interest quantity; fixes the lot at the first one.
+
+        Raises InstrumentError where the quantity cannot be in the unit the instrument says.
+        """
+        instrument = self.registry[market]
+        usd = instrument.notional_usd(quantity, float(self.price[market]) * self.bin_width[market] / (1 << PRICE_BITS))
+        if usd > IMPLAUSIBLE_OPEN_INTEREST_USD:
+            raise InstrumentError(
+                "open_interest",
+                quantity,
+                f"${usd:.3g} is not a plausible open interest; is this an inverse market fed as linear, or contracts "
+                "fed as coins?",
+                instrument.key,
+            )
+        if self.lot[market] == 0 and quantity > 0:
+            self.lot[market] = _lot_size(instrument, quantity)
+        lots = round(quantity / self.lot[market]) if quantity > 0 else 0
+        if lots >= MAX_LOTS:
+            raise InstrumentError(
+                "open_interest", quantity, f"more than {MAX_LOTS} lots of {self.lot[market]}", instrument.key
+            )
+        return lots
+
+
+def _lot_size(instrument: Instrument, open_interest: float) -> float:
+    """Return the venue's quantity step times the smallest power of ten that leaves room for growth."""
+    coarser = open_interest / instrument.quantity_step / FIRST_OPEN_INTEREST_LOTS
+    return instrument.quantity_step * 10.0 ** max(0, math.ceil(math.log10(coarser)))

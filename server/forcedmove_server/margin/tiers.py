@@ -1,0 +1,130 @@
+"""Maintenance tiers: which rate and amount a position of a given size pays.
+
+Venues publish a ladder: above each floor a higher maintenance rate and a lower maximum leverage. Two kinds exist:
+
+* *cumulative*: an amount is deducted so that the requirement ``rate * value - amount`` is continuous, each rate
+  applying to its own slice (Binance, Bybit, Bitget, Gate, Hyperliquid). Binance's recursion:
+  ``amount_n = floor_n * (rate_n - rate_{n-1}) + amount_{n-1}`` (FAQ b3c689c1f50a44cabb3a84e663b81d93);
+* *flat*: the whole position pays the rate of its tier, with a jump at each floor (OKX, Kraken).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from forcedmove_server.errors import InputError
+
+
+class TierMeasure(StrEnum):
+    """What a ladder's floors count."""
+
+    VALUE = "value"
+    """Position value in the margin currency: USD on linear contracts, coin on inverse ones."""
+    QUANTITY = "quantity"
+    """Model quantity: base units on linear contracts, USD on inverse ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceTier:
+    """From ``floor`` upwards: maintenance ``rate``, deducted ``amount``, greatest leverage a position may open with."""
+
+    floor: float
+    rate: float
+    amount: float
+    max_leverage: float
+
+
+class TierTable:
+    """A validated ladder of maintenance tiers.
+
+    Raises InputError naming tier and field: no tiers, first floor not 0, floors or rates that do not ascend, rates
+    outside (0, 1), leverage below 1 or rising with size, amounts that are neither all zero nor the accumulated ones.
+    """
+
+    def __init__(self, tiers: Iterable[MaintenanceTier], measure: TierMeasure = TierMeasure.VALUE) -> None:
+        self.tiers = tuple(tiers)
+        self.measure = measure
+        self.floors = np.array([tier.floor for tier in self.tiers])
+        self.rates = np.array([tier.rate for tier in self.tiers])
+        self.amounts = np.array([tier.amount for tier in self.tiers])
+        self.max_leverages = np.array([tier.max_leverage for tier in self.tiers])
+        self._check()
+
+    @property
+    def cumulative(self) -> bool:
+        """Whether amounts make the requirement continuous; a single tier counts as cumulative."""
+        return len(self.tiers) == 1 or bool(self.amounts[-1] > 0)
+
+    @property
+    def max_leverage(self) -> float:
+        """Greatest leverage of the ladder, that of the smallest positions."""
+        return float(self.max_leverages[0])
+
+    def index(self, size: ArrayLike) -> NDArray[np.int64]:
+        """Tier of a position's size (in this table's measure); a size on a floor belongs to the tier below it."""
+        found: NDArray[np.int64] = np.searchsorted(self.floors, np.asarray(size, np.float64), side="left") - 1
+        return np.maximum(found, 0)
+
+    def largest_size(self, leverage: ArrayLike) -> NDArray[np.float64]:
+        """Greatest size that may open with ``leverage``: ``inf`` in the last tier, 0 where no tier allows it."""
+        ceilings = np.append(self.floors[1:], np.inf)
+        allowed = self.max_leverages >= np.asarray(leverage, np.float64)[..., None]
+        sizes: NDArray[np.float64] = np.where(allowed, ceilings, 0.0).max(-1)
+        return sizes
+
+    def requirement(self, size: ArrayLike, value: ArrayLike) -> NDArray[np.float64]:
+        """Maintenance margin of a position: ``rate * value - amount`` of the tier that holds ``size``."""
+        tier = self.index(size)
+        margin: NDArray[np.float64] = self.rates[tier] * np.asarray(value, np.float64) - self.amounts[tier]
+        return margin
+
+    def _check(self) -> None:
+        if not self.tiers or self.tiers[0].floor != 0:
+            raise InputError("tiers[0].floor", self.tiers[0].floor if self.tiers else None, "the first floor is 0")
+        for k, tier in enumerate(self.tiers):
+            if not 0 < tier.rate < 1:
+                raise InputError(f"tiers[{k}].rate", tier.rate, "must lie in (0, 1)")
+            if not tier.max_leverage >= 1:
+                raise InputError(f"tiers[{k}].max_leverage", tier.max_leverage, "must be at least 1")
+        for k in range(1, len(self.tiers)):
+            below, tier = self.tiers[k - 1], self.tiers[k]
+            if not tier.floor > below.floor:
+                raise InputError(f"tiers[{k}].floor", tier.floor, "floors must ascend")
+            if not tier.rate > below.rate:
+                raise InputError(f"tiers[{k}].rate", tier.rate, "rates must ascend")
+            if tier.max_leverage > below.max_leverage:
+                raise InputError(f"tiers[{k}].max_leverage", tier.max_leverage, "must not rise with size")
+        if np.any(self.amounts != 0):
+            expected = accumulated_amounts(self.floors, self.rates)
+            wrong = ~np.isclose(self.amounts, expected, rtol=1e-6, atol=1e-9)
+            if np.any(wrong):
+                k = int(np.argmax(wrong))
+                raise InputError(f"tiers[{k}].amount", self.tiers[k].amount, f"accumulates to {expected[k]:g}")
+            if self.measure is TierMeasure.QUANTITY:
+                raise InputError("measure", str(self.measure), "amounts need floors that count value")
+
+
+def accumulated_amounts(floors: ArrayLike, rates: ArrayLike) -> NDArray[np.float64]:
+    """Amounts that make ``rate * value - amount`` continuous at every floor (Binance's recursion)."""
+    steps = np.diff(np.asarray(rates, np.float64), prepend=np.asarray(rates, np.float64)[:1])
+    amounts: NDArray[np.float64] = np.cumsum(np.asarray(floors, np.float64) * steps)
+    return amounts
+
+
+def cumulative_tiers(rows: Sequence[tuple[float, float, float]]) -> TierTable:
+    """Build a cumulative table from ``(floor, rate, max_leverage)`` rows, floors by value."""
+    amounts = accumulated_amounts([row[0] for row in rows], [row[1] for row in rows])
+    return TierTable(
+        MaintenanceTier(floor, rate, float(amount), leverage)
+        for (floor, rate, leverage), amount in zip(rows, amounts, strict=True)
+    )
+
+
+def flat_tiers(rows: Sequence[tuple[float, float, float]], measure: TierMeasure = TierMeasure.VALUE) -> TierTable:
+    """Build a table without deductions from ``(floor, rate, max_leverage)`` rows."""
+    return TierTable((MaintenanceTier(floor, rate, 0.0, leverage) for floor, rate, leverage in rows), measure)

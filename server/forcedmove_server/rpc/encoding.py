@@ -1,0 +1,198 @@
+"""Frames to bytes, once: a chunk is one frame together with its field tag, ready to be joined into any response.
+
+``SubscribeResponse`` and ``GetSnapshotResponse`` both hold frames in field 1, so the same chunk serves both. What all
+views of a symbol share (markets, clusters, chains) is serialised once per tick as well and joined in front.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forcedmove.v1 import heatmap_pb2, model_pb2
+from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
+from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.messages import (
+    assumption_messages,
+    axis_messages,
+    chain_message,
+    cluster_message,
+    market_message,
+)
+from forcedmove_server.rpc.requests import WEIGHTING_NUMBERS
+from forcedmove_server.rpc.wire import delimited, varint_field
+
+FRAMES_FIELD = heatmap_pb2.SubscribeResponse.FRAMES_FIELD_NUMBER
+_SKIPPED_FIELD = heatmap_pb2.SubscribeResponse.SKIPPED_FRAMES_FIELD_NUMBER
+assert heatmap_pb2.GetSnapshotResponse.FRAMES_FIELD_NUMBER == FRAMES_FIELD
+
+#: a changed cell costs 8 bytes and a dense one 4, and a snapshot also mends readers that fell behind
+_DENSE_FROM_SHARE = 1 / 3
+
+
+@dataclass(slots=True)
+class EncodingCounts:
+    """How often something was serialised, whatever the number of readers."""
+
+    symbols: int = 0
+    deltas: int = 0
+    snapshots: int = 0
+
+
+class SymbolPart:
+    """What every frame of one symbol at one tick has in common, serialised on first use."""
+
+    __slots__ = ("_counts", "_encoded", "epoch", "published_ns", "symbol_map")
+
+    def __init__(self, symbol_map: SymbolMap, epoch: int, published_ns: int, counts: EncodingCounts) -> None:
+        self.symbol_map, self.epoch, self.published_ns = symbol_map, epoch, published_ns
+        self._counts = counts
+        self._encoded: bytes | None = None
+
+    def encoded(self) -> bytes:
+        """The shared fields."""
+        if self._encoded is None:
+            newest = self.symbol_map
+            self._counts.symbols += 1
+            self._encoded = heatmap_pb2.Frame(
+                symbol=newest.symbol,
+                epoch=self.epoch,
+                seq=newest.seq,
+                event_time_ns=newest.event_time_ns,
+                published_time_ns=self.published_ns,
+                mark_price_usd=newest.mark_price_usd,
+                markets=map(market_message, newest.markets),
+                coverage=newest.coverage,
+                clusters=map(cluster_message, newest.clusters),
+                next_down=chain_message(newest.next_down) if newest.next_down else None,
+                next_up=chain_message(newest.next_up) if newest.next_up else None,
+            ).SerializeToString()
+        return self._encoded
+
+
+class EncodedFrame:
+    """One frame of one view: its delta, if it has one, and its snapshot, serialised when a reader first needs it.
+
+    Snapshots are made either before the frame is published or on the hub's one encoding thread, so never twice.
+    """
+
+    __slots__ = ("_counts", "_crc32", "_part", "_snapshot", "_spec", "_view", "delta", "prev_seq", "seq", "symbol")
+
+    def __init__(
+        self, part: SymbolPart, spec: ViewSpec, view: RenderedView, previous: EncodedFrame | None, counts: EncodingCounts
+    ) -> None:
+        self.symbol = part.symbol_map.symbol
+        self.seq = part.symbol_map.seq
+        self.prev_seq = previous.seq if previous else 0
+        self._part, self._spec, self._view, self._counts = part, spec, view, counts
+        self._crc32 = zlib.crc32(_content(view.values))
+        self._snapshot: bytes | None = None
+        self.delta = self._delta(previous._view) if previous else None
+        if self.delta is None:
+            self.encode_snapshot()  # every reader of this frame needs it
+
+    def is_ready(self, position: int) -> bool:
+        """Whether a reader at ``position`` can be served without serialising anything."""
+        return self._snapshot is not None or self.continues(position)
+
+    def continues(self, position: int) -> bool:
+        """Whether a reader that has seen ``position`` can be served the delta."""
+        return self.delta is not None and position == self.prev_seq
+
+    def chunk(self, position: int) -> bytes:
+        """The chunk for a reader whose last frame was ``position``; ``is_ready`` must hold."""
+        chunk = self.delta if self.continues(position) else self._snapshot
+        assert chunk is not None
+        return chunk
+
+    def encode_snapshot(self) -> bytes:
+        """Serialise the dense grid with its axes and assumptions, unless that was done before."""
+        if self._snapshot is None:
+            self._counts.snapshots += 1
+            body = self._body(0)
+            body.axes.extend(axis_messages(self._view))
+            body.assumptions.extend(assumption_messages(self._part.symbol_map.assumptions))
+            body.grid.CopyFrom(_tensor(self._view.values))
+            self._snapshot = self._chunk(body)
+        return self._snapshot
+
+    def _delta(self, previous: RenderedView) -> bytes | None:
+        """Return the changed cells as a chunk; None where a snapshot says the same in fewer bytes or has to."""
+        if previous.axes_key != self._view.axes_key:
+            return None
+        old, new = (np.ascontiguousarray(view.values, dtype="<f4").reshape(-1) for view in (previous, self._view))
+        changed = np.flatnonzero(old.view(np.uint32) != new.view(np.uint32)).astype(np.uint32)
+        if changed.size > new.size * _DENSE_FROM_SHARE:
+            return None
+        self._counts.deltas += 1
+        body = self._body(self.prev_seq)
+        body.update.indices.CopyFrom(_tensor(changed))
+        body.update.values.CopyFrom(_tensor(new[changed]))
+        return self._chunk(body)
+
+    def _body(self, prev_seq: int) -> heatmap_pb2.Frame:
+        return heatmap_pb2.Frame(
+            prev_seq=prev_seq, weighting=WEIGHTING_NUMBERS[self._spec.weighting], crc32=self._crc32
+        )
+
+    def _chunk(self, body: heatmap_pb2.Frame) -> bytes:
+        return delimited(FRAMES_FIELD, self._part.encoded(), body.SerializeToString())
+
+
+class ViewEncoder:
+    """Turns one view's renderings into frames. Used by one thread."""
+
+    def __init__(self, spec: ViewSpec, limits: Limits, counts: EncodingCounts) -> None:
+        self._spec, self._limits, self._counts = spec, limits, counts
+        self._previous: EncodedFrame | None = None
+
+    def encode(self, part: SymbolPart, view: RenderedView) -> EncodedFrame | None:
+        """Return the next frame; None for one that was seen before. Raises LimitError when it is too large."""
+        previous = self._previous
+        if previous is not None and part.symbol_map.seq <= previous.seq:
+            return None
+        self._limits.check_grid(part.symbol_map.symbol, self._spec, view)
+        self._previous = EncodedFrame(part, self._spec, view, previous, self._counts)
+        return self._previous
+
+
+def responses(chunks: Iterable[bytes], skipped: int, max_bytes: int) -> Iterator[bytes]:
+    """Join chunks into SubscribeResponses of at most ``max_bytes`` each, or one chunk where that alone is longer.
+
+    The first response carries the number of skipped frames.
+    """
+    batch = [varint_field(_SKIPPED_FIELD, skipped)]
+    size = len(batch[0])
+    for chunk in chunks:
+        if size + len(chunk) > max_bytes and any(batch):
+            yield b"".join(batch)
+            batch, size = [], 0
+        batch.append(chunk)
+        size += len(chunk)
+    if any(batch):
+        yield b"".join(batch)
+
+
+def heartbeat(epoch: int, tick: int, event_time_ns: int) -> bytes:
+    """A SubscribeResponse that says the stream is alive."""
+    alive = heatmap_pb2.Heartbeat(epoch=epoch, tick=tick, event_time_ns=event_time_ns)
+    return heatmap_pb2.SubscribeResponse(heartbeat=alive).SerializeToString()
+
+
+def _tensor(values: NDArray[np.float32] | NDArray[np.uint32]) -> model_pb2.Tensor:
+    is_float = values.dtype.kind == "f"
+    return model_pb2.Tensor(
+        data_type=model_pb2.DATA_TYPE_FLOAT32 if is_float else model_pb2.DATA_TYPE_UINT32,
+        shape=values.shape,
+        scale=1.0,
+        content=_content(values),
+    )
+
+
+def _content(values: NDArray[np.float32] | NDArray[np.uint32]) -> bytes:
+    """Return the elements as the wire has them: C order, little endian."""
+    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -1,0 +1,50 @@
+"""What one server hands out at most, and how often it speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forcedmove_server.engine.frames import RenderedView, ViewSpec
+from forcedmove_server.errors import LimitError
+
+#: room in a frame beside its grid: markets, clusters, chains and assumptions
+_FRAME_RESERVE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the RPC layer.
+
+    ``max_frame_bytes`` stays at gRPC's default receive limit, so that any client can read any frame.
+    """
+
+    heartbeat_s: float = 1.0
+    max_symbols: int = 1_000
+    max_streams: int = 256
+    max_request_bytes: int = 256 << 10
+    max_message_bytes: int = 1 << 20
+    max_frame_bytes: int = 4 << 20
+
+    def check_grid(self, symbol: str, spec: ViewSpec, view: RenderedView) -> None:
+        """Raise LimitError when a view's grid does not fit a frame."""
+        allowed = self.max_frame_bytes - _FRAME_RESERVE_BYTES
+        if view.values.nbytes > allowed:
+            raise LimitError(
+                f"{symbol}: the view {describe(spec)} has {'x'.join(map(str, view.values.shape))} cells, "
+                f"{view.values.nbytes} bytes; a frame holds {allowed}: keep fewer axes or narrow venues, leverage or "
+                "price range"
+            )
+
+
+def describe(spec: ViewSpec) -> str:
+    """Return a view in words, without what is left at its default."""
+    parts = [f"keep={','.join(spec.keep)}"]
+    if spec.venues:
+        parts.append(f"venues={','.join(spec.venues)}")
+    if spec.sides:
+        parts.append(f"sides={','.join(spec.sides)}")
+    if spec.leverage_min or spec.leverage_max:
+        parts.append(f"leverage={spec.leverage_min:g}..{spec.leverage_max or float('inf'):g}")
+    if spec.price_range_fraction:
+        parts.append(f"price_range={spec.price_range_fraction:g}")
+    return " ".join([*parts, f"weighting={spec.weighting}"])

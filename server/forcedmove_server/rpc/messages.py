@@ -1,0 +1,122 @@
+"""What the engine publishes, as protobuf messages: one function per message, field by field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from forcedmove.v1 import heatmap_pb2, model_pb2
+from forcedmove_server.engine.frames import (
+    AssumptionInfo,
+    ChainInfo,
+    ClusterInfo,
+    MarketStatus,
+    RenderedView,
+    SymbolMap,
+    Tick,
+)
+from forcedmove_server.rpc.requests import AXIS_NUMBERS, SIDE_NUMBERS
+
+
+def market_message(market: MarketStatus) -> model_pb2.MarketState:
+    """One market's state."""
+    return model_pb2.MarketState(
+        market=market.market,
+        venue=market.venue,
+        mark_price_usd=market.mark_price_usd,
+        open_interest=market.open_interest,
+        open_interest_usd=market.open_interest_usd,
+        live_long=market.live_long,
+        live_short=market.live_short,
+        price_age_ms=market.price_age_ms,
+        open_interest_age_ms=market.open_interest_age_ms,
+        fresh=market.fresh,
+    )
+
+
+def cluster_message(cluster: ClusterInfo) -> model_pb2.Cluster:
+    """One cluster with its venues."""
+    return model_pb2.Cluster(
+        side=SIDE_NUMBERS[cluster.side],
+        price_low_usd=cluster.price_low_usd,
+        price_high_usd=cluster.price_high_usd,
+        peak_price_usd=cluster.peak_price_usd,
+        notional_usd=cluster.notional_usd,
+        distance_fraction=cluster.distance_fraction,
+        venues=[model_pb2.VenueNotional(venue=venue, notional_usd=usd) for venue, usd in cluster.venues],
+    )
+
+
+def chain_message(chain: ChainInfo) -> model_pb2.CascadeChain:
+    """One cascade chain with its levels."""
+    return model_pb2.CascadeChain(
+        side=SIDE_NUMBERS[chain.side],
+        start_price_usd=chain.start_price_usd,
+        shock_price_usd=chain.shock_price_usd,
+        levels=[
+            model_pb2.CascadeLevel(
+                trigger_price_usd=level.trigger_price_usd,
+                notional_usd=level.notional_usd,
+                venues=level.venues,
+                cumulative_usd=level.cumulative_usd,
+                price_after_usd=level.price_after_usd,
+            )
+            for level in chain.levels
+        ],
+        depth=len(chain.levels),
+        total_usd=chain.total_usd,
+        terminal_price_usd=chain.terminal_price_usd,
+        amplification=chain.amplification,
+        beyond_window=chain.beyond_window,
+    )
+
+
+def assumption_messages(assumptions: Iterable[AssumptionInfo]) -> list[model_pb2.Assumption]:
+    """Assumptions; a missing value stays missing."""
+    return [model_pb2.Assumption(name=a.name, text=a.text, value=a.value) for a in assumptions]
+
+
+def axis_messages(view: RenderedView) -> list[model_pb2.AxisLabels]:
+    """Labels of a view's axes, in the grid's order."""
+    labels = {
+        "venue": {"names": view.venues},
+        "side": {"names": view.sides},
+        "leverage": {"leverages": view.leverages},
+        "price": {
+            "first_bin": view.first_bin,
+            "bin_count": view.bin_count,
+            "bin_width_usd": view.bin_width_usd,
+        },
+    }
+    return [model_pb2.AxisLabels(axis=AXIS_NUMBERS[axis], **labels[axis]) for axis in view.axes]  # type: ignore[arg-type]
+
+
+def symbol_message(symbol_map: SymbolMap) -> heatmap_pb2.SymbolInfo:
+    """One line of the list of symbols."""
+    return heatmap_pb2.SymbolInfo(
+        symbol=symbol_map.symbol,
+        markets=[market.market for market in symbol_map.markets],
+        mark_price_usd=symbol_map.mark_price_usd,
+        open_interest_usd=math.fsum(
+            market.open_interest_usd for market in symbol_map.markets if math.isfinite(market.open_interest_usd)
+        ),
+        bin_width_usd=symbol_map.bin_width_usd,
+        cohorts=sum(market.cohorts for market in symbol_map.markets),
+    )
+
+
+def venue_messages(tick: Tick) -> list[heatmap_pb2.VenueInfo]:
+    """Venues in the order of their first market, each with its markets."""
+    markets: dict[str, list[MarketStatus]] = {}
+    for symbol_map in tick.maps.values():
+        for market in symbol_map.markets:
+            markets.setdefault(market.venue, []).append(market)
+    return [
+        heatmap_pb2.VenueInfo(
+            venue=venue,
+            markets=map(market_message, found),
+            margin_rules={market.market: market.margin_rule for market in found},
+            events=sum(market.events for market in found),
+        )
+        for venue, found in markets.items()
+    ]

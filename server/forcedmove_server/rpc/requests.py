@@ -1,0 +1,132 @@
+"""Requests to checked values. Every error names the field as it is called on the wire, and the value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2
+from forcedmove_server.engine.frames import AXES, SIDES, AxisName, SideName, SymbolMap, ViewSpec, WeightingName
+from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
+from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.rpc.limits import Limits
+
+AXIS_NUMBERS: Mapping[AxisName, model_pb2.Axis.ValueType] = {
+    "venue": model_pb2.AXIS_VENUE,
+    "side": model_pb2.AXIS_SIDE,
+    "leverage": model_pb2.AXIS_LEVERAGE,
+    "price": model_pb2.AXIS_PRICE,
+}
+SIDE_NUMBERS: Mapping[SideName, model_pb2.Side.ValueType] = {
+    "long": model_pb2.SIDE_LONG,
+    "short": model_pb2.SIDE_SHORT,
+}
+WEIGHTING_NUMBERS: Mapping[WeightingName, model_pb2.Weighting.ValueType] = {
+    "live": model_pb2.WEIGHTING_LIVE,
+    "fresh": model_pb2.WEIGHTING_FRESH,
+}
+_AXIS_NAMES = {number: name for name, number in AXIS_NUMBERS.items()}
+_SIDE_NAMES = {number: name for name, number in SIDE_NUMBERS.items()}
+_WEIGHTING_NAMES = {number: name for name, number in WEIGHTING_NUMBERS.items()}
+T = TypeVar("T", bound=str)
+
+_DEFAULT_KEEP: tuple[AxisName, ...] = ("side", "price")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What one reader wants. ``symbols`` None means all, also those that appear later."""
+
+    symbols: tuple[str, ...] | None
+    spec: ViewSpec
+    min_interval_s: float = 0.0
+    resume_epoch: int = 0
+    resume_seq: Mapping[str, int] = field(default_factory=dict)
+
+
+def subscription_of(
+    request: heatmap_pb2.SubscribeRequest, registry: InstrumentRegistry, limits: Limits
+) -> Subscription:
+    """Check a SubscribeRequest. Raises InputError or UnknownNameError."""
+    rate = _finite("max_rate_hz", request.max_rate_hz, minimum=0.0)
+    return Subscription(
+        symbols=symbols_of(request.symbols, registry, limits),
+        spec=spec_of(request.view, registry),
+        min_interval_s=1.0 / rate if rate else 0.0,
+        resume_epoch=request.resume_epoch,
+        resume_seq=dict(request.resume_seq),
+    )
+
+
+def symbols_of(names: Sequence[str], registry: InstrumentRegistry, limits: Limits) -> tuple[str, ...] | None:
+    """Resolve what people type to symbols, each once; None where the list is empty, which means all."""
+    if len(names) > limits.max_symbols:
+        raise InputError("symbols", len(names), f"at most {limits.max_symbols} names")
+    symbols = dict.fromkeys(registry[market].symbol for name in names for market in registry.resolve(name))
+    return tuple(symbols) or None
+
+
+def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
+    """Check a MapView and bring it to its one canonical form, so that equal wishes compare equal."""
+    known = registry.venues()
+    wanted = {_venue(name, known) for name in view.venues}
+    sides = {_member("view.sides", number, _SIDE_NAMES) for number in view.sides}
+    keep = {_member("view.keep_axes", number, _AXIS_NAMES) for number in view.keep_axes} or set(_DEFAULT_KEEP)
+    low = _finite("view.leverage_min", view.leverage_min, minimum=0.0)
+    high = _finite("view.leverage_max", view.leverage_max, minimum=0.0)
+    if high and low > high:
+        raise InputError("view.leverage_min", low, f"must not be above view.leverage_max = {high!r}")
+    return ViewSpec(
+        venues=tuple(venue for venue in known if venue in wanted),
+        sides=tuple(side for side in SIDES if side in sides) if len(sides) < len(SIDES) else (),
+        leverage_min=low,
+        leverage_max=high,
+        keep=tuple(axis for axis in AXES if axis in keep or axis == "price"),
+        weighting=_member("view.weighting", view.weighting, _WEIGHTING_NAMES) if view.weighting else "live",
+        price_range_fraction=_finite("view.price_range_fraction", view.price_range_fraction, minimum=0.0),
+    )
+
+
+def shock_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> float:
+    """Return the shocked price in USD. Raises InputError, or NotReadyError while the symbol has no mark price."""
+    kind = request.WhichOneof("shock")
+    if kind is None:
+        raise InputError("shock", None, "set price_usd or move_fraction")
+    if kind == "price_usd":
+        return _finite("price_usd", request.price_usd, minimum=0.0, above=True)
+    move = _finite("move_fraction", request.move_fraction, minimum=-1.0, above=True)
+    if not symbol_map.mark_price_usd > 0:  # also a mark that is not a number
+        raise NotReadyError(f"{symbol_map.symbol}: no mark price yet")
+    return symbol_map.mark_price_usd * (1.0 + move)
+
+
+def symbol_of(name: str, registry: InstrumentRegistry) -> str:
+    """Resolve one name. Raises InputError when it is empty, UnknownNameError when nothing has it."""
+    if not name.strip():
+        raise InputError("symbol", name, "must not be empty")
+    return registry[registry.resolve(name)[0]].symbol
+
+
+def _venue(name: str, known: Iterable[str]) -> str:
+    venue = name.strip().lower()
+    if venue not in known:
+        raise UnknownNameError("venue", name, sorted(known))
+    return venue
+
+
+def _member(field_name: str, number: int, names: Mapping[int, T]) -> T:
+    try:
+        return names[number]
+    except KeyError:
+        known = ", ".join(f"{name} ({known})" for known, name in names.items())
+        raise InputError(field_name, number, f"must be one of {known}") from None
+
+
+def _finite(field_name: str, value: float, *, minimum: float, above: bool = False) -> float:
+    if not math.isfinite(value):
+        raise InputError(field_name, value, "must be a finite number")
+    if value < minimum or (above and value == minimum):
+        raise InputError(field_name, value, f"must be {'above' if above else 'at least'} {minimum:g}")
+    return value + 0.0  # no negative zero: it would print oddly and still compare equal

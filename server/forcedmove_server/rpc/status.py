@@ -1,0 +1,104 @@
+"""The one place where errors become gRPC statuses.
+
+=================  ====================  ==================================================
+error              status                details (google.rpc)
+=================  ====================  ==================================================
+InputError         INVALID_ARGUMENT      BadRequest naming the field
+UnknownNameError   NOT_FOUND
+NotReadyError      UNAVAILABLE           RetryInfo; GoingAwayError likewise
+LimitError         RESOURCE_EXHAUSTED
+anything else      INTERNAL              logged with its traceback
+=================  ====================  ==================================================
+
+The details are a google.rpc.Status in the trailer ``grpc-status-details-bin``, which standard clients decode. Three
+small messages do not justify a dependency, so they are encoded here.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+
+from forcedmove_server.errors import ForcedMoveError, InputError, LimitError, NotReadyError, UnknownNameError
+from forcedmove_server.rpc.wire import delimited, varint_field
+
+logger = logging.getLogger(__name__)
+
+DETAILS_KEY = "grpc-status-details-bin"
+_RETRY_DELAY_S = 0.5
+#: trailers share one small header budget, and a message may quote what the caller sent
+_MAX_MESSAGE_CHARS = 1_000
+
+_CODES: tuple[tuple[type[ForcedMoveError], grpc.StatusCode], ...] = (
+    (InputError, grpc.StatusCode.INVALID_ARGUMENT),
+    (UnknownNameError, grpc.StatusCode.NOT_FOUND),
+    (NotReadyError, grpc.StatusCode.UNAVAILABLE),
+    (LimitError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+)
+
+R = TypeVar("R")
+C = TypeVar("C", bound="grpc.aio.ServicerContext[Any, Any]")
+
+
+def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
+    """Return code, message and google.rpc.Status (empty where there is nothing to add) of an error."""
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+    if code is grpc.StatusCode.INTERNAL:
+        return code, f"internal error ({type(error).__name__}); the server's log has the traceback", b""
+    message = str(error)
+    if len(message) > _MAX_MESSAGE_CHARS:
+        message = message[:_MAX_MESSAGE_CHARS] + " ..."
+    if isinstance(error, InputError):
+        violation = delimited(1, error.field.encode()) + delimited(2, message.encode())
+        details = _status(code, message, "BadRequest", delimited(1, violation))
+    elif isinstance(error, NotReadyError):
+        duration = varint_field(1, int(_RETRY_DELAY_S)) + varint_field(2, int(_RETRY_DELAY_S % 1 * 1e9))
+        details = _status(code, message, "RetryInfo", delimited(1, duration))
+    else:
+        details = b""
+    return code, message, details
+
+
+def guarded(
+    method: Callable[[Any, Any, C], Awaitable[R]],
+) -> Callable[[Any, Any, C], Awaitable[R]]:
+    """Wrap a handler method so that what it raises ends the call with the status above."""
+
+    @functools.wraps(method)
+    async def call(self: Any, request: Any, context: C) -> R:
+        try:
+            return await method(self, request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            cause = _first_cause(error)
+            if context.cancelled() and not isinstance(cause, ForcedMoveError):
+                raise  # the peer is gone: a write that fails is how it shows, and nobody is left to tell
+            if not isinstance(cause, ForcedMoveError):
+                logger.exception("%s failed", method.__qualname__)
+            await abort(context, cause)
+
+    return call
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> NoReturn:
+    """End the call with an error's status."""
+    code, message, details = status_of(error)
+    await context.abort(code, message, ((DETAILS_KEY, details),) if details else ())
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return what made a task group fail: its first member, without the wrapping."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _status(code: grpc.StatusCode, message: str, kind: str, payload: bytes) -> bytes:
+    number: int = code.value[0]
+    packed = delimited(1, f"type.googleapis.com/google.rpc.{kind}".encode()) + delimited(2, payload)
+    return varint_field(1, number) + delimited(2, message.encode()) + delimited(3, packed)

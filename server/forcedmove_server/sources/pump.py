@@ -1,0 +1,61 @@
+"""Runs one source on a thread of its own and hands its batches on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from forcedmove_server.market.events import EventBatch
+from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.sources.pacing import paced
+from forcedmove_server.sources.source import Source
+
+_LOG = logging.getLogger(__name__)
+
+
+class Pump:
+    """One source, running. ``failure`` holds what ended it early; ``on_end`` is called from its thread when it ends."""
+
+    def __init__(
+        self,
+        source: Source,
+        registry: InstrumentRegistry,
+        put: Callable[[EventBatch], bool],
+        speed: float | None,
+        on_end: Callable[[], None],
+    ) -> None:
+        self.source = source
+        self.failure: BaseException | None = None
+        self._registry = registry
+        self._put = put
+        self._speed = speed
+        self._on_end = on_end
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"source-{source.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start reading."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading; returns when the thread has ended."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def running(self) -> bool:
+        """Whether the source still delivers."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            for batch in paced(self.source.batches(self._registry), self._speed, self._stopping):
+                if self._stopping.is_set() or not self._put(batch):
+                    break
+        except Exception as error:  # noqa: BLE001  a source's fault ends the server loudly, on its own thread
+            self.failure = error
+            _LOG.debug("source %s failed", self.source.name, exc_info=True)
+        finally:
+            self._on_end()
