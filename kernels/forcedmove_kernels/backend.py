@@ -48,7 +48,15 @@ class Backend(Protocol):
         ...
 
     def apply_updates(self, cohorts: Cohorts, rules: Rules, updates: Updates) -> Outcome:
-        """Run one lifecycle step (sweep, scale, append) on ``cohorts``, in place. See arrays.Updates."""
+        """Run one lifecycle step (sweep, scale, append) on ``cohorts``, in place. See arrays.Updates.
+
+        Prefix rounding scales lots to a total: each slot gets the difference of the floored scaled prefix sums. Where
+        nothing survives, the openings take the whole open interest by prefix rounding (all of it goes to the last
+        opening row when they have no lots). At birth tiers beyond ``price`` are dropped, but never the last one.
+        Opening rows that end with no lots on both sides are not appended. Raises ValueError, or OverflowError where a
+        market without an observation would hold 2**32 lots or more on a side (alive before the step plus opened);
+        either way nothing has changed.
+        """
         ...
 
     def standing_totals(
@@ -63,7 +71,10 @@ class Backend(Protocol):
     def add_cohorts(
         self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, market: I32, first_new: I64, totals: U64
     ) -> None:
-        """Add the cohorts from slot ``first_new[k]`` to the end of ``market[k]`` to both rows of ``totals``, in place."""
+        """Add the cohorts from slot ``first_new[k]`` on to both rows of ``market[k]`` of ``totals``, in place.
+
+        Markets do not repeat within one call.
+        """
         ...
 
     def leverage_grid(self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, markets: I32) -> U64:
@@ -76,11 +87,21 @@ class Backend(Protocol):
         ``ladder`` u32[L, 2] are rows ``(minimum age, time bucket)`` in seconds, ascending age; ``entry_shift`` widens
         the entry bucket of cohorts older than the second row. Cohorts that share time bucket, entry bucket and both
         live-tier counts merge; cohorts without lots vanish. Live lots per (market, side, live tiers) do not change.
+
+        A cohort's ladder row is the last one whose minimum age it has reached; cohorts too young for the first row
+        stay as they are, in their order, behind the merged ones. Those ascend by (start of the time bucket, coarser
+        ladder row first, entry bucket, live tiers long, short); a time bucket is ``opened_at // bucket``, an entry
+        bucket is one bin, from the second row on ``2**entry_shift`` bins. Entry and opening time of a merged cohort
+        are the lots-weighted means (long plus short lots, floored) of the offsets from their buckets' lower edges.
+        Freed slots are zeroed.
         """
         ...
 
     def profile(self, totals: U64, market_symbol: I32, notional: Notional, window: Window, symbols: int) -> U64:
-        """Notional per symbol, side and cell: u64 ``[S, 2, C]`` cents, summed over its markets (``market_symbol`` i32[M])."""
+        """Notional per symbol, side and cell: u64 ``[S, 2, C]`` cents, summed over its markets.
+
+        ``market_symbol`` i32[M] lies in ``0 .. symbols - 1``.
+        """
         ...
 
     def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: int) -> Clusters:
@@ -101,13 +122,15 @@ class Backend(Protocol):
         the mark reaches the first cell by which the depth from the shock cell on holds the total fired so far. Newly
         crossed cells fire in the next round, until a round reaches nothing new. ``equal`` shock and mark fires the
         mark's own cell, downwards. Where depth never suffices the terminal cell is the outer cell (0 or C - 1).
+        Notional adds up to less than 2**63 cents over all cells; depth may hold any u64.
         """
         ...
 
     def shock_curve(self, notional: U64, depth: U64, mark: int, side: int) -> tuple[I32, U64]:
         """Terminal cell (i32 [C]) and total notional fired (u64 [C]) of every shock cell on one side, in one sweep.
 
-        Side 0 is down from ``mark`` to cell 0, side 1 up. Cells on the other side of the mark hold the mark and zero.
+        Side 0 is down from ``mark`` (included) to cell 0, side 1 up from the cell above it. Cells on the other side
+        hold the mark and zero.
         Equals :meth:`cascade_chain` shock by shock.
         """
         ...

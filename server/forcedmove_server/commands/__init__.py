@@ -1,4 +1,4 @@
-"""Commands of ``forcedmove`` that need the server; the client finds them through the entry points ``forcedmove.commands``.
+"""Commands of ``forcedmove`` that need the server; entry points of the group ``forcedmove.commands`` name them.
 
 Each module has ``HELP``, ``add_arguments(parser)`` and ``run(args) -> exit status``: 0 done, 1 failed, 2 bad input.
 """
@@ -6,9 +6,11 @@ Each module has ``HELP``, ``add_arguments(parser)`` and ``run(args) -> exit stat
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from decimal import Decimal
 
 from forcedmove_server.errors import ForcedMoveError, InputError, UnknownNameError
 
@@ -29,7 +31,15 @@ def reports_errors(run: Command) -> Command:
     return reported
 
 
-def plain_number(value: float, digits: int = 10) -> str:
-    """Return the shortest decimal form with at most ``digits`` significant digits: ``96040``, never ``96040.0`` or ``1e-05``."""
-    text = f"{float(f'{value:.{digits}g}'):.16f}" if abs(value) < 1 else f"{float(f'{value:.{digits}g}'):f}"
-    return text.rstrip("0").rstrip(".")
+def fraction(text: str) -> float:
+    """Read ``-2%`` or ``-0.02``, for argparse."""
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def plain_number(value: float) -> str:
+    """Return a number without exponent or trailing zeros: ten significant digits, at least two decimals: ``96040``."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    decimals = max(2, 9 - math.floor(math.log10(abs(value))))
+    text = format(Decimal(repr(round(value, decimals))), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

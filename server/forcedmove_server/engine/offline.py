@@ -44,7 +44,10 @@ class OfflineRun:
         self.clock = StageClock()
 
     def __iter__(self) -> Iterator[EventBatch]:
-        """Process batch after batch; yields each one after it has been taken in."""
+        """Process batch after batch; yields each one after it has been taken in.
+
+        Levels crossed after a market's last open interest stay in its map, so that live quantities equal it at the end.
+        """
         pipeline = self.pipeline
         for batch in self.clock.timed("source", iter(self.source.batches(pipeline.registry))):
             begin = time.perf_counter()
@@ -52,9 +55,6 @@ class OfflineRun:
             pipeline.store.age(pipeline.now_s)
             self.clock.seconds["inference and lifecycle"] += time.perf_counter() - begin
             yield batch
-        begin = time.perf_counter()
-        pipeline.sweep()
-        self.clock.seconds["inference and lifecycle"] += time.perf_counter() - begin
 
     def finish(self) -> None:
         """Run to the end."""

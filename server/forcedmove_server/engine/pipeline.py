@@ -33,7 +33,7 @@ class Pipeline:
         model: ModelConfig,
         leverage_shares: dict[str, F64] | None = None,
     ) -> None:
-        """``leverage_shares`` maps venues to float64 ``[2, T]`` weights per side that replace the venue's prior."""
+        """``leverage_shares`` maps market keys to float64 ``[2, T]`` weights per side that replace the venue's prior."""
         self.registry = registry
         self.model = model
         self.backend, self.backend_choice = select_backend(engine.backend, engine.threads or None)
@@ -112,5 +112,5 @@ class Pipeline:
         for market in updates.market:
             if not self.store.has_market(int(market)):
                 instrument = self.registry[int(market)]
-                self.store.add_market(int(market), instrument, self._leverage_shares.get(instrument.venue))
+                self.store.add_market(int(market), instrument, self._leverage_shares.get(instrument.key))
         self.store.apply(updates)

@@ -17,7 +17,7 @@ from forcedmove_kernels.fixed_point import MAX_LOTS, price_units
 from numpy.typing import NDArray
 
 from forcedmove_server.config import ModelConfig
-from forcedmove_server.inference.markets import BUCKETS, MarketTable
+from forcedmove_server.inference.markets import BUCKETS, SPARSE_MARKS_NS, MarketTable
 from forcedmove_server.inference.openings import bar_path, entry_spread, split_openings
 from forcedmove_server.market.events import EventBatch, Records
 from forcedmove_server.market.instruments import InstrumentRegistry
@@ -43,13 +43,14 @@ class PositionInference:
         """
         markets, interest = self.markets, batch.open_interest
         self._admit_new(batch)
-        sparse = markets.sparse_marks()
+        shows_path = self._far_from_marks(batch)
         trades = _Rounds(batch.trades, interest, markets.capacity)
         marks = _Rounds(batch.mark_prices, interest, markets.capacity)
         own_round = _own_rounds(interest)
         for number in range(int(own_round.max(initial=-1)) + 2):
-            self._take_trades(trades.rows(number), sparse)
-            self._take_marks(marks.rows(number))
+            traded = trades.rows(number)
+            self._take_trades(batch.trades[traded], shows_path[traded])
+            self._take_marks(batch.mark_prices[marks.rows(number)])
             observed = interest[own_round == number]
             if len(observed):
                 update = self._observe(observed)
@@ -89,7 +90,22 @@ class PositionInference:
                 if market >= self.markets.capacity or self.markets.bin_width[market] == 0:
                     self.markets.admit(int(market), float(rows["price"][row]))
 
-    def _take_trades(self, rows: Records, sparse: NDArray[np.bool_]) -> None:
+    def _far_from_marks(self, batch: EventBatch) -> NDArray[np.bool_]:
+        """Return which trades show the price path because their market's last mark is too old to."""
+        trades, marks = batch.trades, batch.mark_prices
+        last_mark_ns = self.markets.last_mark_ns[trades["market"]]
+        if len(trades) and len(marks):
+            start_ns = min(int(trades["time_ns"][0]), int(marks["time_ns"][0]))
+            mark_keys = _market_time_key(marks, start_ns)
+            order = np.argsort(mark_keys, kind="stable")
+            before = np.searchsorted(mark_keys[order], _market_time_key(trades, start_ns), "right") - 1
+            nearest = marks[order[np.maximum(before, 0)]]
+            same = (before >= 0) & (nearest["market"] == trades["market"])
+            last_mark_ns = np.where(same, nearest["time_ns"], last_mark_ns)
+        far: NDArray[np.bool_] = (last_mark_ns < 0) | (trades["time_ns"] - last_mark_ns > SPARSE_MARKS_NS)
+        return far
+
+    def _take_trades(self, rows: Records, path: NDArray[np.bool_]) -> None:
         if not len(rows):
             return
         markets, market = self.markets, rows["market"]
@@ -105,7 +121,6 @@ class PositionInference:
             markets.turnover,
         )
         markets.has_tape[market] = True
-        path = sparse[market]
         self._take_prices(market[path], units[path], rows["time_ns"][path])
 
     def _take_marks(self, rows: Records) -> None:
@@ -113,10 +128,7 @@ class PositionInference:
             return
         markets, market, time_ns = self.markets, rows["market"], rows["time_ns"]
         self._take_prices(market, price_units(rows["price"], markets.bin_width[market]), time_ns)
-        np.add.at(markets.marks, market, 1)
         markets.last_mark_ns[market] = time_ns
-        new = markets.first_mark_ns[market] < 0
-        markets.first_mark_ns[market[new][::-1]] = time_ns[new][::-1]
 
     def _take_prices(self, market: NDArray[np.int32], units: NDArray[np.uint32], time_ns: I64) -> None:
         markets = self.markets
@@ -195,11 +207,12 @@ class PositionInference:
 
 
 class _Rounds:
-    """Rows grouped by how many open-interest rows of their own market came before them."""
+    """Row indices grouped by how many open-interest rows of their own market came before them."""
 
     def __init__(self, rows: Records, interest: Records, capacity: int) -> None:
+        self._order = np.arange(len(rows))
+        self._ends = np.array([len(rows)])
         if not len(rows) or not len(interest):
-            self._sorted, self._ends = rows, np.array([len(rows)])
             return
         present, column = np.unique(interest["market"], return_inverse=True)
         passed = np.zeros((len(interest) + 1, len(present) + 1), np.int32)
@@ -210,14 +223,20 @@ class _Rounds:
         # an observation at time t covers every row up to and including t
         seen = np.searchsorted(interest["time_ns"], rows["time_ns"], "left")
         number = passed[seen, column_of[rows["market"]]].astype(np.uint16)
-        self._sorted = rows[np.argsort(number, kind="stable")]
+        self._order = np.argsort(number, kind="stable")
         self._ends = np.cumsum(np.bincount(number))
 
-    def rows(self, number: int) -> Records:
+    def rows(self, number: int) -> I64:
+        """Indices of round ``number``, in time order."""
         if number >= len(self._ends):
-            return self._sorted[:0]
-        begin = self._ends[number - 1] if number else 0
-        return self._sorted[begin : self._ends[number]]
+            return self._order[:0]
+        return self._order[self._ends[number - 1] if number else 0 : self._ends[number]]
+
+
+def _market_time_key(rows: Records, start_ns: int) -> I64:
+    """Sort key of market, then time to the microsecond: 46 bits of time last two years."""
+    key: I64 = (rows["market"].astype(np.int64) << 46) | ((rows["time_ns"] - start_ns) // 1000)
+    return key
 
 
 def _own_rounds(interest: Records) -> I64:

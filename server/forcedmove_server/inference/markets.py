@@ -17,8 +17,8 @@ BUCKETS = 1024
 FIRST_OPEN_INTEREST_LOTS = 1 << 27
 #: no perpetual has ever had more open; beyond it the quantity is in another unit than the instrument says
 IMPLAUSIBLE_OPEN_INTEREST_USD = 1e12
-#: marks further apart than this miss the path between them, so trade prices are taken as well
-SPARSE_MARKS_S = 10.0
+#: a mark older than this no longer shows the price path, so trade prices are taken as well
+SPARSE_MARKS_NS = 10 * 10**9
 
 
 class MarketTable:
@@ -43,9 +43,7 @@ class MarketTable:
         self.volume = np.zeros((capacity, BUCKETS), np.uint64)
         self.turnover = np.zeros((capacity, BUCKETS), np.uint64)
         self.first_bucket = np.zeros(capacity, np.int64)
-        self.first_mark_ns = np.full(capacity, -1, np.int64)
         self.last_mark_ns = np.full(capacity, -1, np.int64)
-        self.marks = np.zeros(capacity, np.int64)
         self._symbol_bin_width: dict[str, float] = {}
 
     def admit(self, market: int, price: float) -> None:
@@ -64,11 +62,6 @@ class MarketTable:
         self.volume[markets] = 0
         self.turnover[markets] = 0
         self.first_bucket[markets] = np.maximum((price >> PRICE_BITS).astype(np.int64) - BUCKETS // 2, 0)
-
-    def sparse_marks(self) -> NDArray[np.bool_]:
-        """Return which markets' marks are too far apart to show the price path."""
-        spacing_ns = (self.last_mark_ns - self.first_mark_ns) / np.maximum(self.marks - 1, 1)
-        return (self.marks < 2) | (spacing_ns > SPARSE_MARKS_S * 1e9)
 
     def lots(self, market: int, quantity: float) -> int:
         """Lots of an open-interest quantity; fixes the lot at the first one.

@@ -37,7 +37,8 @@ def entry_spread(first_bucket: I64, buckets: int, price: U32, log_sd: float) -> 
     edge = _edges(first_bucket, buckets)
     middle = edge + _BUCKET_UNITS / 2
     z = np.log(middle / price[:, None].astype(np.float64)) / log_sd
-    volume = np.rint(np.exp(-0.5 * z * z) * _PATH_WEIGHT).astype(np.uint64)
+    # beyond three deviations there would be many cohorts and next to no lots
+    volume = np.where(np.abs(z) <= 3, np.rint(np.exp(-0.5 * z * z) * _PATH_WEIGHT), 0).astype(np.uint64)
     return volume, volume * np.uint64(_BUCKET_UNITS // 2)
 
 

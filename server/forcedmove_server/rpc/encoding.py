@@ -83,7 +83,12 @@ class EncodedFrame:
     __slots__ = ("_counts", "_crc32", "_part", "_snapshot", "_spec", "_view", "delta", "prev_seq", "seq", "symbol")
 
     def __init__(
-        self, part: SymbolPart, spec: ViewSpec, view: RenderedView, previous: EncodedFrame | None, counts: EncodingCounts
+        self,
+        part: SymbolPart,
+        spec: ViewSpec,
+        view: RenderedView,
+        previous: EncodedFrame | None,
+        counts: EncodingCounts,
     ) -> None:
         self.symbol = part.symbol_map.symbol
         self.seq = part.symbol_map.seq
@@ -166,13 +171,14 @@ def responses(chunks: Iterable[bytes], skipped: int, max_bytes: int) -> Iterator
     The first response carries the number of skipped frames.
     """
     batch = [varint_field(_SKIPPED_FIELD, skipped)]
-    size = len(batch[0])
+    size = frames = 0
     for chunk in chunks:
-        if size + len(chunk) > max_bytes and any(batch):
+        if frames and size + len(chunk) > max_bytes:
             yield b"".join(batch)
-            batch, size = [], 0
+            batch, size, frames = [], 0, 0
         batch.append(chunk)
         size += len(chunk)
+        frames += 1
     if any(batch):
         yield b"".join(batch)
 

@@ -30,6 +30,7 @@ WEIGHTING_NUMBERS: Mapping[WeightingName, model_pb2.Weighting.ValueType] = {
 _AXIS_NAMES = {number: name for name, number in AXIS_NUMBERS.items()}
 _SIDE_NAMES = {number: name for name, number in SIDE_NUMBERS.items()}
 _WEIGHTING_NAMES = {number: name for name, number in WEIGHTING_NUMBERS.items()}
+N = TypeVar("N", bound=int)
 T = TypeVar("T", bound=str)
 
 _DEFAULT_KEEP: tuple[AxisName, ...] = ("side", "price")
@@ -116,7 +117,7 @@ def _venue(name: str, known: Iterable[str]) -> str:
     return venue
 
 
-def _member(field_name: str, number: int, names: Mapping[int, T]) -> T:
+def _member(field_name: str, number: N, names: Mapping[N, T]) -> T:
     try:
         return names[number]
     except KeyError:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -40,8 +40,10 @@ _CODES: tuple[tuple[type[ForcedMoveError], grpc.StatusCode], ...] = (
     (LimitError, grpc.StatusCode.RESOURCE_EXHAUSTED),
 )
 
-R = TypeVar("R")
-C = TypeVar("C", bound="grpc.aio.ServicerContext[Any, Any]")
+Handlers = TypeVar("Handlers")
+Request = TypeVar("Request")
+Context = TypeVar("Context", bound="grpc.aio.ServicerContext[Any, Any]")
+Response = TypeVar("Response")
 
 
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
@@ -64,14 +66,14 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
 
 
 def guarded(
-    method: Callable[[Any, Any, C], Awaitable[R]],
-) -> Callable[[Any, Any, C], Awaitable[R]]:
+    method: Callable[[Handlers, Request, Context], Awaitable[Response]],
+) -> Callable[[Handlers, Request, Context], Coroutine[Any, Any, Response]]:
     """Wrap a handler method so that what it raises ends the call with the status above."""
 
     @functools.wraps(method)
-    async def call(self: Any, request: Any, context: C) -> R:
+    async def call(handlers: Handlers, request: Request, context: Context) -> Response:
         try:
-            return await method(self, request, context)
+            return await method(handlers, request, context)
         except grpc.aio.AbortError:
             raise
         except Exception as error:

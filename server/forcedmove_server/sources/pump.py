@@ -24,12 +24,14 @@ class Pump:
         put: Callable[[EventBatch], bool],
         speed: float | None,
         on_end: Callable[[], None],
+        pace_from_ns: int = 0,
     ) -> None:
         self.source = source
         self.failure: BaseException | None = None
         self._registry = registry
         self._put = put
         self._speed = speed
+        self._pace_from_ns = pace_from_ns
         self._on_end = on_end
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"source-{source.name}", daemon=True)
@@ -38,20 +40,19 @@ class Pump:
         """Start reading."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop reading; returns when the thread has ended."""
+    def request_stop(self) -> None:
+        """Stop reading after the batch in progress."""
         self._stopping.set()
+
+    def join(self) -> None:
+        """Wait until the thread has ended; to be called after the receiver has stopped too."""
         if self._thread.is_alive():
             self._thread.join()
 
-    @property
-    def running(self) -> bool:
-        """Whether the source still delivers."""
-        return self._thread.is_alive()
-
     def _run(self) -> None:
+        batches = self.source.batches(self._registry)
         try:
-            for batch in paced(self.source.batches(self._registry), self._speed, self._stopping):
+            for batch in paced(batches, self._speed, self._stopping, self._pace_from_ns):
                 if self._stopping.is_set() or not self._put(batch):
                     break
         except Exception as error:  # noqa: BLE001  a source's fault ends the server loudly, on its own thread

@@ -2,8 +2,8 @@
 
 Linear L2, inverse I2: taker fee in the trigger, no deductions, a flat rate per tier, mark price. Source: the margin
 ratio of the help centre (account equity at or below maintenance plus liquidation fees), and freqtrade, which uses
-exactly L2. No official price formula was found. Tiers come from ``public/position-tiers`` in contracts; here in base units or
-USD.
+exactly L2. No official price formula was found. Tiers come from ``public/position-tiers`` in contracts; here they are
+in base units or USD.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ the merge turns it into the registry's index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from forcedmove_server.market.events import EVENT_DTYPES, Records
+from forcedmove_server.market.events import EVENT_DTYPES, Channel, Records
 from forcedmove_server.market.instruments import Instrument
 
 Times = NDArray[np.int64]
@@ -85,10 +86,10 @@ class Feed:
 
     name: str
     files: list[RecordedFile]
-    instruments: list[Instrument]
+    keys: list[str]  # market keys that the files hold, as far as their first lines show
     open: Callable[[Callable[[str], bool]], Iterator[Block]]
-    complete: bool = True  # whether ``instruments`` is all that the files hold, rather than what their first lines do
-    gaps_recorded: bool = False  # the feed carries its own STREAM_GAP rows
+    all_keys: Callable[[], set[str]] | None = None  # reads the files for keys further down; None if there are none
+    own_gaps: frozenset[Channel] = frozenset()  # channels whose gaps the feed itself knows
 
     @property
     def size_bytes(self) -> int:
@@ -106,6 +107,11 @@ class Place:
         """Return the place of a row."""
         line = self.first_line + row if self.lines is None else int(self.lines[row])
         return f"{self.path}:{line}"
+
+    def of(self, rows: NDArray[np.int64]) -> Place:
+        """Return the places of a selection of rows."""
+        lines = self.first_line + rows if self.lines is None else self.lines[rows]
+        return Place(self.path, self.first_line, lines)
 
 
 class TimeOrder:
@@ -205,14 +211,55 @@ def decimal_step(values: Floats, sample: int = 4096, most: int = 9) -> float:
 
 
 class InstrumentBook:
-    """The descriptions one replay has settled on: the first feed that meets a market describes it for all."""
+    """The descriptions one replay has settled on, by market key; several feeds may describe the same market.
 
-    def __init__(self, contract_sizes: dict[str, float] | None = None) -> None:
-        self.contract_sizes = contract_sizes or {}
+    Until reading begins a description may become finer: the smallest steps seen in any file win. Then it is fixed.
+    """
+
+    def __init__(self, contract_sizes: Mapping[str, float] | None = None) -> None:
+        self.contract_sizes = dict(contract_sizes or {})
+        self.fixed = False
         self._known: dict[str, Instrument] = {}
 
-    def settle(self, key: str, describe: Callable[[], Instrument]) -> Instrument:
-        """Return the market's description, made once. InstrumentError from ``describe`` is passed on."""
-        if key not in self._known:
-            self._known[key] = describe()
+    def describe(self, instrument: Instrument) -> str:
+        """Add a description or refine the known one. Returns the market key."""
+        known = self._known.get(instrument.key)
+        if known is None:
+            self._known[instrument.key] = instrument
+        elif not self.fixed:
+            self._known[instrument.key] = dataclasses.replace(
+                known,
+                quantity_step=min(known.quantity_step, instrument.quantity_step),
+                price_step=min(known.price_step, instrument.price_step),
+            )
+        return instrument.key
+
+    def __getitem__(self, key: str) -> Instrument:
         return self._known[key]
+
+
+class SeenIds:
+    """Recognises ids that came before: those of a whole file delivered twice, or of rows repeated nearby."""
+
+    def __init__(self, remembered: int = 1 << 16) -> None:
+        self._remembered = remembered
+        self._tail = np.empty(0, np.int64)
+
+    @property
+    def newest(self) -> int | None:
+        """Highest id so far."""
+        return int(self._tail[-1]) if len(self._tail) else None
+
+    def once(self, ids: NDArray[np.int64]) -> Mask:
+        """Return which rows carry an id for the first time. An id below all that are remembered counts as seen."""
+        first = np.ones(len(ids), np.bool_)
+        if not len(ids):
+            return first
+        rising = bool(np.all(ids[1:] > ids[:-1]))
+        if not rising:
+            first[:] = False
+            first[np.unique(ids, return_index=True)[1]] = True
+        if self.newest is not None and ids.min() <= self.newest:
+            first &= (ids >= self._tail[0]) & ~np.isin(ids, self._tail)
+        self._tail = np.unique(np.concatenate((self._tail, ids[first])))[-self._remembered :]
+        return first

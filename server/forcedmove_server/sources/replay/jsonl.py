@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from forcedmove_server.errors import FileFormatError
 from forcedmove_server.market.instruments import Instrument
@@ -76,9 +77,10 @@ def feeds(files: list[RecordedFile], options: Options) -> list[Feed]:
     made = []
     for (coin, kind), group in sorted(groups.items()):
         if not options.kinds.isdisjoint(_YIELDS[kind]):
-            first = [_first_rows(file) for file in group][0]
-            instrument = options.book.settle(f"hyperliquid:{coin}", lambda c=coin, k=kind, r=first: _describe(c, k, r))
-            made.append(Feed(f"hyperliquid:{coin} {kind}", group, [instrument], _opener(group, kind, instrument, options)))
+            key = ""
+            for file in group:
+                key = options.book.describe(_describe(coin, kind, _first_rows(file)))
+            made.append(Feed(f"{key} {kind}", group, [key], _opener(group, kind, key, options)))
     return made
 
 
@@ -96,8 +98,11 @@ def _describe(coin: str, kind: str, first: Columns) -> Instrument:
         decimals, leverage = _META[coin]
         step = 10.0**-decimals
     else:
-        step = decimal_step(first.floats("sz")) if kind == "trades" else 1e-3
-        decimals, leverage = max(0, round(-np.log10(step))), _UNKNOWN_MAX_LEVERAGE
+        sizes = {"trades": lambda: first.floats("sz"), "ctx": lambda: first.floats("oi")}.get(
+            kind, lambda: _pairs(first.table["bids"].combine_chunks().flatten())[:, 1]
+        )
+        step, leverage = decimal_step(sizes()), _UNKNOWN_MAX_LEVERAGE
+        decimals = round(-np.log10(step))
     # prices have at most 6 - szDecimals decimals (and five significant figures)
     price_step = 10.0 ** -max(0, 6 - decimals)
     return Instrument(
@@ -106,15 +111,15 @@ def _describe(coin: str, kind: str, first: Columns) -> Instrument:
 
 
 def _opener(
-    files: list[RecordedFile], kind: str, instrument: Instrument, options: Options
+    files: list[RecordedFile], kind: str, key: str, options: Options
 ) -> Callable[[Callable[[str], bool]], Iterator[Block]]:
     fill = {"trades": _trades, "ctx": _contexts, "l2": _books}[kind]
 
     def open_feed(wanted: Callable[[str], bool]) -> Iterator[Block]:
-        if not wanted(instrument.key):
+        if not wanted(key):
             return
         order = TimeOrder(REORDER_SPAN_NS)
-        yield Block(instruments=[instrument])
+        yield Block(instruments=[options.book[key]])
 
         def decode(file: RecordedFile, lines: LineBlock, block: Block) -> int:
             rows = decode_json(lines, file.path, kind, _SCHEMAS[kind], block.notes)
@@ -164,13 +169,8 @@ def _books(rows: Columns, order: TimeOrder, block: Block) -> None:
     whole, parts = np.ones(len(rows), np.bool_), []
     for side, name in enumerate(("bids", "asks")):
         levels = rows.table[name].combine_chunks()
-        outer = levels.fill_null([]) if levels.null_count else levels
-        pairs = outer.flatten()
-        if len(pairs) and not np.all(pairs.value_lengths().to_numpy(zero_copy_only=False) == 2):
-            reason = "a book level is not a pair [price, size]"
-            raise FileFormatError("file", rows.place.path.name, reason, str(rows.place.path.parent))
-        numbers = np.asarray(pairs.flatten().to_numpy(zero_copy_only=False), np.float64).reshape(-1, 2)
-        owner = np.repeat(np.arange(len(rows)), outer.value_lengths().to_numpy(zero_copy_only=False))
+        owner = np.repeat(np.arange(len(rows)), levels.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
+        numbers = _pairs(levels.flatten())
         parts.append((owner, np.full(len(owner), side, np.int32), numbers))
         whole &= np.bincount(owner, minlength=len(rows)) > 0
     note_rows(block.notes, "depth.one_sided", ~whole, rows.place)
@@ -188,3 +188,16 @@ def _books(rows: Columns, order: TimeOrder, block: Block) -> None:
     block.kinds["depth"] = build(
         "depth", time_ns[owner[kept]], price=numbers[kept, 0], quantity=numbers[kept, 1], side=side_of[kept]
     )
+
+
+def _pairs(levels: pa.ListArray) -> NDArray[np.float64]:
+    """Return levels as rows of price and size; NaN where a level is not a pair."""
+    values = np.asarray(levels.flatten().to_numpy(zero_copy_only=False), np.float64)
+    lengths = levels.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    if np.all(lengths == 2):
+        return values.reshape(-1, 2)
+    starts = np.cumsum(lengths) - lengths
+    numbers = np.full((len(lengths), 2), np.nan)
+    pair = lengths == 2
+    numbers[pair, 0], numbers[pair, 1] = values[starts[pair]], values[starts[pair] + 1]
+    return numbers

@@ -20,10 +20,12 @@ from forcedmove_server.sources.replay.blocks import (
     SECOND_NS,
     Block,
     Feed,
+    Floats,
     ImpliedPrice,
     Options,
     RecordedFile,
     TimeOrder,
+    Times,
     build,
     decimal_step,
     note_rows,
@@ -55,8 +57,8 @@ def feeds(files: list[RecordedFile], options: Options) -> list[Feed]:
         if header.split(",") != _HEADER:
             raise FileFormatError("header", header, f"expected {','.join(_HEADER)}", str(file.path))
         rows = decode_csv(without_header(LineBlock(first, 1, 0)), file.path, "oi", _HEADER, _SCHEMA, [])
-        instrument = options.book.settle(f"binance:{file.name}USDT", lambda f=file, r=rows: _describe(f.name, r))
-        made.append(Feed(f"{instrument.key} oi", [file], [instrument], _opener(file, instrument, options)))
+        key = options.book.describe(_describe(file.name, rows))
+        made.append(Feed(f"{key} oi", [file], [key], _opener(file, key, options)))
     return made
 
 
@@ -78,17 +80,20 @@ def _describe(coin: str, rows: Columns) -> Instrument:
 
 
 def _opener(
-    file: RecordedFile, instrument: Instrument, options: Options
+    file: RecordedFile, key: str, options: Options
 ) -> Callable[[Callable[[str], bool]], Iterator[Block]]:
     def open_feed(wanted: Callable[[str], bool]) -> Iterator[Block]:
-        if not wanted(instrument.key):
+        if not wanted(key):
             return
         order = TimeOrder(REORDER_SPAN_NS)
-        yield Block(instruments=[instrument])
+        yield Block(instruments=[options.book[key]])
 
         def decode(file: RecordedFile, lines: LineBlock, block: Block) -> int:
             rows = decode_csv(without_header(lines), file.path, "open_interest", _HEADER, _SCHEMA, block.notes)
-            interest_rows(rows, rows.times("t", 1_000_000), rows.floats("oi"), rows.floats("oi_usd"), order, block)
+            quantity = rows.floats("oi")
+            with np.errstate(divide="ignore", invalid="ignore"):
+                price = rows.floats("oi_usd") / quantity
+            interest_rows(rows, rows.times("t", 1_000_000), quantity, price, order, block)
             return len(rows)
 
         yield from read_text([file], "open_interest", order, decode, options.block_bytes, self_delimiting=False)
@@ -98,23 +103,21 @@ def _opener(
 
 def interest_rows(
     rows: Columns,
-    time_ns: np.ndarray[tuple[int], np.dtype[np.int64]],
-    quantity: np.ndarray[tuple[int], np.dtype[np.float64]],
-    value_usd: np.ndarray[tuple[int], np.dtype[np.float64]],
+    time_ns: Times,
+    quantity: Floats,
+    price: Floats,
     order: TimeOrder,
     block: Block,
     with_price: bool = True,
 ) -> None:
-    """Fill a block from rows of open interest and its value in USD; the price is value / quantity."""
+    """Fill a block from rows of open interest in model units and the price that its value implies."""
     admitted = order.admit(time_ns, "open_interest", rows.place, block.notes)
     if admitted is None:
         admitted = np.ones(len(rows), np.bool_)
     good = positive(quantity) | (quantity == 0)
     note_rows(block.notes, "open_interest.bad_quantity", ~good, rows.place)
     note_rows(block.notes, "open_interest.zero", quantity == 0, rows.place)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        price = value_usd / quantity
-    priced = positive(price)
+    priced = positive(price) & positive(quantity)
     note_rows(block.notes, "mark_prices.bad_price", positive(quantity) & ~priced, rows.place)
     keep = admitted & good
     block.kinds["open_interest"] = build("open_interest", time_ns[keep], quantity=quantity[keep])

@@ -1,0 +1,1 @@
+"""The live map in a terminal, and the same figures as plain text."""

@@ -1,0 +1,123 @@
+"""The composition root: sources, engine and RPC server put together, started, and drained on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from forcedmove_server.config import Config
+from forcedmove_server.engine.engine import Engine
+from forcedmove_server.errors import ForcedMoveError
+from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.server import RpcServer, serve
+from forcedmove_server.sources.make import make_source
+from forcedmove_server.sources.pump import Pump
+
+_LOG = logging.getLogger(__name__)
+
+_DEFECT_REPORT_S = 60.0
+
+
+async def run_server(config: Config, ready_file: Path | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; a source that merely ends leaves its last map being served.
+
+    ``ready_file`` receives ``host:port`` once the first map is there. Raises what a source or the engine failed with.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def stop_soon() -> None:
+        # from a source's or the engine's thread; the loop may be gone when they end after it
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop.set)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    engine = Engine(config, InstrumentRegistry(), on_failure=stop_soon)
+    _LOG.info("backend %s: %s", engine.pipeline.backend_choice.name, engine.pipeline.backend_choice.reason)
+    pumps = _pumps(config, engine, stop_soon)
+    heartbeat_s = config.server.heartbeat_ms / 1000
+    server = await serve(engine, config.server.host, config.server.port, limits=Limits(heartbeat_s=heartbeat_s))
+    engine.start()
+    for pump in pumps:
+        pump.start()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            ready = tasks.create_task(_announce(engine, server, config.server.host, ready_file))
+            defects = tasks.create_task(_report_defects(pumps))
+            await stop.wait()
+            ready.cancel()
+            defects.cancel()
+    finally:
+        # whoever reads is told first; then nothing new comes in, and the tick in progress ends
+        await server.drain()
+        await asyncio.to_thread(_stop_threads, engine, pumps)
+    if engine.failure:
+        raise engine.failure
+    for pump in pumps:
+        if pump.failure:
+            raise pump.failure
+
+
+def _pumps(config: Config, engine: Engine, stop_soon: Callable[[], None]) -> list[Pump]:
+    pumps: list[Pump] = []
+    for source_config in config.sources:
+        made = make_source(source_config)
+
+        def ended(name: str = source_config.name) -> None:
+            pump = next(p for p in pumps if p.source.name == name)
+            if pump.failure:
+                stop_soon()
+            else:
+                _LOG.info("source %s has ended; its last map stays", name)
+
+        pumps.append(Pump(made.source, engine.registry, engine.put, made.speed, ended, made.pace_from_ns))
+    return pumps
+
+
+def _stop_threads(engine: Engine, pumps: list[Pump]) -> None:
+    for pump in pumps:
+        pump.request_stop()
+    engine.stop()
+    for pump in pumps:
+        pump.join()
+
+
+async def _announce(engine: Engine, server: RpcServer, host: str, ready_file: Path | None) -> None:
+    """Write the ready file when the first map is there."""
+    first = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    remove = engine.on_tick(lambda _: loop.call_soon_threadsafe(first.set))
+    try:
+        await first.wait()
+    finally:
+        remove()
+    _LOG.info("serving on %s:%d", host, server.port)
+    if ready_file is not None:
+        partial = ready_file.with_name(ready_file.name + ".part")
+        partial.write_text(f"{host}:{server.port}")
+        os.replace(partial, ready_file)
+
+
+async def _report_defects(pumps: list[Pump]) -> None:
+    """Log what sources could not use: nothing is lost silently."""
+    reported: dict[str, int] = {}
+    while True:
+        await asyncio.sleep(_DEFECT_REPORT_S)
+        for pump in pumps:
+            for kind, rows in pump.source.defects.counts.items():
+                key = f"{pump.source.name}: {kind}"
+                if rows != reported.get(key, 0):
+                    reported[key] = rows
+                    _LOG.warning("%s: %d so far, first at %s", key, rows, pump.source.defects.samples.get(kind, "?"))
+
+
+def exit_status(error: BaseException) -> int:
+    """Exit status of a server that ended with ``error``: 2 for input it was given, 1 for anything else."""
+    return 2 if isinstance(error, ForcedMoveError) else 1

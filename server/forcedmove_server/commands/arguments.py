@@ -1,0 +1,70 @@
+"""Arguments that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+
+from forcedmove_server.config import Config, ReplaySourceConfig, SimulateSourceConfig, load_config
+from forcedmove_server.errors import InputError
+from forcedmove_server.sources.make import make_source
+from forcedmove_server.sources.source import Source
+
+FORMATS = ("auto", "parquet", "tardis", "binance-archive", "jsonl", "oi-bars")
+
+
+def utc_time(text: str) -> datetime:
+    """Read an ISO time for argparse; without a zone it is UTC."""
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--config``."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see docs/CONFIG.md")
+
+
+def add_replay_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """Declare what a replay reads."""
+    parser.add_argument("--input", metavar="PATH", required=required, help="recorded file or folder")
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="format of the input (default: %(default)s)")
+    parser.add_argument("--symbols", nargs="+", default=[], metavar="S", help="BTC, binance:BTCUSDT or BTC/USDT:USDT")
+    parser.add_argument("--from", dest="start", type=utc_time, metavar="UTC", help="first event time to play")
+    parser.add_argument("--until", type=utc_time, metavar="UTC", help="event time to stop before, 2026-06-13T12:00")
+
+
+def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what a simulation is made from."""
+    parser.add_argument("--seed", type=int, default=SimulateSourceConfig().seed, help="same seed, same market")
+
+
+def replay_config(args: argparse.Namespace, speed: float = 0.0) -> ReplaySourceConfig:
+    """Return the replay that the arguments describe."""
+    return ReplaySourceConfig(
+        name="replay",
+        kind="replay",
+        path=args.input,
+        format=args.format,
+        symbols=tuple(args.symbols),
+        start=args.start,
+        end=args.until,
+        speed=speed,
+    )
+
+
+def chosen_source(args: argparse.Namespace) -> Source:
+    """Return the source of an offline command: ``--input`` if given, else the simulation.
+
+    Raises InputError for a simulation without an end.
+    """
+    if args.input is not None:
+        return make_source(replay_config(args)).source
+    if args.hours is None or not args.hours > 0:
+        raise InputError("hours", args.hours, "a simulation needs an end: a positive number of hours")
+    return make_source(SimulateSourceConfig(seed=args.seed, symbols=tuple(args.symbols), warmup_hours=args.hours)).source
+
+
+def read_base_config(args: argparse.Namespace) -> Config:
+    """Read ``--config``, or the defaults."""
+    return load_config(args.config)

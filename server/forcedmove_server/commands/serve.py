@@ -1,0 +1,79 @@
+"""``forcedmove serve``: the server itself."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+
+from forcedmove_server.app import exit_status, run_server
+from forcedmove_server.commands import reports_errors
+from forcedmove_server.commands.arguments import (
+    add_config_argument,
+    add_replay_arguments,
+    add_simulation_arguments,
+    replay_config,
+)
+from forcedmove_server.config import Config, SimulateSourceConfig, load_config
+from forcedmove_server.errors import ForcedMoveError, InputError
+
+HELP = "run the server"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Serve liquidation maps over gRPC. Without arguments: a simulated market on 127.0.0.1:7878."
+    parser.epilog = (
+        "examples:\n"
+        "  forcedmove serve\n"
+        "  forcedmove serve --config forcedmove.toml\n"
+        "  forcedmove serve --source replay --input recordings/ --speed 60"
+    )
+    add_config_argument(parser)
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 takes any free one (default: 7878)")
+    parser.add_argument("--source", choices=("simulate", "replay"), help="replaces the sources of the config")
+    parser.add_argument("--speed", type=float, help="event seconds per second; 0 as fast as possible")
+    parser.add_argument("--warmup-hours", type=float, help="simulated history played at once before the stream starts")
+    parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with host:port once there is a map")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    add_simulation_arguments(parser)
+    add_replay_arguments(parser)
+
+
+@reports_errors
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal."""
+    logging.basicConfig(
+        level=args.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    config = _config(args)
+    try:
+        asyncio.run(run_server(config, args.ready_file))
+    except ForcedMoveError:
+        raise
+    except Exception as error:
+        logging.getLogger(__name__).exception("the server failed")
+        return exit_status(error)
+    return 0
+
+
+def _config(args: argparse.Namespace) -> Config:
+    server = {key: value for key in ("host", "port") if (value := getattr(args, key)) is not None}
+    config = load_config(args.config, {"server": server} if server else None)
+    if args.source == "replay":
+        if args.input is None:
+            raise InputError("input", None, "a replay needs --input")
+        return dataclasses.replace(config, sources=(replay_config(args, 1.0 if args.speed is None else args.speed),))
+    if args.input is not None:
+        raise InputError("input", args.input, "goes with --source replay")
+    if args.source == "simulate":
+        given = {"speed": args.speed, "warmup_hours": args.warmup_hours}
+        chosen = {key: value for key, value in given.items() if value is not None}
+        source = SimulateSourceConfig(seed=args.seed, symbols=tuple(args.symbols), **chosen)
+        return dataclasses.replace(config, sources=(source,))
+    return config

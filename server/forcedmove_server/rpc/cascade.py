@@ -1,0 +1,61 @@
+"""CascadeService: what a shock would set off."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+
+from forcedmove.v1 import cascade_pb2
+from forcedmove_server.engine.service import EngineService
+from forcedmove_server.errors import NotReadyError
+from forcedmove_server.rpc.messages import assumption_messages, chain_message
+from forcedmove_server.rpc.requests import shock_of, symbol_of
+from forcedmove_server.rpc.status import guarded
+
+if TYPE_CHECKING:  # the stubs are generic, the classes are not
+    from grpc.aio import ServicerContext
+
+    SimulateContext = ServicerContext[cascade_pb2.SimulateRequest, cascade_pb2.SimulateResponse]
+
+SERVICE = cascade_pb2.DESCRIPTOR.services_by_name["CascadeService"].full_name
+
+
+class CascadeHandlers:
+    """Handlers of one server."""
+
+    def __init__(self, engine: EngineService) -> None:
+        self._engine = engine
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a gRPC server registers."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Simulate": grpc.unary_unary_rpc_method_handler(
+                    self.simulate,
+                    cascade_pb2.SimulateRequest.FromString,
+                    cascade_pb2.SimulateResponse.SerializeToString,
+                )
+            },
+        )
+
+    @guarded
+    async def simulate(
+        self, request: cascade_pb2.SimulateRequest, context: SimulateContext
+    ) -> cascade_pb2.SimulateResponse:
+        """Follow one shock through the newest map."""
+        symbol = symbol_of(request.symbol, self._engine.registry)
+        newest = self._engine.latest().maps.get(symbol)
+        if newest is None:
+            raise NotReadyError(f"{symbol}: no map yet")
+        shock_price_usd = shock_of(request, newest)
+        symbol_map, chain = await asyncio.wrap_future(self._engine.simulate(symbol, shock_price_usd))
+        return cascade_pb2.SimulateResponse(
+            chain=chain_message(chain),
+            epoch=self._engine.epoch,
+            seq=symbol_map.seq,
+            event_time_ns=symbol_map.event_time_ns,
+            assumptions=assumption_messages(symbol_map.assumptions),
+        )

@@ -1,0 +1,130 @@
+"""HeatmapService: the stream of maps, and the questions about them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import grpc
+
+from forcedmove.v1 import heatmap_pb2
+from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
+from forcedmove_server.engine.service import EngineService
+from forcedmove_server.errors import LimitError
+from forcedmove_server.rpc.encoding import EncodedFrame, SymbolPart, heartbeat, responses
+from forcedmove_server.rpc.hub import Hub
+from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.messages import symbol_message, venue_messages
+from forcedmove_server.rpc.requests import spec_of, subscription_of, symbols_of
+from forcedmove_server.rpc.status import guarded
+from forcedmove_server.rpc.subscriber import Subscriber
+
+logger = logging.getLogger(__name__)
+
+SERVICE = heatmap_pb2.DESCRIPTOR.services_by_name["HeatmapService"].full_name
+
+if TYPE_CHECKING:  # the stubs are generic, the classes are not
+    from grpc.aio import ServicerContext
+
+    StreamContext = ServicerContext[heatmap_pb2.SubscribeRequest, bytes]
+    SnapshotContext = ServicerContext[heatmap_pb2.GetSnapshotRequest, bytes]
+    SymbolsContext = ServicerContext[heatmap_pb2.ListSymbolsRequest, heatmap_pb2.ListSymbolsResponse]
+    VenuesContext = ServicerContext[heatmap_pb2.ListVenuesRequest, heatmap_pb2.ListVenuesResponse]
+
+
+class HeatmapHandlers:
+    """Handlers of one server. Maps leave as bytes that are serialised already, so their serializer is the identity."""
+
+    def __init__(self, engine: EngineService, hub: Hub, limits: Limits) -> None:
+        self._engine, self._hub, self._limits = engine, hub, limits
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a gRPC server registers."""
+        unary = grpc.unary_unary_rpc_method_handler
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Subscribe": grpc.stream_stream_rpc_method_handler(
+                    self.subscribe, heatmap_pb2.SubscribeRequest.FromString
+                ),
+                "GetSnapshot": unary(self.get_snapshot, heatmap_pb2.GetSnapshotRequest.FromString),
+                "ListSymbols": unary(
+                    self.list_symbols,
+                    heatmap_pb2.ListSymbolsRequest.FromString,
+                    heatmap_pb2.ListSymbolsResponse.SerializeToString,
+                ),
+                "ListVenues": unary(
+                    self.list_venues,
+                    heatmap_pb2.ListVenuesRequest.FromString,
+                    heatmap_pb2.ListVenuesResponse.SerializeToString,
+                ),
+            },
+        )
+
+    @guarded
+    async def subscribe(self, requests: AsyncIterator[heatmap_pb2.SubscribeRequest], context: StreamContext) -> None:
+        """Stream maps until the reader leaves."""
+        reader = self._hub.add_reader()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow(requests, reader), name="subscription requests")
+                await self._write(reader, context)
+        finally:
+            self._hub.remove_reader(reader)
+            logger.info("%s left its stream", context.peer())
+
+    async def _follow(self, requests: AsyncIterator[heatmap_pb2.SubscribeRequest], reader: Subscriber) -> None:
+        async for request in requests:
+            await self._hub.subscribe(reader, subscription_of(request, self._engine.registry, self._limits))
+
+    async def _write(self, reader: Subscriber, context: StreamContext) -> None:
+        while True:
+            if await reader.ready(self._limits.heartbeat_s):
+                taken, skipped = reader.take()
+                chunks = await self._hub.encode(taken)
+                for message in responses(chunks, skipped, self._limits.max_message_bytes):
+                    await context.write(message)
+            elif tick := self._hub.tick:
+                await context.write(heartbeat(tick.epoch, tick.number, tick.event_time_ns))
+
+    @guarded
+    async def get_snapshot(self, request: heatmap_pb2.GetSnapshotRequest, context: SnapshotContext) -> bytes:
+        """Render the newest maps. They come in one message, so together they are bound like a single frame."""
+        tick = self._engine.latest()
+        symbols = symbols_of(request.symbols, self._engine.registry, self._limits) or tuple(tick.maps)
+        spec = spec_of(request.view, self._engine.registry)
+        rendered = await asyncio.gather(*(asyncio.wrap_future(self._engine.render(symbol, spec)) for symbol in symbols))
+        total = 0
+        for symbol, (_, view) in zip(symbols, rendered, strict=True):
+            self._limits.check_grid(symbol, spec, view)
+            total += view.values.nbytes
+        if total > self._limits.max_frame_bytes:
+            raise LimitError(
+                f"{len(symbols)} maps of {total} bytes together; one answer holds {self._limits.max_frame_bytes}: "
+                "ask for fewer symbols at once, or for a narrower view"
+            )
+        return await self._hub.off_loop(lambda: self._encode(rendered, spec))
+
+    def _encode(self, rendered: list[tuple[SymbolMap, RenderedView]], spec: ViewSpec) -> bytes:
+        published_ns, counts = self._engine.latest().published_ns, self._hub.counts
+        parts = (SymbolPart(symbol_map, self._engine.epoch, published_ns, counts) for symbol_map, _ in rendered)
+        return b"".join(
+            EncodedFrame(part, spec, view, None, counts).encode_snapshot()
+            for part, (_, view) in zip(parts, rendered, strict=True)
+        )
+
+    @guarded
+    async def list_symbols(
+        self, request: heatmap_pb2.ListSymbolsRequest, context: SymbolsContext
+    ) -> heatmap_pb2.ListSymbolsResponse:
+        """List the symbols that have a map."""
+        return heatmap_pb2.ListSymbolsResponse(symbols=map(symbol_message, self._engine.latest().maps.values()))
+
+    @guarded
+    async def list_venues(
+        self, request: heatmap_pb2.ListVenuesRequest, context: VenuesContext
+    ) -> heatmap_pb2.ListVenuesResponse:
+        """List the venues with their markets and liquidation formulas."""
+        return heatmap_pb2.ListVenuesResponse(venues=venue_messages(self._engine.latest()))

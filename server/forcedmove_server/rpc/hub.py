@@ -1,0 +1,199 @@
+"""From the engine's ticks to the readers' slots.
+
+Two threads meet here, and each owns its part. The engine thread encodes: once per (symbol, view) and tick, whatever
+the number of readers. The event loop owns the readers, the topics and everything a reader can see. They exchange one
+callback per tick. Snapshots for late joiners are serialised on a thread of their own, so that neither waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from forcedmove_server.engine.frames import Tick, ViewSpec
+from forcedmove_server.engine.service import EngineService
+from forcedmove_server.errors import GoingAwayError, LimitError, NotReadyError
+from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder
+from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.requests import Subscription
+from forcedmove_server.rpc.subscriber import Subscriber
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Topic:
+    """One view of one symbol that somebody reads."""
+
+    __slots__ = ("encoder", "latest", "readers", "stop_watching")
+
+    def __init__(self, encoder: ViewEncoder) -> None:
+        self.encoder = encoder  # the engine thread's
+        self.latest: EncodedFrame | None = None
+        self.readers: set[Subscriber] = set()
+        self.stop_watching: Callable[[], None] = lambda: None
+
+
+class Hub:
+    """Keeps a topic for every view that is read, and a slot for every reader. Made on the event loop."""
+
+    def __init__(self, engine: EngineService, limits: Limits, on_first_map: Callable[[], None]) -> None:
+        self.counts = EncodingCounts()
+        self.tick: Tick | None = None
+        self._engine, self._limits, self._on_first_map = engine, limits, on_first_map
+        self._loop = asyncio.get_running_loop()
+        self._topics: dict[tuple[str, ViewSpec], Topic] = {}
+        self._readers: set[Subscriber] = set()
+        self._closed = False
+        self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="forcedmove-snapshots")
+        self._stop_ticks = engine.on_tick(self._encode_tick)
+        try:
+            self._deliver(engine.latest(), [])
+        except NotReadyError:
+            logger.info("waiting for the first map")
+
+    # --- engine thread -----------------------------------------------------------------------------------------------
+
+    def _encode_tick(self, tick: Tick) -> None:
+        parts: dict[str, SymbolPart] = {}
+        news: list[tuple[Topic, EncodedFrame | LimitError]] = []
+        for (symbol, spec), view in tick.views.items():
+            topic = self._topics.get((symbol, spec))  # a single lookup: safe beside the loop's inserts
+            if topic is None:
+                continue  # its last reader has just left
+            part = parts.get(symbol)
+            if part is None:
+                part = parts[symbol] = SymbolPart(tick.maps[symbol], tick.epoch, tick.published_ns, self.counts)
+            try:
+                frame = topic.encoder.encode(part, view)
+            except LimitError as error:
+                news.append((topic, error))
+            else:
+                if frame is not None:
+                    news.append((topic, frame))
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, tick, news)
+        except RuntimeError:
+            if not self._closed:  # a loop that ended after close() has nobody left to deliver to
+                raise
+
+    # --- event loop --------------------------------------------------------------------------------------------------
+
+    def _deliver(self, tick: Tick, news: Iterable[tuple[Topic, EncodedFrame | LimitError]]) -> None:
+        known = self.tick.maps if self.tick else {}
+        appeared = tick.maps.keys() - known.keys()
+        self.tick = tick
+        if appeared and not known:
+            self._on_first_map()
+        woken: set[Subscriber] = set()
+        for topic, frame in news:
+            woken.update(topic.readers)
+            if isinstance(frame, LimitError):
+                for reader in topic.readers:
+                    reader.fail(frame)
+                continue
+            topic.latest = frame
+            for reader in topic.readers:
+                reader.offer(frame)
+        if appeared:
+            for reader in self._readers:
+                if reader.subscription is not None and reader.subscription.symbols is None:
+                    self._join(reader, appeared, reader.subscription.spec)
+        for reader in woken:
+            reader.wake()
+
+    def add_reader(self) -> Subscriber:
+        """Make room for a reader. Raises GoingAwayError, or LimitError when there are too many."""
+        if self._closed:
+            raise GoingAwayError("the server is going away")
+        if len(self._readers) >= self._limits.max_streams:
+            raise LimitError(f"{self._limits.max_streams} streams are open, which is this server's limit")
+        reader = Subscriber(self._loop.time)
+        self._readers.add(reader)
+        return reader
+
+    def remove_reader(self, reader: Subscriber) -> None:
+        """Forget a reader, and the topics that only it read."""
+        self._readers.discard(reader)
+        self._leave(reader, [key for key, topic in self._topics.items() if reader in topic.readers])
+
+    async def subscribe(self, reader: Subscriber, subscription: Subscription) -> None:
+        """Give a reader what it wants from now on, instead of what it wanted before.
+
+        Raises NotReadyError before the first map, and whatever makes the view impossible.
+        """
+        tick = self._engine.latest()
+        symbols = tick.maps.keys() if subscription.symbols is None else subscription.symbols
+        await self._try_view(next((symbol for symbol in symbols if symbol in tick.maps), None), subscription.spec)
+        if reader not in self._readers:
+            return  # it left meanwhile
+        spec = subscription.spec
+        if subscription.symbols is None and self.tick is not None:
+            symbols = self.tick.maps.keys()
+        before = [key for key, topic in self._topics.items() if reader in topic.readers]
+        positions: dict[str, int] = {}
+        if subscription.resume_epoch == self._engine.epoch:
+            for symbol in symbols:
+                topic = self._topics.get((symbol, spec))
+                if topic and topic.latest and topic.latest.seq == subscription.resume_seq.get(symbol):
+                    positions[symbol] = topic.latest.seq
+        reader.restart(subscription, positions)
+        self._join(reader, symbols, spec, skip=positions.keys())
+        wanted = {(symbol, spec) for symbol in symbols}
+        self._leave(reader, [key for key in before if key not in wanted])
+        reader.wake()
+
+    async def encode(self, frames: list[tuple[EncodedFrame, int]]) -> list[bytes]:
+        """Return the chunk of every frame for a reader at the position beside it."""
+        late = [frame for frame, position in frames if not frame.is_ready(position)]
+        if late:
+            await self.off_loop(lambda: [frame.encode_snapshot() for frame in late])
+        return [frame.chunk(position) for frame, position in frames]
+
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on the one thread that serialises snapshots."""
+        return await self._loop.run_in_executor(self._snapshots, work)
+
+    def end_streams(self) -> None:
+        """End every stream, and refuse new ones."""
+        self._closed = True
+        for reader in self._readers:
+            reader.fail(GoingAwayError("the server is going away; reconnect and resume"))
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._closed = True
+        self._stop_ticks()
+        for reader in list(self._readers):
+            self.remove_reader(reader)
+        self._snapshots.shutdown(wait=False, cancel_futures=True)
+
+    async def _try_view(self, symbol: str | None, spec: ViewSpec) -> None:
+        """Render a view nobody reads yet once, so that an impossible one is refused before its stream begins."""
+        if symbol is None or any(known == spec for _, known in self._topics):
+            return
+        _, view = await asyncio.wrap_future(self._engine.render(symbol, spec))
+        self._limits.check_grid(symbol, spec, view)
+
+    def _join(self, reader: Subscriber, symbols: Iterable[str], spec: ViewSpec, skip: Iterable[str] = ()) -> None:
+        """Enter a reader into topics; where one has a frame already the reader gets it, except for ``skip``."""
+        for symbol in symbols:
+            topic = self._topics.get((symbol, spec))
+            if topic is None:
+                topic = self._topics[symbol, spec] = Topic(ViewEncoder(spec, self._limits, self.counts))
+                topic.stop_watching = self._engine.watch(symbol, spec)
+            topic.readers.add(reader)
+            if topic.latest is not None and symbol not in skip:
+                reader.offer(topic.latest)
+
+    def _leave(self, reader: Subscriber, keys: Iterable[tuple[str, ViewSpec]]) -> None:
+        for key in keys:
+            topic = self._topics[key]
+            topic.readers.discard(reader)
+            if not topic.readers:
+                del self._topics[key]
+                topic.stop_watching()

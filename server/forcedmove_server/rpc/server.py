@@ -1,0 +1,94 @@
+"""The gRPC server: services, health, reflection; start and drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from forcedmove_server.engine.service import EngineService
+from forcedmove_server.errors import InputError
+from forcedmove_server.rpc import cascade, heatmap
+from forcedmove_server.rpc.hub import Hub
+from forcedmove_server.rpc.limits import Limits
+
+logger = logging.getLogger(__name__)
+
+_SERVICES = (heatmap.SERVICE, cascade.SERVICE)
+_HEALTH_NAMES = ("", *_SERVICES)
+
+
+class RpcServer:
+    """A server that listens on ``port``. Made by ``serve``."""
+
+    def __init__(
+        self, server: grpc.aio.Server, hub: Hub, healthy: health.aio.HealthServicer, first_map: asyncio.Event, port: int
+    ) -> None:
+        self.port = port
+        self.hub = hub
+        self._server, self._health = server, healthy
+        self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
+
+    async def drain(self, grace_s: float = 2.0) -> None:
+        """Say NOT_SERVING, end the streams with UNAVAILABLE, let running calls finish for ``grace_s``, stop."""
+        self._announcement.cancel()
+        await asyncio.wait((self._announcement,))
+        await self._health.enter_graceful_shutdown()
+        self.hub.end_streams()
+        await self._server.stop(grace_s)
+        self.hub.close()
+        logger.info("port %d is closed", self.port)
+
+    async def wait_closed(self) -> None:
+        """Wait until the server has stopped."""
+        await self._server.wait_for_termination()
+
+    async def _announce(self, first_map: asyncio.Event) -> None:
+        await first_map.wait()
+        for name in _HEALTH_NAMES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        logger.info("serving")
+
+
+async def serve(
+    engine: EngineService, host: str = "127.0.0.1", port: int = 7878, *, limits: Limits | None = None
+) -> RpcServer:
+    """Start a server; port 0 takes any free one. Health turns to SERVING with the engine's first map.
+
+    Raises InputError when the address cannot be bound.
+    """
+    limits = limits or Limits()
+    server = grpc.aio.server(
+        options=(
+            # two servers on one port would share its connections at random
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", limits.max_request_bytes),
+            ("grpc.max_send_message_length", 2 * limits.max_frame_bytes),
+            # readers that vanish without closing are noticed, and readers may ask the same of the server
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        )
+    )
+    healthy = health.aio.HealthServicer()
+    for name in _HEALTH_NAMES:
+        await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+    first_map = asyncio.Event()
+    hub = Hub(engine, limits, first_map.set)
+    server.add_generic_rpc_handlers(
+        (heatmap.HeatmapHandlers(engine, hub, limits).handler(), cascade.CascadeHandlers(engine).handler())
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError as error:
+        hub.close()
+        raise InputError("server.port", address, f"cannot listen there: {error}") from error
+    await server.start()
+    logger.info("listening on %s:%d", host, bound)
+    return RpcServer(server, hub, healthy, first_map, bound)

@@ -1,0 +1,6 @@
+"""A seeded market whose agents open, add, close and are liquidated: the same events as live, and the truth behind them."""
+
+from forcedmove_server.sources.simulate.config import SimulationConfig
+from forcedmove_server.sources.simulate.source import SimulatedSource
+
+__all__ = ["SimulatedSource", "SimulationConfig"]

@@ -1,0 +1,256 @@
+"""An EngineService that is deterministic and has a real thread, for tests and benchmarks of what lies in front of it.
+
+``step()`` makes one tick and returns when its callbacks are done; ``run(interval_s)`` lets it tick by itself.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from forcedmove_server.engine.frames import (
+    SIDES,
+    AssumptionInfo,
+    AxisName,
+    ChainInfo,
+    ClusterInfo,
+    LevelInfo,
+    MarketStatus,
+    RenderedView,
+    SymbolMap,
+    Tick,
+    ViewSpec,
+)
+from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
+from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
+
+LEVERAGES = (2.0, 5.0, 10.0, 25.0, 50.0)
+BIN_WIDTH_USD = 50.0
+START_NS = 1_700_000_000_000_000_000
+T = TypeVar("T")
+
+
+class FakeEngine:
+    """See the module. ``quiet`` symbols do not change; ``watched`` counts the views that are wanted."""
+
+    def __init__(
+        self,
+        symbols: tuple[str, ...] = ("BTC", "ETH"),
+        venues: tuple[str, ...] = ("binance", "bybit", "okx"),
+        *,
+        seed: int = 1,
+        epoch: int = 1,
+        bins: int = 64,
+        changed_share: float = 0.02,
+    ) -> None:
+        self.epoch = epoch
+        self.registry = InstrumentRegistry()
+        self.venues, self.bins, self.changed_share = venues, bins, changed_share
+        self.quiet: set[str] = set()
+        self.watched: Counter[tuple[str, ViewSpec]] = Counter()
+        self._random = np.random.default_rng(seed)
+        self._grids: dict[str, np.ndarray] = {}
+        self._maps: dict[str, SymbolMap] = {}
+        self._first_bins: dict[str, int] = {}
+        self._new_watches: set[tuple[str, ViewSpec]] = set()
+        self._callbacks: list[Callable[[Tick], None]] = []
+        self._tick: Tick | None = None
+        self._number = 0
+        self._interval_s: float | None = None
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        for symbol in symbols:
+            self.add_symbol(symbol)
+        self._thread = threading.Thread(target=self._work, name="fake engine")
+        self._thread.start()
+
+    # --- EngineService -----------------------------------------------------------------------------------------------
+
+    def latest(self) -> Tick:
+        if self._tick is None:
+            raise NotReadyError("no map yet")
+        return self._tick
+
+    def on_tick(self, callback: Callable[[Tick], None]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    def watch(self, symbol: str, spec: ViewSpec) -> Callable[[], None]:
+        self.watched[symbol, spec] += 1
+        self._new_watches.add((symbol, spec))
+
+        def stop() -> None:
+            self.watched[symbol, spec] -= 1
+            self.watched += Counter()  # drop zeros
+
+        return stop
+
+    def render(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, RenderedView]]:
+        return self._submit(lambda: (self._map(symbol), self.view(symbol, spec)))
+
+    def simulate(self, symbol: str, shock_price_usd: float) -> Future[tuple[SymbolMap, ChainInfo]]:
+        return self._submit(lambda: (self._map(symbol), _chain(self._map(symbol).mark_price_usd, shock_price_usd)))
+
+    # --- what a test may do ------------------------------------------------------------------------------------------
+
+    def step(self, ticks: int = 1, changed_share: float | None = None) -> None:
+        for _ in range(ticks):
+            self._submit(lambda: self._step(changed_share)).result(10)
+
+    def run(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._jobs.put(lambda: None)  # wake the thread
+
+    def add_symbol(self, symbol: str) -> None:
+        for venue in self.venues:
+            self.registry.add(Instrument(venue, f"{symbol}USDT", symbol, "USDT"))
+        shape = (len(self.venues), len(SIDES), len(LEVERAGES), self.bins + 2)
+        self._first_bins[symbol] = 1_000
+        self._grids[symbol] = self._random.integers(0, 10**6, shape).astype(np.float64)
+
+    def recentre(self, symbol: str, bins: int) -> None:
+        self._first_bins[symbol] += bins
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def view(self, symbol: str, spec: ViewSpec) -> RenderedView:
+        venues = [k for k, venue in enumerate(self.venues) if not spec.venues or venue in spec.venues]
+        sides = [k for k, side in enumerate(SIDES) if not spec.sides or side in spec.sides]
+        tiers = [k for k, x in enumerate(LEVERAGES) if spec.leverage_min <= x <= (spec.leverage_max or float("inf"))]
+        if not tiers:
+            raise InputError("view.leverage_min", spec.leverage_min, "selects no leverage tier")
+        grid = self._grids[symbol][np.ix_(venues, sides, tiers)]
+        first_bin, bins = self._first_bins[symbol], self.bins
+        if spec.price_range_fraction:
+            folded = min(int(bins * (1 - spec.price_range_fraction) / 2), bins // 2 - 1)
+            low, high = grid[..., : folded + 1].sum(-1), grid[..., bins + 1 - folded :].sum(-1)
+            inner = grid[..., folded + 1 : bins + 1 - folded]
+            grid = np.concatenate((low[..., None], inner, high[..., None]), -1)
+            first_bin, bins = first_bin + folded, bins - 2 * folded
+        names: tuple[AxisName, ...] = ("venue", "side", "leverage", "price")
+        grid = grid.sum(axis=tuple(k for k, name in enumerate(names) if name not in spec.keep))
+        return RenderedView(
+            axes=tuple(name for name in names if name in spec.keep),
+            venues=tuple(self.venues[k] for k in venues) if "venue" in spec.keep else (),
+            sides=tuple(SIDES[k] for k in sides) if "side" in spec.keep else (),
+            leverages=tuple(LEVERAGES[k] for k in tiers) if "leverage" in spec.keep else (),
+            first_bin=first_bin,
+            bin_count=bins,
+            bin_width_usd=BIN_WIDTH_USD,
+            values=(grid * (0.5 if spec.weighting == "fresh" else 1.0)).astype(np.float32),
+        )
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001  the future carries it
+                future.set_exception(error)
+
+        self._jobs.put(job)
+        return future
+
+    def _work(self) -> None:
+        due = 0.0
+        while True:
+            try:
+                wait_s = None if self._interval_s is None else max(0.0, due - time.monotonic())
+                job = self._jobs.get(timeout=wait_s)
+            except queue.Empty:
+                due = time.monotonic() + (self._interval_s or 0.0)
+                self._step(None)
+                continue
+            if job is None:
+                return
+            job()
+
+    def _map(self, symbol: str) -> SymbolMap:
+        if symbol not in self._grids:
+            raise UnknownNameError("symbol", symbol, list(self._grids))
+        if symbol not in self._maps:
+            raise NotReadyError(f"{symbol}: no map yet")
+        return self._maps[symbol]
+
+    def _step(self, changed_share: float | None) -> None:
+        self._number += 1
+        event_time_ns = START_NS + self._number * 250_000_000
+        changed = frozenset(symbol for symbol in self._grids if symbol not in self.quiet or symbol not in self._maps)
+        for symbol in changed:
+            cells = self._grids[symbol].reshape(-1)
+            count = int(cells.size * (self.changed_share if changed_share is None else changed_share))
+            chosen = self._random.integers(0, cells.size, count)
+            cells[chosen] = self._random.integers(0, 10**6, count)
+            self._maps[symbol] = self._symbol_map(symbol, event_time_ns)
+        new, self._new_watches = self._new_watches, set()
+        wanted = {key for key in list(self.watched) if key[0] in changed or key in new}
+        tick = Tick(
+            epoch=self.epoch,
+            number=self._number,
+            event_time_ns=event_time_ns,
+            published_ns=time.time_ns(),
+            maps=dict(self._maps),
+            changed=changed,
+            views={key: self.view(*key) for key in wanted},
+        )
+        self._tick = tick
+        for callback in list(self._callbacks):
+            callback(tick)
+
+    def _symbol_map(self, symbol: str, event_time_ns: int) -> SymbolMap:
+        previous = self._maps.get(symbol)
+        mark = (self._first_bins[symbol] + self.bins / 2) * BIN_WIDTH_USD
+        if previous is not None:
+            return replace(previous, seq=previous.seq + 1, event_time_ns=event_time_ns, mark_price_usd=mark)
+        return SymbolMap(
+            symbol=symbol,
+            seq=1,
+            event_time_ns=event_time_ns,
+            mark_price_usd=mark,
+            bin_width_usd=BIN_WIDTH_USD,
+            markets=tuple(
+                MarketStatus(
+                    f"{venue}:{symbol}USDT", venue, mark, 10.0, 10.0 * mark, 10.0, 10.0, 120, 900, True, "L1", 7, 3
+                )
+                for venue in self.venues
+            ),
+            coverage=0.75,
+            clusters=(
+                ClusterInfo("long", mark * 0.97, mark * 0.98, mark * 0.975, 2e6, -0.02, ((self.venues[0], 2e6),)),
+                ClusterInfo("short", mark * 1.02, mark * 1.03, mark * 1.025, 1e6, 0.02, ((self.venues[-1], 1e6),)),
+            ),
+            next_down=_chain(mark, mark * 0.98),
+            next_up=None,
+            assumptions=(
+                AssumptionInfo("turnover", "share of volume that replaces positions", 0.2),
+                AssumptionInfo("prior", "leverage mixture before there is evidence"),
+            ),
+        )
+
+
+def _chain(mark: float, shock: float) -> ChainInfo:
+    terminal = shock * (0.99 if shock < mark else 1.01)
+    return ChainInfo(
+        side="long" if shock < mark else "short",
+        start_price_usd=mark,
+        shock_price_usd=shock,
+        levels=(LevelInfo(shock, 1e6, ("binance", "okx"), 1e6, terminal),),
+        total_usd=1e6,
+        terminal_price_usd=terminal,
+        amplification=1.5,
+        beyond_window=False,
+    )

@@ -1,0 +1,3 @@
+from tests.parity.backends import backend
+
+__all__ = ["backend"]

@@ -1,0 +1,161 @@
+"""Every backend gives the oracle's bits, on any number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from forcedmove_kernels.arrays import NOT_OBSERVED, Cohorts
+from forcedmove_kernels.backend import Backend
+from forcedmove_kernels.reference import ReferenceBackend
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.parity import tables
+from tests.parity.tables import World, all_rows, array, assert_same, copy, poisoned
+
+ORACLE = ReferenceBackend()
+EXAMPLES = settings(max_examples=60, deadline=None)
+
+
+@EXAMPLES
+@given(draw=st.data())
+def test_accumulate_volume(backend: Backend, draw: st.DataObject) -> None:
+    trades, rows, buckets = draw.draw(st.integers(0, 12)), draw.draw(st.integers(1, 3)), draw.draw(st.integers(1, 4))
+    row = array(draw.draw, st.integers(-2, rows - 1), trades, np.int32)
+    price = array(draw.draw, tables.prices, trades, np.uint32)
+    lots = array(draw.draw, tables.quantities, trades, np.uint32)
+    first = array(draw.draw, st.sampled_from([-3, 0, 98, 1 << 40]), rows, np.int64)
+    filled = np.arange(2 * rows * buckets, dtype=np.uint64).reshape(2, rows, buckets)
+    expected, got = filled.copy(), filled.copy()
+    clamped = ORACLE.accumulate_volume(row, price, lots, first, *expected)
+    assert backend.accumulate_volume(row, price, lots, first, *got) == clamped
+    np.testing.assert_array_equal(got, expected)
+
+
+@EXAMPLES
+@given(draw=st.data(), world=tables.worlds())
+def test_apply_updates(backend: Backend, draw: st.DataObject, world: World) -> None:
+    expected, got = copy(world.cohorts), copy(world.cohorts)
+    for _ in range(2):
+        step = draw.draw(tables.updates(expected))
+        outcome = ORACLE.apply_updates(expected, world.rules, step)
+        assert_same(backend.apply_updates(got, world.rules, step), outcome)
+        assert_same(got, expected)
+
+
+@EXAMPLES
+@given(draw=st.data(), world=tables.worlds())
+def test_standing_totals(backend: Backend, draw: st.DataObject, world: World) -> None:
+    rows = draw.draw(st.permutations(all_rows(world.cohorts).tolist()))
+    some = np.array(rows[: draw.draw(st.integers(0, len(rows)))], np.int32)
+    expected, got = poisoned(world.cohorts, world.window), poisoned(world.cohorts, world.window)
+    ORACLE.standing_totals(*world, some, expected)
+    backend.standing_totals(*world, some, got)
+    np.testing.assert_array_equal(got, expected)
+    untouched = np.setdiff1d(rows, some)
+    assert np.all(got.reshape(len(rows), -1)[untouched] == tables.POISON)
+
+
+@EXAMPLES
+@given(draw=st.data(), world=tables.worlds())
+def test_add_cohorts(backend: Backend, draw: st.DataObject, world: World) -> None:
+    cohorts = world.cohorts
+    market = np.array(draw.draw(st.permutations(range(len(cohorts.used)))), np.int32)
+    market = market[: draw.draw(st.integers(0, len(market)))]
+    new = [draw.draw(st.integers(0, int(cohorts.used[m]))) for m in market]
+    first_new = cohorts.start[market] + cohorts.used[market] - np.array(new, np.int64)
+    expected = np.ones_like(poisoned(cohorts, world.window))
+    got = expected.copy()
+    ORACLE.add_cohorts(*world, market, first_new, expected)
+    backend.add_cohorts(*world, market, first_new, got)
+    np.testing.assert_array_equal(got, expected)
+
+
+@EXAMPLES
+@given(draw=st.data(), world=tables.worlds())
+def test_leverage_grid(backend: Backend, draw: st.DataObject, world: World) -> None:
+    markets = np.array(draw.draw(st.lists(st.integers(0, len(world.cohorts.used) - 1), max_size=4)), np.int32)
+    expected = ORACLE.leverage_grid(*world, markets)
+    got = backend.leverage_grid(*world, markets)
+    assert got.shape == expected.shape
+    np.testing.assert_array_equal(got, expected)
+
+
+@EXAMPLES
+@given(draw=st.data(), world=tables.worlds())
+def test_compact(backend: Backend, draw: st.DataObject, world: World) -> None:
+    ladder = np.array(draw.draw(tables.ladders), np.uint32)
+    market = draw.draw(st.integers(0, len(world.cohorts.used) - 1))
+    shift = draw.draw(st.sampled_from([0, 1, 21]))
+    now = draw.draw(st.sampled_from([0, tables.NOW, 1 << 33]))
+    expected, got = copy(world.cohorts), copy(world.cohorts)
+    remain = ORACLE.compact(expected, market, now, ladder, shift)
+    assert backend.compact(got, market, now, ladder, shift) == remain
+    assert_same(got, expected)
+
+
+@EXAMPLES
+@given(draw=st.data(), world=tables.worlds())
+def test_profile(backend: Backend, draw: st.DataObject, world: World) -> None:
+    cohorts = world.cohorts
+    window = world.window._replace(first_bin=np.minimum(world.window.first_bin, 1 << 22))  # prices end there
+    world = world._replace(window=window)
+    markets = len(cohorts.used)
+    totals = np.zeros_like(poisoned(cohorts, window))
+    ORACLE.standing_totals(*world, all_rows(cohorts), totals)
+    symbols = draw.draw(st.integers(1, 3))
+    symbol = array(draw.draw, st.integers(0, symbols - 1), markets, np.int32)
+    notional = draw.draw(tables.notionals(markets))
+    expected = ORACLE.profile(totals, symbol, notional, window, symbols)
+    np.testing.assert_array_equal(backend.profile(totals, symbol, notional, window, symbols), expected)
+
+
+@EXAMPLES
+@given(
+    cells=st.lists(st.one_of(st.integers(0, 3), st.integers(0, 1 << 58)), min_size=3, max_size=24),
+    half_width=st.one_of(st.integers(0, 5), st.just(1 << 40)),
+    ratio_percent=st.one_of(st.sampled_from([0, 100, 150, 300]), st.just((1 << 64) - 1)),
+    minimum=st.integers(0, 4),
+)
+def test_clusters(backend: Backend, cells: list[int], half_width: int, ratio_percent: int, minimum: int) -> None:
+    notional = np.array(cells, np.uint64)
+    rule = half_width, ratio_percent, minimum
+    assert_same(backend.clusters(notional, *rule), ORACLE.clusters(notional, *rule))
+
+
+@EXAMPLES
+@given(draw=st.data(), book=tables.books())
+def test_cascade_chain(backend: Backend, draw: st.DataObject, book: tuple[np.ndarray, np.ndarray, int]) -> None:
+    notional, depth, mark = book
+    shock = draw.draw(st.integers(0, len(notional) - 1))
+    assert_same(
+        backend.cascade_chain(notional, depth, mark, shock), ORACLE.cascade_chain(notional, depth, mark, shock)
+    )
+
+
+@EXAMPLES
+@given(book=tables.books(), side=st.integers(0, 1))
+def test_shock_curve(backend: Backend, book: tuple[np.ndarray, np.ndarray, int], side: int) -> None:
+    got, expected = backend.shock_curve(*book, side), ORACLE.shock_curve(*book, side)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
+@EXAMPLES
+@given(draw=st.data(), world=tables.worlds())
+def test_step_that_would_not_fit_is_refused_whole(backend: Backend, draw: st.DataObject, world: World) -> None:
+    """More lots than the format holds: an error before anything changed."""
+    step = draw.draw(tables.updates(world.cohorts).filter(lambda u: len(u.market)))
+    k = draw.draw(st.integers(0, len(step.market) - 1))
+    interest, lots = step.open_interest.copy(), step.open_lots.copy()
+    interest[k] = NOT_OBSERVED
+    lots[step.first_open[k]] = 0xFFFF_FFFF
+    first = world.cohorts.start[step.market[k]]
+    cohorts: Cohorts = copy(world.cohorts)
+    cohorts.used[step.market[k]] = max(cohorts.used[step.market[k]], 1)
+    cohorts.lots[1, first], cohorts.live_tiers[1, first] = max(cohorts.lots[1, first], 1), 1
+    before = copy(cohorts)
+    with pytest.raises(OverflowError, match=f"market {step.market[k]} "):
+        backend.apply_updates(cohorts, world.rules, step._replace(open_interest=interest, open_lots=lots))
+    assert_same(cohorts, before)

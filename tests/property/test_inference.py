@@ -1,0 +1,173 @@
+"""The OI-conserving lifecycle, on random markets: what every batch boundary, gap and shock must leave true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from forcedmove_kernels.arrays import Updates
+from forcedmove_kernels.backend import select_backend
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from forcedmove_server.config import EngineConfig, ModelConfig
+from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.errors import InstrumentError
+from forcedmove_server.inference.lifecycle import PositionInference
+from forcedmove_server.market.events import MARK_PRICE, OPEN_INTEREST, TRADE, EventBatch
+from forcedmove_server.market.instruments import ContractType, Instrument, InstrumentRegistry
+
+S = 10**9
+START = 1_700_000_000 * S
+ENGINE = EngineConfig(backend="reference", max_markets=4, max_cohorts_per_market=2048, bins=512)
+
+
+def registry() -> InstrumentRegistry:
+    return InstrumentRegistry(
+        [
+            Instrument("hyperliquid", "BTC", "BTC", "USDC", quantity_step=1e-3, max_leverage=40),
+            Instrument("binance", "BTCUSDT", "BTC", "USDT", quantity_step=1e-3, max_leverage=125),
+            Instrument(
+                "binance",
+                "BTCUSD_PERP",
+                "BTC",
+                "USD",
+                contract_type=ContractType.INVERSE,
+                contract_size=100,
+                quantity_step=100,
+                max_leverage=125,
+            ),
+        ]
+    )
+
+
+def random_market(seed: int, steps: int = 40) -> EventBatch:
+    """Three markets of one symbol: marks every second, trades in bursts, open interest now and then, jumps."""
+    rng = np.random.default_rng(seed)
+    trades, marks, interest = [], [], []
+    scale = np.array([1.0, 10.0, 2e5])
+    oi = rng.uniform(50, 500, 3) * scale
+    price = 97_500.0
+    for step in range(steps):
+        now = START + step * S
+        price *= np.exp(rng.normal(0, 0.03 if rng.random() < 0.1 else 0.001))
+        for market in range(3):
+            marks.append((now, now, price * (1 + 1e-4 * market), market, 0))
+            for _ in range(rng.integers(0, 6)):
+                quantity = rng.exponential(3) * scale[market]
+                trades.append((now + 1, now + 1, price * rng.uniform(0.9995, 1.0005), quantity, market, 1))
+            if rng.random() < 0.3:
+                oi[market] = max(0.0, oi[market] * rng.choice([0, 0.5, 1, 1, 1.1, 3], p=[0.03, 0.1, 0.4, 0.2, 0.2, 0.07]))
+                if oi[market] == 0 and rng.random() < 0.5:
+                    oi[market] = scale[market]
+                interest.append((now + 2, now + 2, round(oi[market], 3), market, 0))
+    return EventBatch(
+        until_ns=START + steps * S,
+        trades=np.array(trades, TRADE),
+        mark_prices=np.array(marks, MARK_PRICE),
+        open_interest=np.array(interest, OPEN_INTEREST),
+    )
+
+
+def split(batch: EventBatch, cuts: list[int]) -> Iterator[EventBatch]:
+    """Cut a batch at event times (seconds from START)."""
+    edges = [START, *(START + c * S for c in sorted(set(cuts))), batch.until_ns]
+    for begin, end in zip(edges, edges[1:], strict=False):
+        rows = {
+            kind: events[(events["time_ns"] >= begin) & (events["time_ns"] < end)]
+            for kind, events in batch.by_kind().items()
+        }
+        yield EventBatch(until_ns=end, **rows)
+
+
+def lots_by_time(batch: EventBatch, pipeline: Pipeline, market: int) -> NDArray[np.int64]:
+    rows = batch.open_interest[batch.open_interest["market"] == market]
+    lot = pipeline.inference.markets.lot[market]
+    return np.rint(rows["quantity"] / lot).astype(np.int64) if lot else np.zeros(len(rows), np.int64)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+def test_live_equals_open_interest_at_every_observation(seed: int) -> None:
+    batch = random_market(seed)
+    pipeline = Pipeline(registry(), ENGINE, ModelConfig())
+    observed: dict[int, list[tuple[int, int, int]]] = {0: [], 1: [], 2: []}
+    for update in pipeline.inference.step(batch):
+        pipeline._apply(update)
+        for market, lots in zip(update.market.tolist(), update.open_interest.tolist(), strict=True):
+            long, short = pipeline.store.ledger.live[market].tolist()
+            observed[market].append((lots, long, short))
+    for market, rows in observed.items():
+        assert all(lots == long == short for lots, long, short in rows)
+        assert [lots for lots, _, _ in rows] == lots_by_time(batch, pipeline, market).tolist()
+    ledger = pipeline.store.ledger
+    np.testing.assert_array_equal(ledger.opened + ledger.overkill, ledger.live + ledger.closed + ledger.liquidated)
+    pipeline.store.refresh(pipeline.now_s)
+    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), ledger.live)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 39), max_size=8))
+def test_batch_boundaries_do_not_matter(seed: int, cuts: list[int]) -> None:
+    batch = random_market(seed)
+
+    def updates(batches: Iterator[EventBatch]) -> dict[int, list[tuple[int, ...]]]:
+        inference = PositionInference(registry(), ModelConfig(), select_backend("reference")[0], 4)
+        seen: dict[int, list[tuple[int, ...]]] = {0: [], 1: [], 2: []}
+        for part in batches:
+            for update in inference.step(part):
+                for k, market in enumerate(update.market.tolist()):
+                    rows = slice(update.first_open[k], update.first_open[k + 1])
+                    scalars = (update.low, update.high, update.price, update.open_interest, update.opened_at)
+                    opened = (*update.open_entry[rows].tolist(), *update.open_lots[rows].tolist())
+                    seen[market].append((*(int(column[k]) for column in scalars), *opened))
+        return seen
+
+    assert updates(split(batch, cuts)) == updates(iter([batch]))
+
+
+def opening_lots(update: Updates, k: int = 0) -> int:
+    return int(update.open_lots[update.first_open[k] : update.first_open[k + 1]].sum())
+
+
+def one_market(*interest: tuple[float, float], trades: list[tuple[float, float, float]] = []) -> list[Updates]:  # noqa: B006
+    """Updates of one linear market at 100 000: (second, quantity) observations, (second, price, quantity) trades."""
+    inference = PositionInference(registry(), ModelConfig(turnover=0.25), select_backend("reference")[0], 4)
+    batch = EventBatch(
+        until_ns=START + 10**6 * S,
+        trades=np.array([(START + t * S, 0, p, q, 0, 1) for t, p, q in trades], TRADE),
+        mark_prices=np.array([(START + t * S, 0, 100_000, 0, 0) for t, _ in interest], MARK_PRICE),
+        open_interest=np.array([(START + t * S, 0, q, 0, 0) for t, q in interest], OPEN_INTEREST),
+    )
+    return list(inference.step(batch))
+
+
+def test_opened_follows_the_lifecycle_equation() -> None:
+    _, grown, shrunk = one_market((0, 10), (60, 12), (120, 9), trades=[(30, 100_000, 6), (90, 100_000, 5)])
+    assert opening_lots(grown) == round((2 + 0.25 * (6 - 2)) * 1000)
+    assert opening_lots(shrunk) == round((0 + 0.25 * (5 - 3)) * 1000)
+
+
+def test_volume_below_the_change_in_open_interest_is_tolerated() -> None:
+    _, grown = one_market((0, 10), (60, 15), trades=[(30, 100_000, 1)])
+    assert opening_lots(grown) == 5000
+
+
+def test_openings_follow_the_traded_prices() -> None:
+    trades = [(30, 100_010.0, 3), (31, 100_510.0, 1)]
+    _, grown = one_market((0, 10), (60, 14), trades=trades)
+    lots = grown.open_lots[:-1]
+    assert lots.tolist() == [3000, 1000]
+    np.testing.assert_allclose(grown.open_entry[:-1] * 50 / 1024, [100_010, 100_510], atol=0.05)
+
+
+def test_without_tape_openings_follow_the_price_path() -> None:
+    _, grown = one_market((0, 10), (60, 14))
+    assert opening_lots(grown) >= 4000
+
+
+def test_contracts_fed_as_coins_are_refused() -> None:
+    with pytest.raises(InstrumentError, match="open_interest = 500000000.*inverse market fed as linear"):
+        one_market((0, 500_000_000))
