@@ -1,1 +1,56 @@
-"""Python client of a forcedmove server."""
+"""Python client of a forcedmove server.
+
+::
+
+    from forcedmove_client import Client
+
+    with Client("127.0.0.1:7878") as client:
+        for frame in client.subscribe("BTC", price_range=0.1):
+            print(frame.event_time, frame.mark_price, frame.grid.sum())
+
+``AsyncClient`` is the same for asyncio. What is named here is public; modules and other names are not.
+"""
+
+from forcedmove_client.aio import AsyncClient
+from forcedmove_client.errors import (
+    ForcedMoveClientError,
+    InvalidArgumentError,
+    LimitExceededError,
+    ServerError,
+    UnavailableError,
+    UnknownNameError,
+)
+from forcedmove_client.frames import (
+    Assumption,
+    Chain,
+    Cluster,
+    Level,
+    MapFrame,
+    Market,
+    SymbolInfo,
+    VenueInfo,
+)
+from forcedmove_client.subscription import StreamStats, Subscription
+from forcedmove_client.sync import BlockingSubscription, Client
+
+__all__ = [
+    "Assumption",
+    "AsyncClient",
+    "BlockingSubscription",
+    "Chain",
+    "Client",
+    "Cluster",
+    "ForcedMoveClientError",
+    "InvalidArgumentError",
+    "Level",
+    "LimitExceededError",
+    "MapFrame",
+    "Market",
+    "ServerError",
+    "StreamStats",
+    "Subscription",
+    "SymbolInfo",
+    "UnavailableError",
+    "UnknownNameError",
+    "VenueInfo",
+]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from forcedmove_server.config import Config
 from forcedmove_server.engine.engine import Engine
+from forcedmove_server.engine.frames import Tick
 from forcedmove_server.errors import ForcedMoveError
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.rpc.limits import Limits
@@ -93,7 +94,12 @@ async def _announce(engine: Engine, server: RpcServer, host: str, ready_file: Pa
     """Write the ready file when the first map is there."""
     first = asyncio.Event()
     loop = asyncio.get_running_loop()
-    remove = engine.on_tick(lambda _: loop.call_soon_threadsafe(first.set))
+
+    def ticked(_: Tick) -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(first.set)
+
+    remove = engine.on_tick(ticked)
     try:
         await first.wait()
     finally:

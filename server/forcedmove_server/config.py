@@ -19,6 +19,7 @@ from forcedmove_server.typed_toml import Key, fill, parse_file, unknown_key
 CONFIG_VARIABLE = "FORCEDMOVE_CONFIG"
 
 BackendName = Literal["auto", "cpu", "reference"]
+RecordingFormat = Literal["auto", "parquet", "tardis", "binance-archive", "jsonl", "oi-bars"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class ReplaySourceConfig:
     name: Annotated[str, Key("", "name in logs and answers; unique")]
     kind: Annotated[Literal["replay"], Key("", "recorded files")]
     path: Annotated[str, Key("", "file or folder; relative to the working directory")]
-    format: Annotated[str, Key("", "format of the files; auto recognises it")] = "auto"
+    format: Annotated[RecordingFormat, Key("", "format of the files; auto recognises it")] = "auto"
     symbols: Annotated[tuple[str, ...], Key("", "symbols to play; empty means all that are recorded")] = ()
     start: Annotated[
         datetime | None, Key("time", "first event time to play; without a zone UTC is meant", name="from")

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -31,11 +33,34 @@ from forcedmove_server.engine.frames import (
 )
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
+from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.server import RpcServer, serve
 
 LEVERAGES = (2.0, 5.0, 10.0, 25.0, 50.0)
 BIN_WIDTH_USD = 50.0
 START_NS = 1_700_000_000_000_000_000
 T = TypeVar("T")
+
+
+async def eventually(check: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Return once ``check()`` is true; fail when that does not happen."""
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def serving(engine: FakeEngine, limits: Limits | None = None, port: int = 0) -> AsyncIterator[RpcServer]:
+    """A real server in front of ``engine``; both are gone afterwards."""
+    try:
+        server = await serve(engine, port=port, limits=limits)
+        try:
+            yield server
+        finally:
+            await server.drain(grace_s=0.2)
+    finally:
+        engine.close()
 
 
 class FakeEngine:

@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 
 
 def test_price_units_know_the_bin() -> None:
-    units = price_units([97_500, 97_549.99, 97_550], 50)
+    units = price_units([97_500, 97_549.9, 97_550], 50)
     assert (units >> PRICE_BITS).tolist() == [1950, 1950, 1951]
 
 

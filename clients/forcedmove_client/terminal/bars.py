@@ -38,8 +38,11 @@ def leftward(share: float, width: int, colour: str, background: str) -> Text:
     return bar
 
 
-def stacked(parts: Sequence[tuple[str, float, str]], width: int, ink: str) -> Text:
-    """Return one bar of labelled parts ``(label, amount, colour)`` that fill ``width`` cells in proportion."""
+def stacked(parts: Sequence[tuple[str, float, str]], width: int, ink: str, slim: bool = False) -> Text:
+    """Return one bar of labelled parts ``(label, amount, colour)`` that fill ``width`` cells in proportion.
+
+    A slim bar leaves an eighth of its row free, so that bars in a table stay apart, and shows no labels.
+    """
     total = sum(amount for _, amount, _ in parts)
     bar = Text()
     seen = 0.0
@@ -49,6 +52,9 @@ def stacked(parts: Sequence[tuple[str, float, str]], width: int, ink: str) -> Te
         begin = len(bar)
         seen += amount
         cells = round(seen / total * width) - begin
+        if slim:
+            bar.append("▇" * cells, Style(color=colour))
+            continue
         text = f" {label}" if cells >= len(label) + 2 else (f" {label}"[:cells] if cells > 3 else "")
         bar.append(text.ljust(cells), Style(color=ink, bgcolor=colour))
     return bar

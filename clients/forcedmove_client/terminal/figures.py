@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 
 def money(usd: float) -> str:
     """Three significant digits and a unit: ``$12.3M``."""
@@ -36,3 +38,8 @@ def age(seconds: float) -> str:
     if seconds < 99.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.0f} h"
+
+
+def utc(time: np.datetime64) -> str:
+    """Return a time to the second, without its zone: all times are UTC."""
+    return str(np.datetime_as_string(time, "s")).replace("T", " ")

@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from forcedmove_client.frames import CascadeChain, MapFrame
+from forcedmove_client.frames import Chain, Cluster, MapFrame
 from forcedmove_client.terminal import figures
 from forcedmove_client.terminal.bars import eighths_of, leftward, rightward
 from forcedmove_client.terminal.ladder import Ladder, build_ladder, largest_clusters
@@ -17,7 +17,6 @@ from forcedmove_client.terminal.palette import BACKGROUND, BRIGHT, DIM, EDGE, MA
 
 _GROUP_WIDTH = 4
 _LEAST_BAR = 12
-_CIRCLED = "①②③④⑤⑥⑦⑧⑨"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,13 @@ class Heatmap:
 
 def _lines(heatmap: Heatmap, ladder: Ladder, width: int) -> list[Text]:
     frame = heatmap.frame
-    price_width = max(len(figures.price(ladder.low[0], ladder.step)), len(figures.price(frame.mark_price, _tick(frame))))
+    prices = (figures.price(float(ladder.low[0]), ladder.step), figures.price(frame.mark_price, _tick(frame)))
+    price_width = max(map(len, prices))
     groups = min(len(ladder.groups), max(0, (width - price_width - 6 - 4 * _LEAST_BAR) // _GROUP_WIDTH))
     bar = max((width - price_width - 6 - groups * _GROUP_WIDTH - bool(groups)) // 2, 4)
     marks = _Marks(heatmap, ladder)
     lines = [_title(ladder, bar, price_width, groups, frame)]
-    for row in range(len(ladder.low)):
-        lines.append(_row(frame, ladder, marks, row, bar, price_width, groups))
+    lines += [_row(frame, ladder, marks, row, bar, price_width, groups) for row in range(len(ladder.low))]
     lines.append(_scale(ladder, bar * 2 + price_width + 6))
     for line in lines:
         line.truncate(width, pad=True)
@@ -62,53 +61,52 @@ class _Marks:
 
     def __init__(self, heatmap: Heatmap, ladder: Ladder) -> None:
         frame = heatmap.frame
-        self.labels: dict[int, Text] = {}
-        self.clustered: set[int] = set()
-        for cluster in largest_clusters(frame, heatmap.clusters):
+        self.clusters: dict[int, Cluster] = {}
+        for cluster in largest_clusters(frame, len(frame.clusters)):
             row = ladder.row_of(cluster.peak_price)
-            if row is None or row == ladder.mark_row:
+            if row is None or row == ladder.mark_row or len(self.clusters) >= heatmap.clusters:
                 continue
-            self.clustered.add(row)
-            self.labels.setdefault(row, _cluster_label(cluster.notional, cluster.distance, cluster.venues, frame))
+            self.clusters.setdefault(row, cluster)
         self.levels: dict[int, str] = {}
         self.ends: set[int] = set()
         for chain in (frame.next_down, frame.next_up):
             self._add_chain(chain, ladder)
 
-    def _add_chain(self, chain: CascadeChain | None, ladder: Ladder) -> None:
+    def _add_chain(self, chain: Chain | None, ladder: Ladder) -> None:
         if chain is None:
             return
-        for number, level in enumerate(chain.levels[: len(_CIRCLED)]):
+        for number, level in enumerate(chain.levels[:9], 1):
             row = ladder.row_of(level.trigger_price)
             if row is not None:
-                self.levels.setdefault(row, _CIRCLED[number])
+                self.levels.setdefault(row, str(number))
         end = ladder.row_of(chain.terminal_price)
         if end is not None:
             self.ends.add(end)
 
 
-def _cluster_label(notional: float, distance: float, venues: object, frame: MapFrame) -> Text:
-    label = Text(f"{figures.money(notional)} ", style=f"bold {BRIGHT}")
-    label.append(f"{figures.move(distance, 1)} ", style=TEXT)
+def _cluster_label(cluster: Cluster, frame: MapFrame, room: int) -> Text:
+    """Notional, distance and as many of its venues as there is room for."""
+    label = Text().append(f"{figures.money(cluster.notional_usd)} ", f"bold {BRIGHT}")
+    label.append(f"{figures.move(cluster.distance, 1)} ", TEXT)
     names = sorted({market.venue for market in frame.markets})
-    split = sorted(dict(venues).items(), key=lambda item: -item[1])[:2]  # type: ignore[call-overload]
-    for venue, amount in split:
-        label.append(f" {venue} {amount / notional:.0%}" if notional else "", style=venue_colour(venue, names))
+    for venue, amount in sorted(cluster.venues.items(), key=lambda item: -item[1]):
+        part = f" {venue} {amount / cluster.notional_usd:.0%}"
+        if len(label) + len(part) > room:
+            break
+        label.append(part, venue_colour(venue, names))
     return label
 
 
-def _row(
-    frame: MapFrame, ladder: Ladder, marks: _Marks, row: int, bar: int, price_width: int, groups: int
-) -> Text:
+def _row(frame: MapFrame, ladder: Ladder, marks: _Marks, row: int, bar: int, price_width: int, groups: int) -> Text:
     at_mark = row == ladder.mark_row
     peak = ladder.peak or 1.0
     ground = "#1d2230" if at_mark else BACKGROUND
     shares = {"long": ladder.long[row] / peak, "short": ladder.short[row] / peak}
     left = leftward(shares["long"], bar, shade("long", shares["long"]), ground)
     right = rightward(shares["short"], bar, shade("short", shares["short"]), ground)
-    label = marks.labels.get(row)
-    if label is not None:
-        left, right = _with_label(left, right, label, shares, bar)
+    cluster = marks.clusters.get(row)
+    if cluster is not None:
+        left, right = _with_label(left, right, cluster, frame, shares, bar)
     if at_mark:
         left, right = _mark_line(left, shares["long"], bar, True), _mark_line(right, shares["short"], bar, False)
     line = Text()
@@ -127,8 +125,8 @@ def _gutter(frame: MapFrame, ladder: Ladder, marks: _Marks, row: int, price_widt
         return Text(f" ▸ {text} ◂ ", style=f"bold {BACKGROUND} on {MARK}")
     below = row > ladder.mark_row
     end = ("▼" if below else "▲") if row in marks.ends else " "
-    gutter = Text(f"{marks.levels.get(row, ' ')}{end} ", style=f"bold {MARK}")
-    clustered = row in marks.clustered
+    gutter = Text().append(f"{marks.levels.get(row, ' ')}{end} ", f"bold {MARK}")
+    clustered = row in marks.clusters
     gutter.append(
         figures.price(ladder.low[row], ladder.step).rjust(price_width), f"bold {BRIGHT}" if clustered else DIM
     )
@@ -136,18 +134,19 @@ def _gutter(frame: MapFrame, ladder: Ladder, marks: _Marks, row: int, price_widt
     return gutter
 
 
-def _with_label(left: Text, right: Text, label: Text, shares: dict[str, float], bar: int) -> tuple[Text, Text]:
+def _with_label(
+    left: Text, right: Text, cluster: Cluster, frame: MapFrame, shares: dict[str, float], bar: int
+) -> tuple[Text, Text]:
     """Put a cluster's label on the side of the row that is empty, where it fits."""
     on_left = shares["long"] < shares["short"]
     taken = -(-eighths_of(shares["long" if on_left else "short"], bar) // 8)
-    room = bar - taken - 2
-    text = label.copy()
-    if room < 14:
+    text = _cluster_label(cluster, frame, bar - taken - 2)
+    free = bar - taken - 1 - len(text)
+    if free < 0:
         return left, right
-    text.truncate(room)
     if on_left:
-        return Text.assemble(" " * (bar - taken - 1 - len(text)), text, " ", left[bar - taken :]), right
-    return left, Text.assemble(right[:taken], " ", text, " " * (bar - taken - 1 - len(text)))
+        return Text.assemble(" " * free, text, " ", left[bar - taken :]), right
+    return left, Text.assemble(right[:taken], " ", text, " " * free)
 
 
 def _mark_line(bar: Text, share: float, width: int, to_left: bool) -> Text:
@@ -164,7 +163,7 @@ def _strip(ladder: Ladder, row: int, groups: int, ground: str) -> Text:
     side = "long" if ladder.long[row] >= ladder.short[row] else "short"
     for amount in ladder.by_group[row][:groups]:
         colour = shade(side, float(amount) / peak) if amount > 0 else ground
-        strip.append("▊▊▊▊"[: _GROUP_WIDTH - 1] + " ", Style(color=colour, bgcolor=ground))
+        strip.append("█" * (_GROUP_WIDTH - 1) + " ", Style(color=colour, bgcolor=ground))
     return strip
 
 
@@ -177,13 +176,15 @@ def _title(ladder: Ladder, bar: int, price_width: int, groups: int, frame: MapFr
         names = sorted({market.venue for market in frame.markets})
         title.append(" ")
         for name in ladder.groups[:groups]:
-            title.append(name[: _GROUP_WIDTH - 1].ljust(_GROUP_WIDTH), venue_colour(name, names) if name in names else DIM)
+            title.append(
+                name[: _GROUP_WIDTH - 1].ljust(_GROUP_WIDTH), venue_colour(name, names) if name in names else DIM
+            )
     return title
 
 
 def _scale(ladder: Ladder, width: int) -> Text:
     """Colours with what they stand for, and what lies beyond the rows."""
-    scale = Text(f"{figures.money(ladder.peak)} ", style=DIM)
+    scale = Text().append(f"{figures.money(ladder.peak)} ", DIM)
     for k in range(8, 0, -1):
         scale.append("█", shade("long", k / 8))
     scale.append(f" per {figures.price(ladder.step, ladder.step)} USD ", TEXT)
@@ -196,5 +197,5 @@ def _scale(ladder: Ladder, width: int) -> Text:
 
 
 def _tick(frame: MapFrame) -> float:
-    """Smallest step worth showing in a mark price: a fiftieth of a bin."""
-    return frame.bin_width / 50
+    """Smallest step worth showing in a mark price."""
+    return frame.bin_width / 500

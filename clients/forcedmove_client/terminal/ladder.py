@@ -13,7 +13,7 @@ from forcedmove_client.frames import Cluster, MapFrame
 F64 = NDArray[np.float64]
 
 #: bins per row, so that rows begin at round prices
-_STEPS = (1, 2, 4, 5, 10, 20, 25, 40, 50)
+_STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,7 @@ class Ladder:
 def build_ladder(frame: MapFrame, rows: int, reach: float, centre: float | None = None) -> Ladder:
     """Sum a frame's bins into ``rows`` rows that cover at least ``reach`` (a fraction of the mark) around ``centre``.
 
-    The frame keeps ``side`` and ``price`` and at most one of ``venue`` and ``leverage``. ``centre`` is a price, the mark
-    by default.
+    The frame keeps ``price`` and any of the other axes. ``centre`` is a price, the mark by default.
     """
     width, mark = frame.bin_width, frame.mark_price
     bins = _bins_per_row(2 * reach * mark / rows / width)
@@ -68,7 +67,7 @@ def build_ladder(frame: MapFrame, rows: int, reach: float, centre: float | None 
     inside = sums[:, -2:0:-1]
     mark_row = rows - 1 - (math.floor(mark / width / bins + 1e-9) - bottom)
     return Ladder(
-        low=(bottom + np.arange(rows - 1, -1, -1)) * bins * width,
+        low=(bottom + np.arange(rows - 1, -1, -1, dtype=np.float64)) * (bins * width),
         step=bins * width,
         long=inside[0],
         short=inside[1],
@@ -109,7 +108,7 @@ def split(frame: MapFrame) -> tuple[F64, F64, tuple[str, ...]]:
 
 def largest_clusters(frame: MapFrame, count: int) -> list[Cluster]:
     """Return the clusters with the most notional, largest first."""
-    return sorted(frame.clusters, key=lambda cluster: -cluster.notional)[:count]
+    return sorted(frame.clusters, key=lambda cluster: -cluster.notional_usd)[:count]
 
 
 def _bins_per_row(wanted: float) -> int:

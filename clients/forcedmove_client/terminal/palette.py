@@ -68,7 +68,9 @@ def ramp(stops: tuple[str, ...]) -> tuple[str, ...]:
     """Return 64 colours through ``stops``, evenly spaced in OKLab lightness."""
     lab = to_oklab(stops)
     position = np.interp(np.linspace(lab[0, 0], lab[-1, 0], _STEPS), lab[:, 0], np.arange(len(stops)))
-    return tuple(from_oklab(np.stack([np.interp(position, np.arange(len(stops)), lab[:, k]) for k in range(3)], axis=1)))
+    return tuple(
+        from_oklab(np.stack([np.interp(position, np.arange(len(stops)), lab[:, k]) for k in range(3)], axis=1))
+    )
 
 
 def shade(side: str, share: float) -> str:

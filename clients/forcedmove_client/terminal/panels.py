@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from forcedmove_client.frames import CascadeChain, MapFrame
+from forcedmove_client.frames import Chain, MapFrame
 from forcedmove_client.terminal import figures
 from forcedmove_client.terminal.bars import stacked
 from forcedmove_client.terminal.ladder import largest_clusters
@@ -33,7 +33,7 @@ _STALE_S, _LATE_S = 10.0, 2.0
 
 def tabs(symbols: Sequence[str], chosen: str, width: int) -> Text:
     """Return the program's name and the symbols, the chosen one highlighted, as far as they fit."""
-    line = Text(" ▍", style=shade("long", 0.4))
+    line = Text().append(" ▍", shade("long", 0.4))
     line.append("forced", f"bold {BRIGHT}").append("move", f"bold {MARK}").append("  ")
     start = max(0, list(symbols).index(chosen) - 6) if chosen in symbols else 0
     if start:
@@ -49,7 +49,7 @@ def tabs(symbols: Sequence[str], chosen: str, width: int) -> Text:
 def status(frame: MapFrame, age_s: float, skipped: int) -> Text:
     """Return how new and how complete the picture is."""
     colour = GOOD if age_s < _LATE_S else (WARN if age_s < _STALE_S else BAD)
-    line = Text("● ", style=colour)
+    line = Text().append("● ", colour)
     line.append("live" if age_s < _STALE_S else "stalled", f"bold {colour}")
     line.append(f"  {figures.age(age_s)} old", TEXT)
     line.append(f"  seq {frame.seq:,}", DIM)
@@ -60,8 +60,8 @@ def status(frame: MapFrame, age_s: float, skipped: int) -> Text:
 def summary(frame: MapFrame, first_mark: float) -> Text:
     """Return mark, change since the first frame, open interest, coverage and the map's weighting."""
     change = frame.mark_price / first_mark - 1 if first_mark else 0.0
-    line = Text(f" {frame.symbol} ", style=f"bold {BRIGHT}")
-    line.append(figures.price(frame.mark_price, frame.bin_width / 50), f"bold {MARK}")
+    line = Text().append(f" {frame.symbol} ", f"bold {BRIGHT}")
+    line.append(figures.price(frame.mark_price, frame.bin_width / 500), f"bold {MARK}")
     line.append(f"  {figures.move(change)}", GOOD if change >= 0 else BAD)
     line.append("   open interest ", DIM)
     line.append(figures.money(sum(market.open_interest_usd for market in frame.markets)), f"bold {TEXT}")
@@ -69,7 +69,7 @@ def summary(frame: MapFrame, first_mark: float) -> Text:
     colour = GOOD if frame.coverage > 0.9 else (WARN if frame.coverage > 0.5 else BAD)
     line.append(f"{frame.coverage:.0%}", f"bold {colour}")
     line.append("   map ", DIM).append(frame.weighting, TEXT)
-    line.append("   events to ", DIM).append(f"{frame.event_time:%Y-%m-%d %H:%M:%S} UTC", TEXT)
+    line.append("   events to ", DIM).append(f"{figures.utc(frame.event_time)} UTC", TEXT)
     return line
 
 
@@ -88,40 +88,39 @@ def clusters_panel(frame: MapFrame, count: int) -> RenderableType:
     """Return the largest clusters: where, how much, how far, on which venues."""
     table = Table.grid(padding=(0, 1), expand=True)
     for justify in ("right", "right", "right", "left"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(justify=justify, no_wrap=True)
     names = sorted({market.venue for market in frame.markets})
     for cluster in largest_clusters(frame, count):
-        parts = [(venue, usd, venue_colour(venue, names)) for venue, usd in _by_size(cluster.venues)]
+        parts = [(venue, usd, venue_colour(venue, names)) for venue, usd in sorted(cluster.venues.items(), key=_second)]
         table.add_row(
             Text(figures.price(cluster.peak_price, frame.bin_width), style=f"bold {shade(cluster.side, 0.45)}"),
-            Text(figures.money(cluster.notional), style=f"bold {BRIGHT}"),
+            Text(figures.money(cluster.notional_usd), style=f"bold {BRIGHT}"),
             Text(figures.move(cluster.distance), style=TEXT),
-            stacked([("", usd, colour) for _, usd, colour in parts], 12, BACKGROUND),
+            stacked(parts, 12, BACKGROUND, slim=True),
         )
-    legend = Text()
-    for venue in _first_venues(frame, 6):
-        legend.append("■ ", venue_colour(venue, names)).append(f"{venue}  ", DIM)
-    body: RenderableType = Group(table, legend) if frame.clusters else Text("none stands out", style=DIM)
+    body: RenderableType = table if frame.clusters else Text().append("none stands out", DIM)
     return _panel(body, "largest clusters")
 
 
-def cascade_panel(frame: MapFrame, chain: CascadeChain | None, way: str, levels: int) -> RenderableType:
+def cascade_panel(frame: MapFrame, chain: Chain | None, way: str, levels: int) -> RenderableType:
     """Return the chain that the nearest cluster would start: levels, total, terminal price, amplification."""
     arrow, colour = ("▼", shade("long", 0.45)) if way == "down" else ("▲", shade("short", 0.45))
     title = f"[{colour}]{arrow}[/] next cascade {way}"
     if chain is None or not chain.levels:
         return _panel(Text("nothing would fire", style=DIM), title)
     step, names = frame.bin_width, sorted({market.venue for market in frame.markets})
-    head = Text(figures.price(chain.shock_price, step), style=f"bold {BRIGHT}")
+    head = Text().append(figures.price(chain.shock_price, step), f"bold {BRIGHT}")
     head.append(f" ({figures.move(chain.shock_price / chain.start_price - 1)}) ", TEXT).append("→ ", DIM)
-    head.append(("beyond " if chain.beyond_window else "") + figures.price(chain.terminal_price, step), f"bold {colour}")
-    facts = Text(f"{chain.depth} level{'' if chain.depth == 1 else 's'}", style=TEXT)
-    facts.append("  ·  ", DIM).append(figures.money(chain.total), f"bold {BRIGHT}").append("  ·  ", DIM)
+    head.append(
+        ("beyond " if chain.beyond_window else "") + figures.price(chain.terminal_price, step), f"bold {colour}"
+    )
+    facts = Text().append(f"{chain.depth} level{'' if chain.depth == 1 else 's'}", TEXT)
+    facts.append("  ·  ", DIM).append(figures.money(chain.total_usd), f"bold {BRIGHT}").append("  ·  ", DIM)
     facts.append(f"{chain.amplification:.2f}×", f"bold {MARK if chain.amplification < 1.5 else BAD}")
     facts.append(" the shock", DIM)
     table = Table.grid(padding=(0, 1))
     for justify in ("right", "right", "right", "left"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(justify=justify, no_wrap=True)
     for number, level in enumerate(chain.levels[:levels], 1):
         venues = Text()
         for venue in level.venues[:6]:
@@ -129,7 +128,7 @@ def cascade_panel(frame: MapFrame, chain: CascadeChain | None, way: str, levels:
         table.add_row(
             Text(str(number), style=MARK),
             Text(figures.price(level.trigger_price, step), style=TEXT),
-            Text(figures.money(level.notional), style=BRIGHT),
+            Text(figures.money(level.notional_usd), style=BRIGHT),
             venues,
         )
     more = chain.depth - levels
@@ -141,7 +140,7 @@ def venues_panel(frame: MapFrame) -> RenderableType:
     """Return open interest and freshness of each market."""
     table = Table.grid(padding=(0, 1), expand=True)
     for justify in ("left", "right", "right"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(justify=justify, no_wrap=True)
     names = sorted({market.venue for market in frame.markets})
     for market in sorted(frame.markets, key=lambda market: -market.open_interest_usd):
         table.add_row(
@@ -160,15 +159,11 @@ def keys_line(paused: str = "") -> Text:
     return line.append(paused, WARN)
 
 
-def _by_size(venues: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    return sorted(venues, key=lambda item: -item[1])
-
-
-def _first_venues(frame: MapFrame, count: int) -> list[str]:
-    """Venues of the symbol with the most open interest."""
-    ordered = sorted(frame.markets, key=lambda market: -market.open_interest_usd)
-    return list(dict.fromkeys(market.venue for market in ordered))[:count]
+def _second(item: tuple[str, float]) -> float:
+    return -item[1]
 
 
 def _panel(body: RenderableType, title: str) -> Panel:
-    return Panel(body, title=title, title_align="left", box=box.ROUNDED, border_style=EDGE, padding=(0, 1))
+    return Panel(
+        body, title=f"[{TEXT}]{title}[/]", title_align="left", box=box.ROUNDED, border_style=EDGE, padding=(0, 1)
+    )

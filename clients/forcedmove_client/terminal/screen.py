@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.align import Align
@@ -13,7 +12,7 @@ from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
-from forcedmove_client.frames import MapFrame
+from forcedmove_client.frames import Chain, MapFrame
 from forcedmove_client.terminal import panels
 from forcedmove_client.terminal.heatmap import Heatmap
 from forcedmove_client.terminal.palette import BACKGROUND, DIM, TEXT
@@ -95,7 +94,7 @@ def draw(state: ViewState, console: Console, now: float) -> RenderableType:
 
 def _header(state: ViewState, frame: MapFrame, width: int, now: float) -> RenderableType:
     right = panels.status(frame, max(now - state.received_at[frame.symbol], 0.0), state.skipped)
-    first = Table.grid(expand=True)
+    first = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=True)
     first.add_column(no_wrap=True)
     first.add_column(justify="right", no_wrap=True)
     first.add_row(panels.tabs(state.symbols, state.chosen, width - len(right) - 2), right)
@@ -111,7 +110,7 @@ def _side(frame: MapFrame, height: int) -> RenderableType:
     up = panels.cascade_panel(frame, frame.next_up, "up", levels)
     used = sum(_chain_rows(chain, levels) for chain in (frame.next_down, frame.next_up))
     markets = len(frame.markets) + 2
-    count = height - used - 3
+    count = height - used - 2
     shown: list[RenderableType] = [up, down]
     if count - markets >= 6:
         shown.append(panels.venues_panel(frame))
@@ -121,12 +120,10 @@ def _side(frame: MapFrame, height: int) -> RenderableType:
     return Group(*shown)
 
 
-def _chain_rows(chain: object, levels: int) -> int:
-    depth = len(getattr(chain, "levels", ()))
+def _chain_rows(chain: Chain | None, levels: int) -> int:
+    depth = chain.depth if chain else 0
     return 3 if not depth else 4 + min(depth, levels) + (depth > levels)
 
 
 def _ground() -> Style:
     return Style(bgcolor=BACKGROUND)
-
-

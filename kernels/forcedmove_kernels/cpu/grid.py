@@ -5,39 +5,57 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from forcedmove_kernels.arrays import I32, I64, U64, Cohorts, Freshness, Rules, Window
-from forcedmove_kernels.cpu.items import fresh_lots, padded_tables, spread
+from forcedmove_kernels.arrays import I32, I64, U32, U64, Cohorts, Freshness, Rules, Window
+from forcedmove_kernels.cpu.items import CELL_SHIFT, fresh_lots, padded_tables, spread
 
-#: no liquidation price reaches this bin; windows that begin higher are all the same, and it fits i32
-BEYOND_AXIS = np.uint32(1 << 27)
+
+@njit(nogil=True, cache=True)
+def add_slots(
+    cells: U32 | U64,
+    stride: int,
+    cohorts: Cohorts,
+    rules: Rules,
+    window: Window,
+    fresh: Freshness,
+    aged: bool,
+    market: int,
+    side: int,
+    first: int,
+) -> None:
+    """Add one market's cohorts from slot ``first`` on to ``cells`` (u32 or u64), tier ``l`` from ``l * stride`` on.
+
+    ``aged`` False skips a freshness table of ones.
+    """
+    multiplier, weight = padded_tables(rules.multiplier[market, side], rules.weight[market, side])
+    packed = np.empty(len(multiplier), np.uint64)
+    first_bin, top = np.int64(window.first_bin[market]), np.int64(window.bins + 1)
+    end = cohorts.start[market] + cohorts.used[market]
+    entry, opened_at = cohorts.entry[first:end], cohorts.opened_at[first:end]
+    lots, live_tiers = cohorts.lots[side, first:end], cohorts.live_tiers[side, first:end]
+    for i in range(len(entry)):
+        quantity = fresh_lots(lots[i], opened_at[i], fresh) if aged else lots[i]
+        if quantity == 0:
+            continue
+        live = live_tiers[i]
+        spread(quantity, entry[i], multiplier, weight[live], first_bin, top, packed)
+        tier_begin = np.uint64(0)
+        for tier in range(live):
+            cells[tier_begin + (packed[tier] >> CELL_SHIFT)] += np.uint32(packed[tier])
+            tier_begin += np.uint64(stride)
 
 
 @njit(nogil=True, cache=True)
 def rebuild_rows(
     order: I64, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, aged: bool, rows: I32, totals: U64
 ) -> None:
-    """Rebuild ``rows[order]`` of ``totals``; ``aged`` False skips a freshness table of ones."""
+    """Rebuild ``rows[order]`` of ``totals``."""
     # The live lots of a row stay below 2**32, so u32 cells cannot overflow and halve the cache traffic.
-    acc = np.zeros(window.bins + 2, np.uint32)
-    top = np.int32(window.bins + 1)
+    cells = np.empty(window.bins + 2, np.uint32)
     for item in order:
         market, side = rows[item] // 2, rows[item] % 2
-        multiplier, weight = padded_tables(rules.multiplier[market, side], rules.weight[market, side])
-        cell, share = np.empty(len(multiplier), np.int32), np.empty(len(multiplier), np.uint32)
-        first_bin = np.int32(min(window.first_bin[market], BEYOND_AXIS))
-        first = cohorts.start[market]
-        acc[:] = 0
-        for slot in range(first, first + cohorts.used[market]):
-            lots = cohorts.lots[side, slot]
-            if aged:
-                lots = fresh_lots(lots, cohorts.opened_at[slot], fresh)
-            if lots == 0:
-                continue
-            live = cohorts.live_tiers[side, slot]
-            spread(lots, cohorts.entry[slot], multiplier, weight[live], first_bin, top, cell, share)
-            for tier in range(live):
-                acc[np.uint32(cell[tier])] += share[tier]
-        totals[market, side] = acc
+        cells[:] = 0
+        add_slots(cells, 0, cohorts, rules, window, fresh, aged, market, side, cohorts.start[market])
+        totals[market, side] = cells
 
 
 @njit(nogil=True, cache=True)
@@ -53,24 +71,12 @@ def append_rows(
     totals: U64,
 ) -> None:
     """Add the cohorts from ``first_new`` on to both rows of ``market_of[order]``."""
-    top = np.int32(window.bins + 1)
     for item in order:
-        market = market_of[item]
-        first_bin = np.int32(min(window.first_bin[market], BEYOND_AXIS))
-        end = cohorts.start[market] + cohorts.used[market]
-        if first_new[item] >= end:
+        market, first = market_of[item], first_new[item]
+        if first == cohorts.start[market] + cohorts.used[market]:
             continue
         for side in range(2):
-            multiplier, weight = padded_tables(rules.multiplier[market, side], rules.weight[market, side])
-            cell, share = np.empty(len(multiplier), np.int32), np.empty(len(multiplier), np.uint32)
-            for slot in range(first_new[item], end):
-                lots = cohorts.lots[side, slot]
-                if aged:
-                    lots = fresh_lots(lots, cohorts.opened_at[slot], fresh)
-                live = cohorts.live_tiers[side, slot]
-                spread(lots, cohorts.entry[slot], multiplier, weight[live], first_bin, top, cell, share)
-                for tier in range(live):
-                    totals[market, side, np.uint32(cell[tier])] += np.uint64(share[tier])
+            add_slots(totals[market, side], 0, cohorts, rules, window, fresh, aged, market, side, first)
 
 
 @njit(nogil=True, cache=True)
@@ -78,21 +84,11 @@ def grid_rows(
     order: I64, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, aged: bool, markets: I32, grid: U64
 ) -> None:
     """Fill rows ``2 * k + side`` in ``order`` of the zeroed leverage grid u64 ``[K, 2, T, C]``."""
-    top = np.int32(window.bins + 1)
+    stride = window.bins + 2
     for item in order:
         market, side = markets[item // 2], item % 2
-        multiplier, weight = padded_tables(rules.multiplier[market, side], rules.weight[market, side])
-        cell, share = np.empty(len(multiplier), np.int32), np.empty(len(multiplier), np.uint32)
-        first_bin = np.int32(min(window.first_bin[market], BEYOND_AXIS))
-        first = cohorts.start[market]
-        for slot in range(first, first + cohorts.used[market]):
-            lots = cohorts.lots[side, slot]
-            if aged:
-                lots = fresh_lots(lots, cohorts.opened_at[slot], fresh)
-            live = cohorts.live_tiers[side, slot]
-            spread(lots, cohorts.entry[slot], multiplier, weight[live], first_bin, top, cell, share)
-            for tier in range(live):
-                grid[item // 2, side, tier, np.uint32(cell[tier])] += np.uint64(share[tier])
+        cells = grid[item // 2, side].reshape(-1)
+        add_slots(cells, stride, cohorts, rules, window, fresh, aged, market, side, cohorts.start[market])
 
 
 @njit(nogil=True, cache=True, parallel=True)

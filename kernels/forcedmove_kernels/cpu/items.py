@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from forcedmove_kernels.arrays import I32, U32, Freshness
+from forcedmove_kernels.arrays import U32, U64, Freshness
 from forcedmove_kernels.fixed_point import FRESHNESS_BITS, MULTIPLIER_BITS, PRICE_BITS, WEIGHT_BITS, WEIGHT_ONE
 
 MULTIPLIER_SHIFT = np.uint64(MULTIPLIER_BITS)
@@ -16,7 +16,10 @@ BIN_SHIFT = np.uint64(MULTIPLIER_BITS + PRICE_BITS)
 WEIGHT_SHIFT = np.uint64(WEIGHT_BITS)
 FRESHNESS_SHIFT = np.uint64(FRESHNESS_BITS)
 
-#: tiers are computed in groups of this constant size, which the compiler turns into vector instructions
+#: position of the cell in a packed word
+CELL_SHIFT = np.uint64(32)
+
+#: tiers are padded to a multiple of this, which leaves the compiler's vector loops no remainder
 LANES = 16
 
 
@@ -27,9 +30,9 @@ def liquidation_price(entry: np.uint32, multiplier: np.uint32) -> np.uint64:
 
 
 @njit(nogil=True, cache=True)
-def weighted(lots: np.uint64, weight: np.uint32) -> np.uint32:
+def weighted(lots: np.uint64, weight: np.uint64) -> np.uint64:
     """Lots below a cumulative weight."""
-    return np.uint32((lots * np.uint64(weight)) >> WEIGHT_SHIFT)
+    return (lots * weight) >> WEIGHT_SHIFT
 
 
 @njit(nogil=True, cache=True)
@@ -41,38 +44,56 @@ def fresh_lots(lots: np.uint32, opened_at: np.uint32, fresh: Freshness) -> np.ui
 
 
 @njit(nogil=True, cache=True)
-def padded_tables(multiplier: U32, weight: U32) -> tuple[U32, U32]:
-    """Tables of one market and side, padded to whole groups of lanes; padding tiers get no lots."""
+def padded_tables(multiplier: U32, weight: U32) -> tuple[U64, U64]:
+    """Tables of one market and side, padded to whole vectors; padding tiers get no lots.
+
+    Words of 64 bits, so that products need no widening.
+    """
     tiers = len(multiplier)
     width = (tiers + LANES - 1) // LANES * LANES
-    multiplier_row = np.zeros(width, np.uint32)
+    multiplier_row = np.zeros(width, np.uint64)
     multiplier_row[:tiers] = multiplier
-    weight_rows = np.zeros((tiers + 1, width + 1), np.uint32)
+    weight_rows = np.zeros((tiers + 1, width + 1), np.uint64)
     weight_rows[1:] = WEIGHT_ONE
     weight_rows[:, : tiers + 1] = weight
     return multiplier_row, weight_rows
 
 
 @njit(nogil=True, cache=True)
+def pack_tier(
+    lots: np.uint64,
+    entry: np.uint64,
+    multiplier: U64,
+    weight: U64,
+    first_bin: np.int64,
+    top: np.int64,
+    tier: int,
+) -> np.uint64:
+    """Cell and lots of one tier of one cohort, packed as ``cell << 32 | lots``."""
+    position = np.int64((entry * multiplier[tier]) >> BIN_SHIFT) - first_bin + np.int64(1)
+    cell = np.uint64(min(max(position, np.int64(0)), top))
+    return cell << CELL_SHIFT | (weighted(lots, weight[tier + 1]) - weighted(lots, weight[tier]))
+
+
+@njit(nogil=True, cache=True)
 def spread(
     lots: np.uint32,
     entry: np.uint32,
-    multiplier: U32,
-    weight: U32,
-    first_bin: np.int32,
-    top: np.int32,
-    cell: I32,
-    share: U32,
+    multiplier: U64,
+    weight: U64,
+    first_bin: np.int64,
+    top: np.int64,
+    packed: U64,
 ) -> None:
-    """Cell and lots of every tier of one cohort: fills ``cell`` and ``share``, both as long as ``multiplier``.
+    """Cell and lots of every tier of one cohort: a word of ``pack_tier`` per padded tier.
 
     ``multiplier`` and ``weight`` are padded rows, ``weight`` that of the cohort's number of live tiers. Cells run
-    from 0 (below the window) to ``top`` (above it). Lots of a (market, side) stay below 2**32, so u32 holds a share.
+    from 0 (below the window) to ``top`` (above it). Lots of a (market, side) stay below 2**32, so a share fits.
     """
     quantity, price = np.uint64(lots), np.uint64(entry)
-    for group in range(0, len(multiplier), LANES):
-        for lane in range(LANES):
-            tier = group + lane
-            position = np.int32((price * np.uint64(multiplier[tier])) >> BIN_SHIFT) - first_bin + np.int32(1)
-            cell[tier] = min(max(np.int32(position), np.int32(0)), top)
-            share[tier] = weighted(quantity, weight[tier + 1]) - weighted(quantity, weight[tier])
+    if len(packed) == LANES:  # the usual number of tiers: a constant trip count unrolls
+        for tier in range(LANES):
+            packed[tier] = pack_tier(quantity, price, multiplier, weight, first_bin, top, tier)
+    else:
+        for tier in range(len(packed)):
+            packed[tier] = pack_tier(quantity, price, multiplier, weight, first_bin, top, tier)

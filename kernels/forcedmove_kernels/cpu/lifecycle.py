@@ -55,7 +55,7 @@ def sweep(
         old, lots = np.int64(cohorts.live_tiers[side, slot]), cohorts.lots[side, slot]
         before += np.uint64(lots)
         live = surviving_tiers(cohorts.entry[slot], old, multiplier, side, low, high)
-        kept = weighted(np.uint64(lots), weight[old, live]) if live > 0 else np.uint32(0)
+        kept = np.uint32(weighted(np.uint64(lots), np.uint64(weight[old, live])) if live > 0 else np.uint64(0))
         if live != old or kept != lots:
             changed = True
             cohorts.live_tiers[side, slot] = live

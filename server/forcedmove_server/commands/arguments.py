@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from forcedmove_server.config import Config, ReplaySourceConfig, SimulateSourceConfig, load_config
-from forcedmove_server.errors import InputError
-from forcedmove_server.sources.make import make_source
+from forcedmove_server.sources.make import bounded_simulation, make_source
 from forcedmove_server.sources.source import Source
 
 FORMATS = ("auto", "parquet", "tardis", "binance-archive", "jsonl", "oi-bars")
@@ -54,15 +53,10 @@ def replay_config(args: argparse.Namespace, speed: float = 0.0) -> ReplaySourceC
 
 
 def chosen_source(args: argparse.Namespace) -> Source:
-    """Return the source of an offline command: ``--input`` if given, else the simulation.
-
-    Raises InputError for a simulation without an end.
-    """
+    """Return the source of an offline command: ``--input`` if given, else the simulation of ``--hours``."""
     if args.input is not None:
         return make_source(replay_config(args)).source
-    if args.hours is None or not args.hours > 0:
-        raise InputError("hours", args.hours, "a simulation needs an end: a positive number of hours")
-    return make_source(SimulateSourceConfig(seed=args.seed, symbols=tuple(args.symbols), warmup_hours=args.hours)).source
+    return bounded_simulation(args.seed, tuple(args.symbols), args.hours)
 
 
 def read_base_config(args: argparse.Namespace) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,7 @@ from forcedmove_server.sources.source import Source
 class StageClock:
     """Wall seconds per stage of a run."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def timed(self, stage: str, batches: Iterator[EventBatch]) -> Iterator[EventBatch]:
         """Pass batches through, charging the time to make each of them to ``stage``."""
@@ -77,7 +77,7 @@ class OfflineRun:
             "defect_samples": dict(sorted(self.source.defects.samples.items())),
             "markets": {pipeline.registry[m].key: _market_summary(pipeline, m) for m in range(len(pipeline.registry))},
             "wall_seconds": wall,
-            "stage_seconds": {stage: seconds for stage, seconds in self.clock.seconds.items()},
+            "stage_seconds": dict(self.clock.seconds),
             "events_per_second": sum(events.values()) / wall if wall else 0.0,
         }
 

@@ -11,19 +11,24 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-from forcedmove_kernels.arrays import Updates
-from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import MAX_LOTS, price_units
 from numpy.typing import NDArray
 
+from forcedmove_kernels.arrays import NOT_OBSERVED, Updates
+from forcedmove_kernels.backend import Backend
+from forcedmove_kernels.fixed_point import MAX_LOTS
 from forcedmove_server.config import ModelConfig
-from forcedmove_server.inference.markets import BUCKETS, SPARSE_MARKS_NS, MarketTable
+from forcedmove_server.inference.intervals import Intervals
+from forcedmove_server.inference.markets import BUCKETS, MarketTable
 from forcedmove_server.inference.openings import bar_path, entry_spread, split_openings
 from forcedmove_server.market.events import EventBatch, Records
 from forcedmove_server.market.instruments import InstrumentRegistry
 
 I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+
 _DAY_NS = 86_400 * 10**9
+#: observations worked on at once: their histograms take 16 KiB each
+_MOST_OBSERVATIONS = 256
 
 
 class PositionInference:
@@ -41,26 +46,14 @@ class PositionInference:
 
         Raises InstrumentError when an open interest cannot be in its instrument's unit.
         """
-        markets, interest = self.markets, batch.open_interest
         self._admit_new(batch)
-        shows_path = self._far_from_marks(batch)
-        trades = _Rounds(batch.trades, interest, markets.capacity)
-        marks = _Rounds(batch.mark_prices, interest, markets.capacity)
-        own_round = _own_rounds(interest)
-        for number in range(int(own_round.max(initial=-1)) + 2):
-            traded = trades.rows(number)
-            self._take_trades(batch.trades[traded], shows_path[traded])
-            self._take_marks(batch.mark_prices[marks.rows(number)])
-            observed = interest[own_round == number]
-            if len(observed):
-                update = self._observe(observed)
-                if update is not None:
-                    yield update
+        for part in _parts(batch):
+            yield from self._step(part)
         for rows in batch.by_kind().values():
-            np.add.at(markets.events, rows["market"], 1)
+            np.add.at(self.markets.events, rows["market"], 1)
 
     def sweep(self) -> Updates | None:
-        """Return an update that only sweeps: levels crossed since the last update die now, not at the next open interest.
+        """Return an update that only sweeps: levels crossed since the last update die now, not at the next observation.
 
         None when no market's price has moved since.
         """
@@ -74,7 +67,7 @@ class PositionInference:
             low=markets.low[moved],
             high=markets.high[moved],
             price=price,
-            open_interest=np.full(len(moved), 0xFFFF_FFFF, np.uint32),
+            open_interest=np.full(len(moved), NOT_OBSERVED, np.uint32),
             opened_at=(markets.price_ns[moved] // 10**9).astype(np.uint32),
             first_open=np.arange(len(moved) + 1, dtype=np.int64),
             open_entry=price,
@@ -85,166 +78,158 @@ class PositionInference:
 
     def _admit_new(self, batch: EventBatch) -> None:
         for rows in (batch.mark_prices, batch.trades):
-            seen, first = np.unique(rows["market"], return_index=True)
-            for market, row in zip(seen, first, strict=True):
-                if market >= self.markets.capacity or self.markets.bin_width[market] == 0:
-                    self.markets.admit(int(market), float(rows["price"][row]))
+            if len(rows) and int(rows["market"].max()) >= self.markets.capacity:
+                self.markets.refuse(int(rows["market"].max()))
+            new = np.flatnonzero(self.markets.bin_width[rows["market"]] == 0)
+            for market, row in zip(*np.unique(rows["market"][new], return_index=True), strict=True):
+                self.markets.admit(int(market), float(rows["price"][new[row]]))
 
-    def _far_from_marks(self, batch: EventBatch) -> NDArray[np.bool_]:
-        """Return which trades show the price path because their market's last mark is too old to."""
-        trades, marks = batch.trades, batch.mark_prices
-        last_mark_ns = self.markets.last_mark_ns[trades["market"]]
-        if len(trades) and len(marks):
-            start_ns = min(int(trades["time_ns"][0]), int(marks["time_ns"][0]))
-            mark_keys = _market_time_key(marks, start_ns)
-            order = np.argsort(mark_keys, kind="stable")
-            before = np.searchsorted(mark_keys[order], _market_time_key(trades, start_ns), "right") - 1
-            nearest = marks[order[np.maximum(before, 0)]]
-            same = (before >= 0) & (nearest["market"] == trades["market"])
-            last_mark_ns = np.where(same, nearest["time_ns"], last_mark_ns)
-        far: NDArray[np.bool_] = (last_mark_ns < 0) | (trades["time_ns"] - last_mark_ns > SPARSE_MARKS_NS)
-        return far
-
-    def _take_trades(self, rows: Records, path: NDArray[np.bool_]) -> None:
-        if not len(rows):
-            return
-        markets, market = self.markets, rows["market"]
-        units = price_units(rows["price"], markets.bin_width[market])
-        lot = markets.lot[market]
-        lots = np.rint(rows["quantity"] / np.where(lot > 0, lot, np.inf))
-        self._backend.accumulate_volume(
-            market,
-            units,
-            np.minimum(lots, MAX_LOTS).astype(np.uint32),
-            markets.first_bucket,
-            markets.volume,
-            markets.turnover,
-        )
-        markets.has_tape[market] = True
-        self._take_prices(market[path], units[path], rows["time_ns"][path])
-
-    def _take_marks(self, rows: Records) -> None:
-        if not len(rows):
-            return
-        markets, market, time_ns = self.markets, rows["market"], rows["time_ns"]
-        self._take_prices(market, price_units(rows["price"], markets.bin_width[market]), time_ns)
-        markets.last_mark_ns[market] = time_ns
-
-    def _take_prices(self, market: NDArray[np.int32], units: NDArray[np.uint32], time_ns: I64) -> None:
+    def _step(self, batch: EventBatch) -> Iterator[Updates]:
+        """Yield the updates of a part of a batch that has few observations."""
         markets = self.markets
-        new = np.unique(market[markets.price[market] == 0])
-        markets.low[new] = 0xFFFF_FFFF
-        np.minimum.at(markets.low, market, units)
-        np.maximum.at(markets.high, market, units)
-        # with a repeated index NumPy keeps the last value: rows are in time order
-        markets.price[market] = units
-        markets.price_ns[market] = time_ns
-
-    def _observe(self, rows: Records) -> Updates | None:
-        """One observation of open interest for each of some markets, none of them twice."""
-        markets, model = self.markets, self._model
-        priced = markets.price[rows["market"]] > 0
-        if not priced.all():
-            self.defects["open_interest.before_any_price"] += int((~priced).sum())
-            rows = rows[priced]
-        if not len(rows):
-            return None
+        if int(batch.open_interest["market"].max(initial=-1)) >= markets.capacity:
+            markets.refuse(int(batch.open_interest["market"].max()))
+        spans = Intervals(batch, markets)
+        interest = batch.open_interest
+        priced = spans.price[spans.observed] > 0
+        self.defects["open_interest.before_any_price"] += int((~priced).sum())
+        # rounds in order, so that each round's updates are one slice
+        chosen = np.flatnonzero(priced)
+        chosen = chosen[np.argsort(spans.round[chosen], kind="stable")]
+        rows, round_, closes = interest[chosen], spans.round[chosen], spans.observed[chosen]
         market = rows["market"].astype(np.int64)
-        lots = np.array([markets.lots(int(m), float(q)) for m, q in zip(market, rows["quantity"], strict=True)])
-        before = markets.open_interest[market]
-        first = before < 0
-        change = np.where(first, lots, lots - before)
-        size = np.abs(change)
-        volume = markets.volume[market]
-        turnover = markets.turnover[market]
-        taped = volume.any(1)
-        elapsed_days = np.where(first, 0, rows["time_ns"] - markets.open_interest_ns[market]) / _DAY_NS
-        assumed = model.assumed_volume_per_oi_day * np.maximum(before, 0) * np.maximum(elapsed_days, 0)
-        traded = np.where(markets.has_tape[market], volume.sum(1).astype(np.float64), assumed)
-        replaced = np.floor(model.turnover * np.maximum(traded - size, 0))
-        opened = np.minimum(np.maximum(change, 0) + replaced, lots).astype(np.int64)
-        opened[first] = lots[first]
-        self._fill_untaped(market, volume, turnover, first, ~taped & ~first)
-        price = markets.price[market]
-        first_open, entry, open_lots = split_openings(volume, turnover, markets.first_bucket[market], opened, price)
-        update = Updates(
-            market=market.astype(np.int32),
-            low=markets.low[market],
-            high=markets.high[market],
-            price=price,
-            open_interest=lots.astype(np.uint32),
-            opened_at=(rows["time_ns"] // 10**9).astype(np.uint32),
-            first_open=first_open,
-            open_entry=entry,
-            open_lots=open_lots,
+        lot_known = markets.lot[spans.market] > 0
+        lots = markets.lots(market, rows["quantity"], spans.price[closes])
+        lot_fixed_by = _row_fixing_the_lot(spans, market, closes, lots, lot_known)
+        volume, turnover = self._histograms(batch, spans, lot_fixed_by)
+        first_trade = np.full(len(spans.market), spans.rows, np.int64)
+        np.minimum.at(first_trade, spans.column(batch.trades["market"]), spans.trade_row)
+        taped = markets.has_tape[market] | (closes >= first_trade[spans.column(rows["market"])])
+        before = _previous(lots, market, round_, markets.open_interest)
+        before_ns = _previous(rows["time_ns"], market, round_, markets.open_interest_ns)
+        traded = volume[closes]
+        weight = turnover[closes]
+        opened = self._opened(lots, before, rows["time_ns"] - before_ns, traded.sum(1), taped)
+        self._fill_untaped(spans, closes, traded, weight, before < 0)
+        first_open, entry, open_lots = split_openings(
+            traded, weight, spans.first_bucket[closes], opened, spans.price[closes]
         )
+        self._carry(spans, batch, volume, turnover)
         markets.open_interest[market] = lots
         markets.open_interest_ns[market] = rows["time_ns"]
-        markets.low[market] = markets.high[market] = price
-        markets.recentre(market, price)
-        return update
+        for number in range(int(round_.max(initial=-1)) + 1):
+            begin, end = np.searchsorted(round_, (number, number + 1))
+            if begin == end:
+                continue
+            part, openings = slice(begin, end), slice(first_open[begin], first_open[end])
+            yield Updates(
+                market=market[part].astype(np.int32),
+                low=spans.low[closes[part]],
+                high=spans.high[closes[part]],
+                price=spans.price[closes[part]],
+                open_interest=lots[part].astype(np.uint32),
+                opened_at=(rows["time_ns"][part] // 10**9).astype(np.uint32),
+                first_open=first_open[begin : end + 1] - first_open[begin],
+                open_entry=entry[openings],
+                open_lots=open_lots[openings],
+            )
+
+    def _histograms(self, batch: EventBatch, spans: Intervals, lot_fixed_by: I64) -> tuple[U64, U64]:
+        """Return volume and turnover per interval, u64 ``[rows, BUCKETS]``, on top of what was carried over."""
+        markets, trades = self.markets, batch.trades
+        volume = np.zeros((spans.rows, BUCKETS), np.uint64)
+        turnover = np.zeros((spans.rows, BUCKETS), np.uint64)
+        volume[spans.start] = markets.volume[spans.market]
+        turnover[spans.start] = markets.turnover[spans.market]
+        if len(trades):
+            # the first observation fixes the lot; volume before it has no use
+            counted = spans.trade_row > lot_fixed_by[spans.column(trades["market"])]
+            lot = np.where(counted, markets.lot[trades["market"]], np.inf)
+            lots = np.minimum(np.rint(trades["quantity"] / np.where(lot > 0, lot, np.inf)), MAX_LOTS)
+            self._backend.accumulate_volume(
+                spans.trade_row.astype(np.int32),
+                spans.trade_units,
+                lots.astype(np.uint32),
+                spans.first_bucket,
+                volume,
+                turnover,
+            )
+        return volume, turnover
+
+    def _opened(self, lots: I64, before: I64, elapsed_ns: I64, volume: U64, taped: NDArray[np.bool_]) -> I64:
+        """Lots opened per side: ``max(dOI, 0) + turnover (max(V, |dOI|) - |dOI|)``, at most the open interest."""
+        model = self._model
+        first = before < 0
+        change = np.where(first, lots, lots - before)
+        days = np.where(first, 0, np.maximum(elapsed_ns, 0)) / _DAY_NS
+        assumed = model.assumed_volume_per_oi_day * np.maximum(before, 0) * days
+        traded = np.where(taped, volume.astype(np.float64), assumed)
+        replaced = np.floor(model.turnover * np.maximum(traded - np.abs(change), 0))
+        opened = np.minimum(np.maximum(change, 0) + replaced, lots).astype(np.int64)
+        return np.where(first, lots, opened)
 
     def _fill_untaped(
-        self,
-        market: I64,
-        volume: NDArray[np.uint64],
-        turnover: NDArray[np.uint64],
-        first: NDArray[np.bool_],
-        untaped: NDArray[np.bool_],
+        self, spans: Intervals, closes: I64, volume: U64, turnover: U64, first: NDArray[np.bool_]
     ) -> None:
         """Give rows without trades the histogram of their price path, and new markets a spread of old entries."""
-        markets = self.markets
         if first.any():
-            new = market[first]
+            row = closes[first]
             volume[first], turnover[first] = entry_spread(
-                markets.first_bucket[new], BUCKETS, markets.price[new], self._model.initial_entry_spread
+                spans.first_bucket[row], BUCKETS, spans.price[row], self._model.initial_entry_spread
             )
+        untaped = ~volume.any(1)
         if untaped.any():
-            bar = market[untaped]
+            row = closes[untaped]
             volume[untaped], turnover[untaped] = bar_path(
-                markets.first_bucket[bar], BUCKETS, markets.low[bar], markets.high[bar], markets.price[bar]
+                spans.first_bucket[row], BUCKETS, spans.low[row], spans.high[row], spans.price[row]
             )
 
-
-class _Rounds:
-    """Row indices grouped by how many open-interest rows of their own market came before them."""
-
-    def __init__(self, rows: Records, interest: Records, capacity: int) -> None:
-        self._order = np.arange(len(rows))
-        self._ends = np.array([len(rows)])
-        if not len(rows) or not len(interest):
-            return
-        present, column = np.unique(interest["market"], return_inverse=True)
-        passed = np.zeros((len(interest) + 1, len(present) + 1), np.int32)
-        np.add.at(passed, (np.arange(1, len(interest) + 1), column), 1)
-        passed = np.cumsum(passed, 0, dtype=np.int32)
-        column_of = np.full(capacity, len(present), np.int32)
-        column_of[present] = np.arange(len(present))
-        # an observation at time t covers every row up to and including t
-        seen = np.searchsorted(interest["time_ns"], rows["time_ns"], "left")
-        number = passed[seen, column_of[rows["market"]]].astype(np.uint16)
-        self._order = np.argsort(number, kind="stable")
-        self._ends = np.cumsum(np.bincount(number))
-
-    def rows(self, number: int) -> I64:
-        """Indices of round ``number``, in time order."""
-        if number >= len(self._ends):
-            return self._order[:0]
-        return self._order[self._ends[number - 1] if number else 0 : self._ends[number]]
+    def _carry(self, spans: Intervals, batch: EventBatch, volume: U64, turnover: U64) -> None:
+        """Keep each market's open interval for the next batch."""
+        markets, open_row = self.markets, spans.pending
+        markets.price[spans.market] = spans.price[open_row]
+        seen = spans.price[open_row] > 0
+        markets.low[spans.market[seen]] = spans.low[open_row[seen]]
+        markets.high[spans.market[seen]] = spans.high[open_row[seen]]
+        markets.first_bucket[spans.market] = spans.first_bucket[open_row]
+        markets.volume[spans.market] = volume[open_row]
+        markets.turnover[spans.market] = turnover[open_row]
+        markets.has_tape[batch.trades["market"]] = True
 
 
-def _market_time_key(rows: Records, start_ns: int) -> I64:
-    """Sort key of market, then time to the microsecond: 46 bits of time last two years."""
-    key: I64 = (rows["market"].astype(np.int64) << 46) | ((rows["time_ns"] - start_ns) // 1000)
-    return key
+def _parts(batch: EventBatch) -> Iterator[EventBatch]:
+    """Cut a batch in time so that each part has few observations."""
+    interest = batch.open_interest
+    if len(interest) <= _MOST_OBSERVATIONS:
+        yield batch
+        return
+    ends = [*interest["time_ns"][_MOST_OBSERVATIONS - 1 :: _MOST_OBSERVATIONS].tolist(), batch.until_ns]
+    kinds: dict[str, Records] = {"trades": batch.trades, "mark_prices": batch.mark_prices, "open_interest": interest}
+    begins = dict.fromkeys(kinds, 0)
+    for number, end_ns in enumerate(ends):
+        last = number == len(ends) - 1
+        part = {}
+        for kind, rows in kinds.items():
+            # an observation closes everything up to and including its own time
+            end = len(rows) if last else int(np.searchsorted(rows["time_ns"], end_ns, "right"))
+            part[kind] = rows[begins[kind] : end]
+            begins[kind] = end
+        yield EventBatch(until_ns=end_ns, **part)
 
 
-def _own_rounds(interest: Records) -> I64:
-    """Return how many rows of its own market came before each row."""
-    order = np.argsort(interest["market"], kind="stable")
-    market = interest["market"][order]
-    starts = np.flatnonzero(np.diff(market, prepend=-1))
-    rank = np.arange(len(market)) - np.repeat(starts, np.diff(np.append(starts, len(market))))
-    own = np.empty(len(market), np.int64)
-    own[order] = rank
-    return own
+def _row_fixing_the_lot(spans: Intervals, market: I64, closes: I64, lots: I64, lot_known: NDArray[np.bool_]) -> I64:
+    """Return per market of ``spans`` the interval whose observation fixed its lot; -1 where an earlier batch did."""
+    fixed = np.where(lot_known, -1, spans.rows)
+    positive = lots > 0
+    np.minimum.at(fixed, spans.column(market[positive].astype(np.int32)), closes[positive])
+    return np.where(lot_known, -1, fixed)
+
+
+def _previous(value: I64, market: I64, round_: I64, carried: I64) -> I64:
+    """Value of the observation before, of the same market: from this part, else the carried one (i64 ``[M]``)."""
+    order = np.lexsort((round_, market))
+    shifted = np.empty_like(value)
+    shifted[order[1:]] = value[order[:-1]]
+    first = np.ones(len(market), bool)
+    first[order[1:]] = market[order[1:]] != market[order[:-1]]
+    return np.where(first, carried[market], shifted)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import NoReturn
 
 import numpy as np
-from forcedmove_kernels.fixed_point import MAX_LOTS, PRICE_BITS, price_units
 from numpy.typing import NDArray
 
+from forcedmove_kernels.fixed_point import MAX_LOTS, PRICE_BITS, price_units
 from forcedmove_server.errors import InputError, InstrumentError
-from forcedmove_server.market.instruments import Instrument, InstrumentRegistry, bin_width_usd
+from forcedmove_server.market.instruments import ContractType, Instrument, InstrumentRegistry, bin_width_usd
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
 
 #: entry buckets of one market's volume histogram: +-25 % of price at 5 bp per bin
 BUCKETS = 1024
@@ -31,6 +36,7 @@ class MarketTable:
         self.registry = registry
         self.capacity = capacity
         self.bin_width = np.zeros(capacity)  # USD
+        self.inverse = np.zeros(capacity, bool)
         self.lot = np.zeros(capacity)  # model units of one lot
         self.price = np.zeros(capacity, np.uint32)
         self.low = np.zeros(capacity, np.uint32)
@@ -46,44 +52,46 @@ class MarketTable:
         self.last_mark_ns = np.full(capacity, -1, np.int64)
         self._symbol_bin_width: dict[str, float] = {}
 
+    def refuse(self, market: int) -> NoReturn:
+        """Raise InputError: the table has no room for ``market``."""
+        raise InputError("max_markets", self.capacity, f"market {market} does not fit; raise [engine] max_markets")
+
     def admit(self, market: int, price: float) -> None:
         """Fix a new market's price axis from its first price. All markets of a symbol share the axis of the first."""
-        if market >= self.capacity:
-            raise InputError("max_markets", self.capacity, f"market {market} does not fit; raise [engine] max_markets")
         symbol = self.registry[market].symbol
         width = self._symbol_bin_width.get(symbol)
         if width is None:
             width = self._symbol_bin_width[symbol] = bin_width_usd(symbol, price)
         self.bin_width[market] = width
-        self.recentre(np.array([market]), price_units([price], width))
+        self.first_bucket[market] = max((int(price_units([price], width)[0]) >> PRICE_BITS) - BUCKETS // 2, 0)
+        self.inverse[market] = self.registry[market].contract_type is ContractType.INVERSE
 
-    def recentre(self, markets: NDArray[np.int64], price: NDArray[np.uint32]) -> None:
-        """Empty the volume histograms of ``markets`` and centre them on ``price`` (price units)."""
-        self.volume[markets] = 0
-        self.turnover[markets] = 0
-        self.first_bucket[markets] = np.maximum((price >> PRICE_BITS).astype(np.int64) - BUCKETS // 2, 0)
+    def lots(self, market: I64, quantity: F64, price: U32) -> I64:
+        """Lots of open-interest quantities (model units); a market's first positive one fixes its lot.
 
-    def lots(self, market: int, quantity: float) -> int:
-        """Lots of an open-interest quantity; fixes the lot at the first one.
-
-        Raises InstrumentError where the quantity cannot be in the unit the instrument says.
+        ``price`` are price units at the observation. Raises InstrumentError where a quantity cannot be in the unit its
+        instrument says.
         """
-        instrument = self.registry[market]
-        usd = instrument.notional_usd(quantity, float(self.price[market]) * self.bin_width[market] / (1 << PRICE_BITS))
-        if usd > IMPLAUSIBLE_OPEN_INTEREST_USD:
+        usd = quantity * np.where(self.inverse[market], 1.0, price * self.bin_width[market] / (1 << PRICE_BITS))
+        for row in np.flatnonzero(usd > IMPLAUSIBLE_OPEN_INTEREST_USD):
             raise InstrumentError(
                 "open_interest",
-                quantity,
-                f"${usd:.3g} is not a plausible open interest; is this an inverse market fed as linear, or contracts "
-                "fed as coins?",
-                instrument.key,
+                float(quantity[row]),
+                f"${usd[row]:.3g} is not a plausible open interest; is this an inverse market fed as linear, or "
+                "contracts fed as coins?",
+                self.registry[int(market[row])].key,
             )
-        if self.lot[market] == 0 and quantity > 0:
-            self.lot[market] = _lot_size(instrument, quantity)
-        lots = round(quantity / self.lot[market]) if quantity > 0 else 0
-        if lots >= MAX_LOTS:
+        for row in np.flatnonzero((self.lot[market] == 0) & (quantity > 0)):
+            if self.lot[market[row]] == 0:
+                self.lot[market[row]] = _lot_size(self.registry[int(market[row])], float(quantity[row]))
+        lot = self.lot[market]
+        lots = np.rint(np.maximum(quantity, 0) / np.where(lot > 0, lot, 1.0)).astype(np.int64)
+        for row in np.flatnonzero(lots >= MAX_LOTS):
             raise InstrumentError(
-                "open_interest", quantity, f"more than {MAX_LOTS} lots of {self.lot[market]}", instrument.key
+                "open_interest",
+                float(quantity[row]),
+                f"more than {MAX_LOTS} lots of {lot[row]:g}",
+                self.registry[int(market[row])].key,
             )
         return lots
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from forcedmove_kernels.fixed_point import PRICE_BITS
 from numpy.typing import NDArray
+
+from forcedmove_kernels.fixed_point import PRICE_BITS
 
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
@@ -46,8 +47,8 @@ def split_openings(volume: U64, turnover: U64, first_bucket: I64, opened: I64, a
     """Split ``opened`` lots over entry buckets in proportion to volume, exactly.
 
     ``volume`` and ``turnover`` u64 ``[K, H]``; ``opened`` lots and ``anchor`` price units ``[K]``. Returns
-    ``first_open`` i64 ``[K + 1]``, ``open_entry`` and ``open_lots`` u32. Prefix sums are rounded, so a market's rows add
-    up to its ``opened``. Each market's last row is its anchor: the price now, with whatever has no bucket.
+    ``first_open`` i64 ``[K + 1]``, ``open_entry`` and ``open_lots`` u32. Prefix sums are rounded, so a market's rows
+    add up to its ``opened``. Each market's last row is its anchor: the price now, with whatever has no bucket.
     """
     rows = len(opened)
     weight = _bounded(volume)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from forcedmove_server.config import ReplaySourceConfig, SimulateSourceConfig, SourceConfig
+from forcedmove_server.errors import InputError
 from forcedmove_server.sources.replay import ReplaySource
 from forcedmove_server.sources.simulate import SimulatedSource, SimulationConfig
 from forcedmove_server.sources.source import Source
@@ -23,9 +26,8 @@ def make_source(config: SourceConfig) -> MadeSource:
     """Build the source that ``config`` describes. Raises InputError or UnknownNameError for what it cannot be."""
     speed = config.speed or None
     if isinstance(config, SimulateSourceConfig):
-        simulation = simulation_config(config)
-        warm_ns = round(simulation.warmup_hours * 3600 * 10**9)
-        return MadeSource(SimulatedSource(simulation, config.name), speed, simulation.epoch_ns + warm_ns)
+        source = SimulatedSource(simulation_config(config), config.name)
+        return MadeSource(source, speed, source.warm_until_ns)
     return MadeSource(replay_source(config), speed, 0)
 
 
@@ -33,6 +35,14 @@ def simulation_config(config: SimulateSourceConfig) -> SimulationConfig:
     """Return the simulation a source's configuration describes."""
     symbols = tuple(symbol.upper() for symbol in config.symbols) or SimulationConfig().symbols
     return SimulationConfig(seed=config.seed, symbols=symbols, warmup_hours=config.warmup_hours)
+
+
+def bounded_simulation(seed: int, symbols: tuple[str, ...], hours: float) -> SimulatedSource:
+    """Return a simulation that ends after ``hours``, in minute batches. Raises InputError where it would not end."""
+    if not (math.isfinite(hours) and hours > 0):
+        raise InputError("hours", hours, "a simulation needs an end: a positive number of hours")
+    config = simulation_config(SimulateSourceConfig(seed=seed, symbols=symbols, warmup_hours=hours))
+    return SimulatedSource(dataclasses.replace(config, duration_hours=hours))
 
 
 def replay_source(config: ReplaySourceConfig) -> ReplaySource:

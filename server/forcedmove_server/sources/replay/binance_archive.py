@@ -1,16 +1,16 @@
 """Binance's public futures archive (data.binance.vision): aggTrades, metrics and markPriceKlines; zip or CSV.
 
-``<SYMBOL>-aggTrades-<date>.zip``, ``<SYMBOL>-metrics-<date>.zip``, ``markPriceKlines/<SYMBOL>/1m/<SYMBOL>-1m-<date>.zip``;
-the date is a day or a month, a header line may be there or not. https://github.com/binance/binance-public-data
+``<SYMBOL>-aggTrades-<date>.zip``, ``<SYMBOL>-metrics-<date>.zip``, ``markPriceKlines/<SYMBOL>/1m/<SYMBOL>-1m-<date>.zip``
+(or .csv); the date is a day or a month, a header line may be there or not. https://github.com/binance/binance-public-data
 
-* aggTrades: ``agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker`` (ms). A buyer who was
-  the maker means that the taker sold. Ids count up by one: a repeated id is a duplicate, a jump is a gap.
+* aggTrades: ``agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker`` (ms). A buyer who
+  was the maker means that the taker sold. Ids count up by one: a repeated id is a duplicate, a jump is a gap.
 * metrics: ``create_time,symbol,sum_open_interest,sum_open_interest_value,...`` every 5 minutes.
 * markPriceKlines: ``open_time,open,high,low,close,volume,close_time,...``. A bar becomes four mark prices, so that its
   extremes are not lost: open, low, high, close when it rose, open, high, low, close when it fell.
 
-USD-M quantities are base units and values USD. COIN-M (``BTCUSD_PERP``) quantities are contracts of 100 USD (BTC) or 10 USD
-(others) and values coins, so a price is contracts x size / value.
+USD-M quantities are base units and values USD. COIN-M (``BTCUSD_PERP``) quantities are contracts of 100 USD (BTC) or
+10 USD (others) and values coins, so a price is contracts x size / value.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ from forcedmove_server.sources.replay.venue_facts import binance_max_leverage, i
 REORDER_SPAN_NS = 600 * SECOND_NS
 
 _SYMBOL = r"([A-Z0-9]+(?:_(?:PERP|\d{6}))?)"
-_NAME = re.compile(rf"^{_SYMBOL}-(aggTrades|metrics|markPriceKlines)(?:-1m)?-\d{{4}}-\d\d(?:-\d\d)?\.(?:zip|csv|csv\.gz)$")
+_NAME = re.compile(
+    rf"^{_SYMBOL}-(aggTrades|metrics|markPriceKlines)(?:-1m)?-\d{{4}}-\d\d(?:-\d\d)?\.(?:zip|csv|csv\.gz)$"
+)
 _KLINE_NAME = re.compile(rf"^{_SYMBOL}-1m-\d{{4}}-\d\d(?:-\d\d)?\.(?:zip|csv|csv\.gz)$")
 _BASE = re.compile(r"^([A-Z0-9]+?)(USDT|USDC|FDUSD|USD)(?:_(?:PERP|\d{6}))?$")
 _YIELDS = {
@@ -58,14 +60,39 @@ _YIELDS = {
     "markPriceKlines": ("mark_prices",),
 }
 _COLUMNS = {
-    "aggTrades": "agg_trade_id price quantity first_trade_id last_trade_id transact_time is_buyer_maker".split(),
-    "metrics": (
-        "create_time symbol sum_open_interest sum_open_interest_value count_toptrader_long_short_ratio "
-        "sum_toptrader_long_short_ratio count_long_short_ratio sum_taker_long_short_vol_ratio"
-    ).split(),
-    "markPriceKlines": (
-        "open_time open high low close volume close_time quote_volume count taker_buy_volume taker_buy_quote_volume ignore"
-    ).split(),
+    "aggTrades": [
+        "agg_trade_id",
+        "price",
+        "quantity",
+        "first_trade_id",
+        "last_trade_id",
+        "transact_time",
+        "is_buyer_maker",
+    ],
+    "metrics": [
+        "create_time",
+        "symbol",
+        "sum_open_interest",
+        "sum_open_interest_value",
+        "count_toptrader_long_short_ratio",
+        "sum_toptrader_long_short_ratio",
+        "count_long_short_ratio",
+        "sum_taker_long_short_vol_ratio",
+    ],
+    "markPriceKlines": [
+        "open_time",
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "close_time",
+        "quote_volume",
+        "count",
+        "taker_buy_volume",
+        "taker_buy_quote_volume",
+        "ignore",
+    ],
 }
 _SCHEMAS = {
     "aggTrades": {
@@ -254,7 +281,7 @@ def _metrics(
         price = quantity / value if instrument.contract_type is ContractType.INVERSE else value / quantity
     kept = np.flatnonzero(mine & fresh)
     rows = Columns(rows.table.take(kept), rows.place.of(kept)) if len(kept) < len(rows) else rows
-    interest_rows(rows, time_ns[kept], quantity[kept], price[kept], order, block, with_price)
+    interest_rows(instrument.key, rows, time_ns[kept], quantity[kept], price[kept], order, block, with_price)
 
 
 def _mark_prices(rows: Columns, order: TimeOrder, seen: SeenIds, block: Block) -> None:

@@ -1,8 +1,8 @@
 """What every reader of recorded files yields: blocks of event columns in file order, and the rules they share.
 
-A *feed* is a run of files that continue one another (one kind of one market, or one grouped file). Its readers decode a
-block of lines at a time into the event dtypes; ``market`` in these rows counts the instruments that the feed announced, and
-the merge turns it into the registry's index.
+A *feed* is a run of files that continue one another (one kind of one market, or one grouped file). Its readers decode
+a block of lines at a time into the event dtypes; ``market`` in these rows counts the instruments that the feed
+announced, and the merge turns it into the registry's index.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ class Note(NamedTuple):
 
 
 class ImpliedPrice(NamedTuple):
-    """A price that follows from a row's quantity and value; the replay compares it with prices of other feeds."""
+    """A price that follows from a row's quantity and value; the replay compares it with trades of the same time."""
 
-    market: int
+    key: str
+    time_ns: int
     price: float
     place: str
 
 
 @dataclass(slots=True)
 class Block:
-    """Decoded rows of a feed. Later blocks hold no row before ``watermark_ns``; ``instruments`` are new in this block."""
+    """Decoded rows of a feed: no later block holds a row before ``watermark_ns``; ``instruments`` are new ones."""
 
     kinds: dict[str, Records] = field(default_factory=dict)
     watermark_ns: int = EARLIEST_NS
@@ -88,7 +89,7 @@ class Feed:
     files: list[RecordedFile]
     keys: list[str]  # market keys that the files hold, as far as their first lines show
     open: Callable[[Callable[[str], bool]], Iterator[Block]]
-    all_keys: Callable[[], set[str]] | None = None  # reads the files for keys further down; None if there are none
+    further: Callable[[], list[Instrument]] | None = None  # reads the files for markets further down; None if none
     own_gaps: frozenset[Channel] = frozenset()  # channels whose gaps the feed itself knows
 
     @property
@@ -118,8 +119,8 @@ class TimeOrder:
     """Decides which rows of a feed are early enough to be put in order, whatever the block size.
 
     A row more than ``span_ns`` behind the newest before it is late and dropped; one less far behind is kept and sorted
-    into place. A lone row further than that ahead of both neighbours is a damaged stamp: believing it would make all that
-    follows late.
+    into place. A lone row further than that ahead of both neighbours is a damaged stamp: believing it would make all
+    that follows late.
     """
 
     def __init__(self, span_ns: int) -> None:
@@ -173,9 +174,7 @@ class TimeOrder:
         return last
 
 
-def note_rows(
-    notes: list[Note], kind: str, bad: Mask, place: Place, rows: NDArray[np.int64] | None = None
-) -> None:
+def note_rows(notes: list[Note], kind: str, bad: Mask, place: Place, rows: NDArray[np.int64] | None = None) -> None:
     """Note the rows where ``bad`` is set; ``rows`` maps them to rows of the block."""
     count = int(np.count_nonzero(bad))
     if count:

@@ -82,7 +82,9 @@ def decode_json(block: LineBlock, path: Path, what: str, schema: Schema, notes: 
             table = pa.json.read_json(
                 pa.BufferReader(block.data),
                 pa.json.ReadOptions(use_threads=False, block_size=len(block.data) + 1),
-                pa.json.ParseOptions(explicit_schema=pa.schema(list(schema.items())), unexpected_field_behavior="ignore"),
+                pa.json.ParseOptions(
+                    explicit_schema=pa.schema(list(schema.items())), unexpected_field_behavior="ignore"
+                ),
             )
         except pa.ArrowInvalid:
             return _line_wise(block, path, what, schema, lambda line: _json_row(line, schema), notes)

@@ -1,7 +1,7 @@
 """Recorded text files as blocks of whole lines: plain, gzip or zip, as far as they go.
 
-Real recordings end in the middle: a gzip stream without its trailer, a zip without its directory, half a line. What can be
-inflated is yielded, what is missing is noted.
+Real recordings end in the middle: a gzip stream without its trailer, a zip without its directory, half a line. What
+can be inflated is yielded, what is missing is noted.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class LineBlock:
 def line_blocks(path: Path, what: str, block_bytes: int, self_delimiting: bool) -> Iterator[LineBlock]:
     """Yield the file's lines in blocks of about ``block_bytes``.
 
-    An unterminated last line is kept if a row cannot be mistaken for whole when it is cut (``self_delimiting``) or if the
-    compressed stream ended as it should; else it is dropped and noted as ``<what>.half_line``. Raises FileFormatError
-    for a file that cannot be read.
+    An unterminated last line is kept if a row that is cut cannot be mistaken for a whole one (``self_delimiting``) or
+    if the compressed stream ended as it should; else it is dropped and noted as ``<what>.half_line``. Raises
+    FileFormatError for a file that cannot be read.
     """
     notes: list[Note] = []
     pending: list[bytes] = []
@@ -64,7 +64,8 @@ def line_blocks(path: Path, what: str, block_bytes: int, self_delimiting: bool) 
         cut_short = any(note.kind in ("file.truncated", "file.corrupt") for note in notes)
         whole_stream = path.suffix in (".gz", ".zip")
         if cut_short or not (self_delimiting or whole_stream):
-            notes.append(Note(f"{what}.half_line", 1, f"{path}:{line + rest.count(b'\n')}"))
+            last = line + rest.count(b"\n")
+            notes.append(Note(f"{what}.half_line", 1, f"{path}:{last}"))
             rest = rest[:cut]
     yield LineBlock(rest, line, consumed, notes)
 

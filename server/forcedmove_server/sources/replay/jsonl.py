@@ -49,8 +49,8 @@ _SCHEMAS = {
     "l2": {"ts": pa.int64(), "bids": _LEVELS, "asks": _LEVELS},
 }
 _YIELDS = {"trades": ("trades",), "ctx": ("open_interest", "mark_prices"), "l2": ("depth",)}
-#: size decimals and highest leverage, from the venue's info request ``{"type": "meta"}`` (fields szDecimals, maxLeverage),
-#: https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint/perpetuals, read in 2026
+#: size decimals and highest leverage: szDecimals and maxLeverage of the venue's info request ``{"type": "meta"}``,
+#: https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint/perpetuals
 _META = {
     "BTC": (5, 40.0),
     "ETH": (4, 25.0),
@@ -98,10 +98,11 @@ def _describe(coin: str, kind: str, first: Columns) -> Instrument:
         decimals, leverage = _META[coin]
         step = 10.0**-decimals
     else:
-        sizes = {"trades": lambda: first.floats("sz"), "ctx": lambda: first.floats("oi")}.get(
-            kind, lambda: _pairs(first.table["bids"].combine_chunks().flatten())[:, 1]
-        )
-        step, leverage = decimal_step(sizes()), _UNKNOWN_MAX_LEVERAGE
+        if kind == "l2":
+            sizes = _pairs(first.table["bids"].combine_chunks().flatten())[:, 1]
+        else:
+            sizes = first.floats("sz" if kind == "trades" else "oi")
+        step, leverage = decimal_step(sizes), _UNKNOWN_MAX_LEVERAGE
         decimals = round(-np.log10(step))
     # prices have at most 6 - szDecimals decimals (and five significant figures)
     price_step = 10.0 ** -max(0, 6 - decimals)

@@ -79,9 +79,7 @@ def _describe(coin: str, rows: Columns) -> Instrument:
     )
 
 
-def _opener(
-    file: RecordedFile, key: str, options: Options
-) -> Callable[[Callable[[str], bool]], Iterator[Block]]:
+def _opener(file: RecordedFile, key: str, options: Options) -> Callable[[Callable[[str], bool]], Iterator[Block]]:
     def open_feed(wanted: Callable[[str], bool]) -> Iterator[Block]:
         if not wanted(key):
             return
@@ -93,7 +91,7 @@ def _opener(
             quantity = rows.floats("oi")
             with np.errstate(divide="ignore", invalid="ignore"):
                 price = rows.floats("oi_usd") / quantity
-            interest_rows(rows, rows.times("t", 1_000_000), quantity, price, order, block)
+            interest_rows(key, rows, rows.times("t", 1_000_000), quantity, price, order, block)
             return len(rows)
 
         yield from read_text([file], "open_interest", order, decode, options.block_bytes, self_delimiting=False)
@@ -102,6 +100,7 @@ def _opener(
 
 
 def interest_rows(
+    key: str,
     rows: Columns,
     time_ns: Times,
     quantity: Floats,
@@ -124,6 +123,6 @@ def interest_rows(
     keep = admitted & priced
     if keep.any():
         first = int(np.argmax(keep))
-        block.implied.append(ImpliedPrice(0, float(price[first]), rows.place(first)))
+        block.implied.append(ImpliedPrice(key, int(time_ns[first]), float(price[first]), rows.place(first)))
     if with_price:
         block.kinds["mark_prices"] = build("mark_prices", time_ns[keep], price=price[keep])

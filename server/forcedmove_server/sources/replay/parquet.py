@@ -82,7 +82,7 @@ def feeds(files: list[RecordedFile], options: Options) -> list[Feed]:
 
 
 def read_instruments(root: Path) -> list[Instrument]:
-    """Read the instruments of a recording. Raises FileFormatError, or InstrumentError for a description that cannot be."""
+    """Read a recording's instruments. Raises FileFormatError, or InstrumentError for a description that cannot be."""
     path = root / INSTRUMENTS_FILE
     try:
         table = pq.read_table(path)
@@ -140,7 +140,7 @@ def _read_part(
             block.watermark_ns = order.watermark_ns
             yield block
     except PermissionError as error:
-        raise FileFormatError("file", file.path.name, error.strerror, str(file.path.parent)) from error
+        raise FileFormatError("file", file.path.name, "permission denied", str(file.path.parent)) from error
     except (pa.ArrowInvalid, OSError) as error:  # a part cut off or damaged: the others are still good
         place = f"{file.path}: {str(error).splitlines()[0]}"
         yield Block(notes=[Note("file.corrupt", 1, place)], watermark_ns=order.watermark_ns)

@@ -1,13 +1,13 @@
 """Tardis normalised CSV, plain or gzip: trades, derivative_ticker, liquidations, book_snapshot_*.
 
-https://docs.tardis.dev/downloadable-csv-files/data-types: every file begins ``exchange,symbol,timestamp,local_timestamp``
-(microseconds); then
+https://docs.tardis.dev/downloadable-csv-files/data-types: every file begins with ``exchange,symbol,timestamp,
+local_timestamp`` (microseconds); then
 
-* trades and liquidations: ``id,side,price,amount``. A trade's side is the taker's, possibly ``unknown``; a liquidation's
-  ``buy`` means that a short position was liquidated, ``sell`` a long one (tardis-node: "normalized side is the liquidated
-  aggressor side");
-* derivative_ticker: ``funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,mark_price``,
-  empty where the venue does not say;
+* trades and liquidations: ``id,side,price,amount``. A trade's side is the taker's, possibly ``unknown``; a
+  liquidation's ``buy`` means that a short position was liquidated, ``sell`` a long one (tardis-node: "normalized side is
+  the liquidated aggressor side");
+* derivative_ticker: ``funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,
+  mark_price``, empty where the venue does not say;
 * book_snapshot_5, _25: ``asks[0].price,asks[0].amount,bids[0].price,bids[0].amount,asks[1].price,...``.
 
 Files are named ``<exchange>_<data type>_<YYYY-MM-DD>_<SYMBOL>.csv.gz`` or laid out as
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forcedmove_server.errors import FileFormatError
+from forcedmove_server.market.instruments import Instrument
 from forcedmove_server.sources.replay.blocks import SECOND_NS, Block, Feed, Options, RecordedFile, TimeOrder, note_rows
 from forcedmove_server.sources.replay.columns import Columns, decode_csv
 from forcedmove_server.sources.replay.compressed import LineBlock, head
@@ -40,6 +42,7 @@ REORDER_SPAN_NS = 60 * SECOND_NS
 _COMMON = ["exchange", "symbol", "timestamp", "local_timestamp"]
 _TYPES = "trades|derivative_ticker|liquidations|book_snapshot_\\d+"
 _NAME = re.compile(rf"^([a-z0-9-]+)_({_TYPES})_(\d{{4}}-\d\d-\d\d)_([A-Z0-9:._-]+)\.csv(\.gz)?$", re.IGNORECASE)
+_GROUPS = {"PERPETUALS", "FUTURES", "OPTIONS", "SPOT"}
 _FOLDER = re.compile(rf"^({_TYPES})$")
 _NEEDED = {
     "trades": ["id", "side", "price", "amount"],
@@ -89,12 +92,13 @@ def feeds(files: list[RecordedFile], options: Options) -> list[Feed]:
         for key in keys:
             options.book.describe(markets.instrument(key))
         opener = _opener(group, columns, markets, options)
-        made.append(Feed(f"{exchange} {kind} {name}", group, keys, opener, lambda g=group, m=markets: _all_keys(g, m)))
+        further = partial(_further, group, markets) if name.upper() in _GROUPS or not keys else None
+        made.append(Feed(f"{exchange} {kind} {name}", group, keys, opener, further))
     return made
 
 
-def _all_keys(files: list[RecordedFile], markets: Markets) -> set[str]:
-    """Read the symbol column of files to the end, for a name that their first lines do not show."""
+def _further(files: list[RecordedFile], markets: Markets) -> list[Instrument]:
+    """Read the symbol column of grouped files to the end, for a name that their first lines do not show."""
     found: set[str] = set()
 
     def decode(file: RecordedFile, lines: LineBlock, block: Block) -> int:
@@ -105,7 +109,7 @@ def _all_keys(files: list[RecordedFile], markets: Markets) -> set[str]:
 
     for _ in read_text(files, "symbol", TimeOrder(0), decode, 1 << 22, self_delimiting=False):
         pass
-    return {key for symbol in found if (key := markets.key_of(symbol))}
+    return [instrument for symbol in sorted(found) if (instrument := markets.describe(symbol))]
 
 
 def _opener(

@@ -68,10 +68,10 @@ class Markets:
         found = (market.instrument for market in self._known.values() if isinstance(market, TardisMarket))
         return next(instrument for instrument in found if instrument.key == key)
 
-    def key_of(self, symbol: str) -> str | None:
-        """Return the market key of a symbol that the first lines do not show."""
+    def describe(self, symbol: str) -> Instrument | None:
+        """Describe a symbol that the first lines do not show, as far as its name tells."""
         found = self._describe(symbol, (1.0, 1.0))
-        return found.instrument.key if isinstance(found, TardisMarket) else None
+        return found.instrument if isinstance(found, TardisMarket) else None
 
     def start(self, wanted: Callable[[str], bool]) -> None:
         """Begin reading: only wanted market keys get an index."""
@@ -163,7 +163,9 @@ def _trades(
     price, amount, keep = _priced("trades", rows, keep, block)
     aggressor = _sides(rows, {"buy": 1, "sell": -1, "unknown": 0})
     note_rows(block.notes, "trades.bad_side", keep & (aggressor == _UNREADABLE), rows.place)
-    note_rows(block.notes, "trades.unknown_side", keep & (aggressor == 0), rows.place)  # delivered: the venue does not say
+    note_rows(
+        block.notes, "trades.unknown_side", keep & (aggressor == 0), rows.place
+    )  # delivered: the venue does not say
     keep = keep & (aggressor != _UNREADABLE)
     block.kinds["trades"] = build(
         "trades",
@@ -204,7 +206,9 @@ def _tickers(
         ("open_interest.bad_quantity", interest, positive(interest) | (interest == 0)),
         ("mark_prices.bad_price", mark, positive(mark)),
     ):
-        note_rows(block.notes, what, keep & ~good & ~np.isnan(values), rows.place)  # empty is legal: not every row has both
+        note_rows(
+            block.notes, what, keep & ~good & ~np.isnan(values), rows.place
+        )  # empty is legal: not every row has both
     note_rows(block.notes, "open_interest.zero", keep & (interest == 0), rows.place)
     has = keep & (positive(interest) | (interest == 0))
     block.kinds["open_interest"] = build(
@@ -235,16 +239,16 @@ def _books(
     damaged = np.zeros(len(rows), np.bool_)
     damaged[kept] = (~good & ~np.isnan(prices)).any(axis=1)  # an empty level is legal: a thin book
     note_rows(block.notes, "depth.bad_level", damaged, rows.place)
-    row, column = np.nonzero(good)
+    row, level_column = np.nonzero(good)
     owner = kept[row]
     block.kinds["depth"] = build(
         "depth",
         time_ns[owner],
         received_ns=received_ns[owner],
-        price=prices[row, column],
-        quantity=amounts[row, column] * markets.scale[market[owner]],
+        price=prices[row, level_column],
+        quantity=amounts[row, level_column] * markets.scale[market[owner]],
         market=market[owner],
-        side=(column >= depth).astype(np.int32),
+        side=(level_column >= depth).astype(np.int32),
     )
 
 

@@ -111,9 +111,7 @@ EXCHANGES = {
         liquidations_in_quote=True,
     ),
     "hyperliquid": _Exchange("hyperliquid", (_Shape(r"(?P<base>[A-Z0-9]+)", "base", quote="USDC"),), max_leverage=40.0),
-    "phemex": _Exchange(
-        "phemex", (_Shape(_PAIR, "base"), _Shape(r"(?P<base>BTC)(?P<quote>USD)", "usd", True))
-    ),
+    "phemex": _Exchange("phemex", (_Shape(_PAIR, "base"), _Shape(r"(?P<base>BTC)(?P<quote>USD)", "usd", True))),
     "dydx-v4": _Exchange("dydx", (_Shape(r"(?P<base>[A-Z0-9]+)-(?P<quote>USD)", "base"),), max_leverage=50.0),
     "kucoin-futures": _Exchange("kucoinfutures", (_Shape(r"(?P<base>[A-Z0-9]+?)(?P<quote>USDT|USDC)M", "table"),)),
     "mexc-futures": _Exchange("mexc", (_Shape(_UNDERSCORED, "table"),)),
@@ -135,7 +133,7 @@ class TardisMarket:
 def market_of(
     exchange: str, symbol: str, steps: tuple[float, float], contract_sizes: dict[str, float]
 ) -> TardisMarket | None:
-    """Describe a symbol; ``steps`` are the amount and price steps seen in the file. None for options, spot and the like.
+    """Describe a symbol, None for options, spot and the like; ``steps`` are the amount and price steps in the file.
 
     Raises InstrumentError for a contract whose size is neither known nor given.
     """

@@ -1,8 +1,8 @@
 """What the files do not say of their markets: contract sizes and highest leverages.
 
 Contract sizes are the venues' instrument lists (OKX ``public/instruments`` ctVal, Gate ``futures/usdt/contracts``
-quanto_multiplier, HTX ``swap_contract_info`` contract_size); leverages Binance's tier table of 2024-10-24. A size that is not
-here is given to the replay by market key.
+quanto_multiplier, HTX ``swap_contract_info`` contract_size); leverages Binance's tier table of 2024-10-24. A size that
+is not here is given to the replay by market key.
 """
 
 from __future__ import annotations

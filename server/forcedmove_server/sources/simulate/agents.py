@@ -59,7 +59,11 @@ class Agents:
         self._inverse = np.array([rule.formula.inverse for rule in rules])
         self._step_of_quantity = np.array([i.quantity_step for i in self._instruments])
         self._max_leverage = np.array([i.max_leverage for i in self._instruments])
-        self._cumulative = np.cumsum([leverage_weights(profile, i) for profile, i in markets], axis=1)
+        # Notional is spread by the venue's weights; isolated positions are smaller and more numerous than the bulk.
+        pieces = np.where(_TIERS > _CROSS_UP_TO, config.tail_split, 1.0)
+        counts = np.array([leverage_weights(profile, i) for profile, i in markets]) * pieces
+        self._cumulative = np.cumsum(counts / counts.sum(1, keepdims=True), axis=1)
+        self._size_factor = counts.sum(1, keepdims=True) / pieces
         share = np.sqrt(open_interest_usd)
         #: positions alive per row in equilibrium, and the mean USD of one
         self.live = np.repeat(config.live_positions * share / share.sum() / 2, 2)
@@ -132,12 +136,14 @@ class Agents:
         rng, config, markets = self._rng, self._config, rows // 2
         out = np.zeros(len(rows), OPENING)
         out["row"] = rows
+        tier = (rng.random(len(rows))[:, None] > self._cumulative[markets]).sum(1)
+        tier = np.minimum(tier, len(_TIERS) - 1)
         spread = config.position_log_sd
         usd = self._mean_usd[rows] * np.exp(spread * rng.standard_normal(len(rows)) - spread**2 / 2)
+        usd *= self._size_factor[markets, tier]
         unit = np.where(self._inverse[markets], 1.0, price) * self._step_of_quantity[markets]
         out["lots"] = np.maximum(np.rint(usd / unit), 1)
-        tier = (rng.random(len(rows))[:, None] > self._cumulative[markets]).sum(1)
-        leverage = _TIERS[np.minimum(tier, len(_TIERS) - 1)]
+        leverage = _TIERS[tier]
         scatter = np.exp(config.cross_leverage_log_sd * rng.standard_normal(len(rows)))
         leverage = np.where(leverage <= _CROSS_UP_TO, leverage * scatter, leverage)
         out["leverage"] = np.clip(leverage, 1.2, self._max_leverage[markets])

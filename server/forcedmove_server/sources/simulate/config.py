@@ -67,27 +67,27 @@ class VenueProfile:
 VENUES: dict[str, VenueProfile] = {
     "binance": VenueProfile(
         "binance", "{}USDT", "USDT", 0.38,
-        (0.30, 0.22, 0.17, 0.07, 0.08, 0.03, 0.045, 0.025, 0.015, 0.025, 0.008, 0.008, 0.004),
+        (0.40, 0.25, 0.17, 0.06, 0.05, 0.02, 0.02, 0.01, 0.005, 0.009, 0.002, 0.003, 0.001),
         "sampled", "fill", 10, 2, 6.0, 18, 125,
     ),
     "bybit": VenueProfile(
         "bybit", "{}USDT", "USDT", 0.24,
-        (0.26, 0.20, 0.17, 0.08, 0.09, 0.04, 0.055, 0.03, 0.02, 0.03, 0.01, 0.015, 0.0),
+        (0.35, 0.24, 0.17, 0.07, 0.06, 0.03, 0.03, 0.015, 0.01, 0.015, 0.004, 0.006, 0.0),
         "full", "bankruptcy", 1, 2, 4.0, 25, 100,
     ),
     "okx": VenueProfile(
         "okx", "{}-USDT-SWAP", "USDT", 0.17,
-        (0.32, 0.23, 0.17, 0.07, 0.075, 0.03, 0.04, 0.02, 0.012, 0.02, 0.006, 0.007, 0.0),
+        (0.41, 0.25, 0.17, 0.06, 0.05, 0.02, 0.018, 0.008, 0.004, 0.007, 0.001, 0.002, 0.0),
         "sampled", "bankruptcy", 3, 3, 3.0, 22, 100,
     ),
     "hyperliquid": VenueProfile(
         "hyperliquid", "{}", "USDC", 0.14,
-        (0.50, 0.24, 0.13, 0.045, 0.03, 0.02, 0.02, 0.009, 0.006, 0.0, 0.0, 0.0, 0.0),
+        (0.54, 0.25, 0.12, 0.035, 0.02, 0.013, 0.012, 0.006, 0.004, 0.0, 0.0, 0.0, 0.0),
         "none", "fill", 5, 2, 3.0, 70, 50, on_chain=True,
     ),
     "binance-inverse": VenueProfile(
         "binance", "{}USD_PERP", "USD", 0.07,
-        (0.42, 0.24, 0.14, 0.05, 0.05, 0.02, 0.03, 0.015, 0.01, 0.015, 0.004, 0.004, 0.002),
+        (0.50, 0.25, 0.12, 0.04, 0.03, 0.015, 0.015, 0.01, 0.006, 0.008, 0.002, 0.003, 0.001),
         "sampled", "fill", 10, 5, 1.0, 18, 125, ContractType.INVERSE,
     ),
 }  # fmt: skip
@@ -117,17 +117,19 @@ class SimulationConfig:
     initial_share: float = 1.0
     #: seconds a position is kept, and the share of *live* positions of each kind: scalpers, day and swing traders
     lifetime_s: tuple[float, ...] = (1_800.0, 43_200.0, 432_000.0)
-    lifetime_shares: tuple[float, ...] = (0.01, 0.25, 0.74)
+    lifetime_shares: tuple[float, ...] = (0.005, 0.22, 0.775)
     add_share: float = 0.12
     position_log_sd: float = 1.0
     account_median_usd: float = 8_000.0
     account_log_sd: float = 1.2
     #: relative scatter of leverage up to 10x, where accounts are cross-margined and nobody holds a round number
     cross_leverage_log_sd: float = 0.08
+    #: isolated positions above 10x are this many times smaller, and as many times more numerous
+    tail_split: float = 5.0
     #: volume between market makers, which opens nothing, per day and open interest
-    churn_per_open_interest_day: float = 1.0
+    churn_per_open_interest_day: float = 0.6
     #: resting notional within 1 % of the price on one side, as a share of open interest
-    depth_share_1_percent: float = 0.012
+    depth_share_1_percent: float = 0.03
     crashes_per_day: float = 0.4
     scheduled_crash_hours: tuple[float, ...] = ()
 
@@ -145,6 +147,7 @@ class SimulationConfig:
             ("live_positions", 100, 2_000_000),
             ("initial_share", 0, 1),
             ("add_share", 0, 0.9),
+            ("tail_split", 1, 1_000),
             ("churn_per_open_interest_day", 0, 100),
             ("depth_share_1_percent", 1e-4, 1),
             ("crashes_per_day", 0, 24),

@@ -74,7 +74,8 @@ class Emission:
     def _due(self, steps: Sequence[Step], every: I64) -> tuple[I64, I64]:
         """Steps (positions in the batch) and markets whose turn it is; venues do not all poll in the same second."""
         index = np.array([step.index for step in steps])
-        return np.nonzero((index[:, None] + 1 + self._phase) % every == 0)
+        row, market = np.nonzero((index[:, None] + 1 + self._phase) % every == 0)
+        return row.astype(np.int64), market.astype(np.int64)
 
     def _trades(self, steps: Sequence[Step], begin: I64) -> Records:
         """Split each market's volume of a step into prints along the way from the old price to the new one."""

@@ -78,10 +78,8 @@ class PositionTable:
         record = self._records[row, slot]
         held, entry = int(record["lots"]), float(record["entry"])
         total = held + lots
-        if self._inverse[row]:
-            mean = total / (held / entry + lots / price)
-        else:
-            mean = (held * entry + lots * price) / total
+        coins = held / entry + lots / price
+        mean = total / coins if self._inverse[row] else (held * entry + lots * price) / total
         record["entry"], record["lots"], record["liquidation_price"] = mean, total, mean * record["ratio"]
         self.lots[row] += lots
         self._refresh(row)

@@ -16,21 +16,23 @@ from forcedmove_server.sources.simulate.config import STEP_S, SYMBOLS, Simulatio
 F64 = NDArray[np.float64]
 
 ARBITRAGE_S = 2.0
-PERMANENT_IMPACT_S = 200.0
+PERMANENT_IMPACT_S = 600.0
 TRANSIENT_IMPACT_S = 120.0
+#: common displacement at which buyers of value double the speed of the way back
+VALUE_SCALE = 0.015
 INDEX_SMOOTHING_S = 3.0
 BASIS_SMOOTHING_S = 30.0
 MOVE_MEMORY_S = 300.0
 DEPTH_RECOVERY_S = 240.0
 DEPTH_WITHDRAWAL_S = 5.0
 #: log move over the memory that takes depth to 1/e, and log impact of one order that does
-DEPTH_MOVE_SCALE = 0.012
+DEPTH_MOVE_SCALE = 0.015
 DEPTH_EATEN_SCALE = 0.01
-LEAST_DEPTH = 0.08
+LEAST_DEPTH = 0.15
 #: voluntary orders are worked patiently: their impact relative to a forced one of the same size
 VOLUNTARY_IMPACT = 0.2
-#: a forced order moves a market at most this far in one step
-GREATEST_IMPACT = 0.03
+#: forced orders move a market at most this far in one step; a backstop takes over what the book cannot
+GREATEST_IMPACT = 0.003
 #: share of a symbol's variance that all symbols share
 COMMON_VARIANCE = 0.7
 
@@ -62,14 +64,16 @@ class PriceField:
     @property
     def price(self) -> F64:
         """Traded prices, float64 ``[M]`` USD, unrounded."""
-        return np.exp(self._fundamental[self._symbol] + self._displacement)
+        price: F64 = np.exp(self._fundamental[self._symbol] + self._displacement)
+        return price
 
     def draw(self, rng: np.random.Generator, steps: int, volatility: F64, drift: F64) -> F64:
         """News of a span: log returns of the fundamentals, float64 ``[steps, symbols]``."""
         own = rng.standard_normal((steps, len(self._sigma)))
         common = rng.standard_normal((steps, 1))
         shocks = np.sqrt(COMMON_VARIANCE) * common + np.sqrt(1 - COMMON_VARIANCE) * own
-        return shocks * self._sigma * volatility[:, None] + drift[:, None] * self._beta
+        news: F64 = shocks * self._sigma * volatility[:, None] + drift[:, None] * self._beta
+        return news
 
     def advance(self, news: F64, flow_usd: F64) -> F64:
         """Take one step: ``news`` ``[symbols]``, voluntary net buying ``flow_usd`` ``[M]``. Returns the new prices."""
@@ -77,7 +81,8 @@ class PriceField:
         moved += VOLUNTARY_IMPACT * flow_usd / (self.depth_usd * self.depth)
         common = np.bincount(symbol, self._weight * moved)
         moved += _ARBITRAGE * (common[symbol] - moved)
-        moved -= (_PERMANENT + _TRANSIENT) * common[symbol]
+        back = np.minimum(_TRANSIENT * (1 + (common / VALUE_SCALE) ** 2), 0.5)
+        moved -= ((_PERMANENT + back) * common)[symbol]
         self._fundamental += news + _PERMANENT * common
         self._memory += _MEMORY * (self._fundamental + common - self._memory)
         made = np.abs(self._fundamental + common - self._memory)[symbol]

@@ -13,7 +13,7 @@ from forcedmove_server.sources.simulate.config import STEP_S, SimulationConfig
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """Per step of a span, float64 ``[steps]``: volatility factor, log drift of a symbol with beta 1, activity factor."""
+    """Factors per step, float64 ``[steps]``; ``drift`` is the log return of a symbol with beta 1."""
 
     volatility: NDArray[np.float64]
     drift: NDArray[np.float64]

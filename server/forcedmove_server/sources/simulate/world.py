@@ -86,7 +86,8 @@ class World:
 
     def usd_per_lot(self, price: F64) -> F64:
         """USD value of one lot, ``[M]``."""
-        return np.where(self.inverse, 1.0, price) * self.quantity_step
+        usd: F64 = np.where(self.inverse, 1.0, price) * self.quantity_step
+        return usd
 
     def open_interest(self) -> I64:
         """Lots open on one side: the longs, the market maker's included, which equal the shorts."""
@@ -157,7 +158,7 @@ class World:
     def _close_due(self) -> tuple[I64, I64]:
         """Close what has lived long enough; return lots bought and sold by it, ``[M]``."""
         bought, sold = np.zeros(len(self.markets), np.int64), np.zeros(len(self.markets), np.int64)
-        for row in np.flatnonzero(self._positions.next_close <= self.steps_done):
+        for row in np.flatnonzero(self._positions.next_close <= self.steps_done).tolist():
             gone = self._positions.take(row, self._positions.row(row)["close_at"] <= self.steps_done)
             (bought if row % 2 else sold)[row // 2] += gone["lots"].sum()
         return bought, sold
@@ -182,7 +183,7 @@ class World:
             self._positions.insert(row, record)
 
     def _make_market(self, lots: I64, price: F64) -> None:
-        """Let the market makers trade signed ``lots`` ``[M]``: same direction averages the entry, a flip restarts it."""
+        """Let the market makers trade signed ``lots`` ``[M]``: more averages the entry, a flip restarts it."""
         old, new = self._maker_lots, self._maker_lots + lots
         grown = (np.sign(old) == np.sign(new)) & (np.abs(new) > np.abs(old))
         flipped = (np.sign(old) != np.sign(new)) & (new != 0)
@@ -199,7 +200,7 @@ class World:
         if not crossed.any():
             return _NOTHING_FORCED, price
         signed, parts = np.zeros(len(mark), np.int64), []
-        for row in np.flatnonzero(crossed):
+        for row in np.flatnonzero(crossed).tolist():
             side, market = row % 2, row // 2
             levels = self._positions.row(row)["liquidation_price"]
             gone = self._positions.take(row, levels <= mark[market] if side else levels >= mark[market])

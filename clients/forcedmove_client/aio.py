@@ -1,0 +1,172 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
+
+import grpc
+
+from forcedmove.v1 import cascade_pb2_grpc, heatmap_pb2, heatmap_pb2_grpc
+from forcedmove_client.assembly import OutOfStepError, SymbolState
+from forcedmove_client.decoding import chain_of, symbol_of, venue_of
+from forcedmove_client.errors import ServerError, translated
+from forcedmove_client.frames import AxisName, Chain, MapFrame, SideName, SymbolInfo, VenueInfo, WeightingName
+from forcedmove_client.requests import Names, names_of, simulate_request, view_message
+from forcedmove_client.subscription import Patience, Subscription
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    Request = TypeVar("Request", bound=Message)
+    Response = TypeVar("Response", bound=Message)
+
+DEFAULT_TARGET = "127.0.0.1:7878"
+
+_OPTIONS = (
+    # a server's frames end at 4 MiB, responses with several of them at 1 MiB
+    ("grpc.max_receive_message_length", 8 << 20),
+    # reconnecting is paced by the subscription; the channel should not add minutes of its own
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+class AsyncClient:
+    """A client of one server, for asyncio. Use as ``async with AsyncClient() as client``.
+
+    ``timeout_s`` bounds every single call. Streams reconnect by themselves until a connection has been lost for
+    ``reconnect_timeout_s`` (None: never give up), and count it as lost when nothing at all, not even a heartbeat, came
+    for ``silence_timeout_s``.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float = 10.0,
+        reconnect_timeout_s: float | None = 60.0,
+        silence_timeout_s: float = 30.0,
+    ) -> None:
+        self.target = target
+        self._timeout_s = timeout_s
+        self._patience = Patience(reconnect_timeout_s, silence_timeout_s)
+        self._open_channel: grpc.aio.Channel | None = None
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all streams and the connection."""
+        for subscription in list(self._subscriptions):
+            await subscription.aclose()
+        if self._open_channel is not None:
+            await self._open_channel.close()
+            self._open_channel = None
+
+    def subscribe(
+        self,
+        symbols: Names = (),
+        *,
+        venues: Names = (),
+        sides: SideName | Iterable[SideName] = (),
+        leverage: tuple[float, float] = (0, 0),
+        keep: AxisName | Iterable[AxisName] = ("side", "price"),
+        weighting: WeightingName = "live",
+        price_range: float = 0.2,
+        max_rate_hz: float = 0,
+    ) -> Subscription:
+        """Stream the maps of ``symbols`` (none: all, also later ones): ``async for frame in client.subscribe("BTC")``.
+
+        ``leverage`` is (min, max), 0 for no limit; axes that are not in ``keep`` are summed over; ``price_range`` is a
+        fraction of the mark, 0 for the whole window; ``max_rate_hz`` 0 is every tick.
+        Raises InvalidArgumentError; iterating raises InvalidArgumentError, UnknownNameError, LimitExceededError and,
+        after ``reconnect_timeout_s``, UnavailableError.
+        """
+        request = heatmap_pb2.SubscribeRequest(
+            symbols=names_of(symbols),
+            view=view_message(
+                venues=venues, sides=sides, leverage=leverage, keep=keep, weighting=weighting, price_range=price_range
+            ),
+            max_rate_hz=max_rate_hz,
+        )
+        subscription = Subscription(lambda: self._heatmap.Subscribe(), request, self.target, self._patience)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    async def snapshot(
+        self,
+        symbols: Names = (),
+        *,
+        venues: Names = (),
+        sides: SideName | Iterable[SideName] = (),
+        leverage: tuple[float, float] = (0, 0),
+        keep: AxisName | Iterable[AxisName] = ("side", "price"),
+        weighting: WeightingName = "live",
+        price_range: float = 0.2,
+    ) -> dict[str, MapFrame]:
+        """Return the newest maps by symbol; arguments as in ``subscribe``.
+
+        Raises InvalidArgumentError, UnknownNameError, LimitExceededError, UnavailableError or ServerError.
+        """
+        request = heatmap_pb2.GetSnapshotRequest(
+            symbols=names_of(symbols),
+            view=view_message(
+                venues=venues, sides=sides, leverage=leverage, keep=keep, weighting=weighting, price_range=price_range
+            ),
+        )
+        response = await self._ask(self._heatmap.GetSnapshot, request)
+        try:
+            return {frame.symbol: SymbolState().apply(frame) for frame in response.frames}
+        except OutOfStepError as error:
+            raise ServerError(f"{self.target}: {error}") from None
+
+    async def symbols(self) -> list[SymbolInfo]:
+        """Return the symbols that have a map. Raises UnavailableError."""
+        response = await self._ask(self._heatmap.ListSymbols, heatmap_pb2.ListSymbolsRequest())
+        return list(map(symbol_of, response.symbols))
+
+    async def venues(self) -> list[VenueInfo]:
+        """Return the venues with their markets. Raises UnavailableError."""
+        response = await self._ask(self._heatmap.ListVenues, heatmap_pb2.ListVenuesRequest())
+        return list(map(venue_of, response.venues))
+
+    async def simulate(self, symbol: str, *, price: float | None = None, move: float | None = None) -> Chain:
+        """Return what a shock to ``price`` in USD, or by ``move`` (-0.02 is two per cent down), would set off.
+
+        Raises InvalidArgumentError, UnknownNameError or UnavailableError.
+        """
+        response = await self._ask(self._cascade.Simulate, simulate_request(symbol, price, move))
+        return chain_of(response.chain)
+
+    async def _ask(
+        self, method: Callable[..., grpc.aio.UnaryUnaryCall[Request, Response]], request: Request
+    ) -> Response:
+        try:
+            return await method(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise translated(error, self.target) from None
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        """The connection; made on first use, because it belongs to the loop that is running then."""
+        if self._open_channel is None:
+            self._open_channel = grpc.aio.insecure_channel(self.target, options=_OPTIONS)
+        return self._open_channel
+
+    @property
+    def _heatmap(self) -> Any:
+        return heatmap_pb2_grpc.HeatmapServiceStub(self._channel)
+
+    @property
+    def _cascade(self) -> Any:
+        return cascade_pb2_grpc.CascadeServiceStub(self._channel)

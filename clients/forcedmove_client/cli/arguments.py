@@ -1,0 +1,95 @@
+"""Arguments that several commands share, and the types that check them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+
+from forcedmove_client.aio import DEFAULT_TARGET
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def target(text: str) -> str:
+    """Read ``HOST:PORT``; ``[::1]:7878`` for IPv6."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, for example {DEFAULT_TARGET}")
+    return text
+
+
+def duration(text: str) -> float:
+    """Read a time: ``30``, ``30s``, ``5m``, ``2h``; in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?", text)
+    seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time above zero, for example 30, 90s, 5m or 2h")
+    return seconds
+
+
+def share(low: float, high: float) -> Callable[[str], float]:
+    """Return a type for fractions, written 0.05 or 5%, above ``low`` and at most ``high``."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            value = math.nan
+        if not low < value <= high:
+            bounds = f"above {low:.0%} and at most {high:.0%}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a fraction such as 0.05 or 5%, {bounds}")
+        return value
+
+    return read
+
+
+def positive(text: str) -> float:
+    """Read a finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return value
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a type for whole numbers from ``low`` to ``high``."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d{1,19}", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def describe(parser: argparse.ArgumentParser, text: str, *examples: str) -> None:
+    """Set a command's description and its examples, with their line breaks."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = text
+    parser.epilog = "\n  ".join(["examples:" if len(examples) > 1 else "example:", *examples])
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Declare which server to ask."""
+    parser.add_argument(
+        "--server",
+        type=target,
+        default=DEFAULT_TARGET,
+        metavar="HOST:PORT",
+        help="server to ask (default: %(default)s)",
+    )
+
+
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """Declare which part of a map to show, and which of the two maps."""
+    parser.add_argument(
+        "--weighting",
+        choices=("live", "fresh"),
+        default="live",
+        help="live: all that is open; fresh: weighted by age (default: %(default)s)",
+    )

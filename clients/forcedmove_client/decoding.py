@@ -1,0 +1,141 @@
+"""Protobuf messages to the client's values."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forcedmove.v1 import heatmap_pb2, model_pb2
+from forcedmove_client.errors import ServerError
+from forcedmove_client.frames import (
+    Assumption,
+    AxisName,
+    Chain,
+    Cluster,
+    Level,
+    Market,
+    SideName,
+    SymbolInfo,
+    VenueInfo,
+    WeightingName,
+)
+
+AXIS_NAMES: dict[model_pb2.Axis.ValueType, AxisName] = {
+    model_pb2.AXIS_VENUE: "venue",
+    model_pb2.AXIS_SIDE: "side",
+    model_pb2.AXIS_LEVERAGE: "leverage",
+    model_pb2.AXIS_PRICE: "price",
+}
+SIDE_NAMES: dict[model_pb2.Side.ValueType, SideName] = {
+    model_pb2.SIDE_LONG: "long",
+    model_pb2.SIDE_SHORT: "short",
+}
+WEIGHTING_NAMES: dict[model_pb2.Weighting.ValueType, WeightingName] = {
+    model_pb2.WEIGHTING_LIVE: "live",
+    model_pb2.WEIGHTING_FRESH: "fresh",
+}
+_DTYPES: dict[int, np.dtype[Any]] = {
+    model_pb2.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+    model_pb2.DATA_TYPE_FLOAT64: np.dtype("<f8"),
+    model_pb2.DATA_TYPE_UINT32: np.dtype("<u4"),
+}
+
+
+def array_of(tensor: model_pb2.Tensor) -> NDArray[Any]:
+    """Return a tensor's elements, without its scale, as a read-only array over its bytes. Raises ServerError."""
+    dtype = _DTYPES.get(tensor.data_type)
+    if dtype is None:
+        raise ServerError(f"tensor.data_type = {tensor.data_type}: not known to this client")
+    try:
+        return np.frombuffer(tensor.content, dtype).reshape(tuple(tensor.shape))
+    except ValueError as error:
+        raise ServerError(f"tensor.shape = {list(tensor.shape)}: {error}") from error
+
+
+def market_of(market: model_pb2.MarketState) -> Market:
+    """One market's state."""
+    return Market(
+        market=market.market,
+        venue=market.venue,
+        mark_price=market.mark_price_usd,
+        open_interest=market.open_interest,
+        open_interest_usd=market.open_interest_usd,
+        live_long=market.live_long,
+        live_short=market.live_short,
+        price_age_ms=market.price_age_ms,
+        open_interest_age_ms=market.open_interest_age_ms,
+        fresh=market.fresh,
+    )
+
+
+def cluster_of(cluster: model_pb2.Cluster) -> Cluster:
+    """One cluster."""
+    return Cluster(
+        side=SIDE_NAMES[cluster.side],
+        price_low=cluster.price_low_usd,
+        price_high=cluster.price_high_usd,
+        peak_price=cluster.peak_price_usd,
+        notional_usd=cluster.notional_usd,
+        distance=cluster.distance_fraction,
+        venues={venue.venue: venue.notional_usd for venue in cluster.venues},
+    )
+
+
+def chain_of(chain: model_pb2.CascadeChain) -> Chain:
+    """One cascade chain."""
+    return Chain(
+        side=SIDE_NAMES[chain.side],
+        start_price=chain.start_price_usd,
+        shock_price=chain.shock_price_usd,
+        levels=tuple(
+            Level(
+                trigger_price=level.trigger_price_usd,
+                notional_usd=level.notional_usd,
+                venues=tuple(level.venues),
+                cumulative_usd=level.cumulative_usd,
+                price_after=level.price_after_usd,
+            )
+            for level in chain.levels
+        ),
+        total_usd=chain.total_usd,
+        terminal_price=chain.terminal_price_usd,
+        amplification=chain.amplification,
+        beyond_window=chain.beyond_window,
+    )
+
+
+def assumption_of(assumption: model_pb2.Assumption) -> Assumption:
+    """One assumption."""
+    value = assumption.value if assumption.HasField("value") else None
+    return Assumption(assumption.name, assumption.text, value)
+
+
+def symbol_of(symbol: heatmap_pb2.SymbolInfo) -> SymbolInfo:
+    """One line of the list of symbols."""
+    return SymbolInfo(
+        symbol=symbol.symbol,
+        markets=tuple(symbol.markets),
+        mark_price=symbol.mark_price_usd,
+        open_interest_usd=symbol.open_interest_usd,
+        bin_width=symbol.bin_width_usd,
+        cohorts=symbol.cohorts,
+    )
+
+
+def venue_of(venue: heatmap_pb2.VenueInfo) -> VenueInfo:
+    """One line of the list of venues."""
+    return VenueInfo(
+        venue=venue.venue,
+        markets=tuple(map(market_of, venue.markets)),
+        margin_rules=dict(venue.margin_rules),
+        events=venue.events,
+    )
+
+
+def sides_of(names: tuple[str, ...]) -> tuple[SideName, ...]:
+    """Check the labels of a side axis."""
+    if not set(names) <= {"long", "short"}:
+        raise ServerError(f"axes.names = {names}: not the names of sides")
+    return cast("tuple[SideName, ...]", names)

@@ -1,0 +1,59 @@
+"""Every error the client raises on purpose.
+
+::
+
+    ForcedMoveClientError
+    ├── InvalidArgumentError   a value the server or the client cannot use; the message names field and value
+    ├── UnknownNameError       a symbol or venue the server does not have
+    ├── LimitExceededError     more than the server hands out at once
+    ├── UnavailableError       no server, no connection, or nothing computed yet
+    └── ServerError            anything else the server answered, or an answer that contradicts itself
+"""
+
+from __future__ import annotations
+
+import grpc
+
+
+class ForcedMoveClientError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class InvalidArgumentError(ForcedMoveClientError):
+    """A value that cannot be used; the message names the field and the value."""
+
+
+class UnknownNameError(ForcedMoveClientError):
+    """A symbol or venue the server does not have."""
+
+
+class LimitExceededError(ForcedMoveClientError):
+    """More than the server hands out at once; the message says what to ask for instead."""
+
+
+class UnavailableError(ForcedMoveClientError):
+    """No server, no connection, or nothing has been computed yet."""
+
+
+class ServerError(ForcedMoveClientError):
+    """The server failed, or its answer contradicts itself."""
+
+
+_KINDS: dict[grpc.StatusCode, type[ForcedMoveClientError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
+    grpc.StatusCode.NOT_FOUND: UnknownNameError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
+}
+
+
+def translated(error: grpc.aio.AioRpcError, target: str) -> ForcedMoveClientError:
+    """Return the client's error for a status."""
+    kind = _KINDS.get(error.code(), ServerError)
+    details = error.details() or error.code().name
+    if kind is UnavailableError:
+        return kind(f"{target}: {details}")
+    if kind is ServerError:
+        return kind(f"{target}: {error.code().name}: {details}")
+    return kind(details)

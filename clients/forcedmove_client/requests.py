@@ -1,0 +1,63 @@
+"""What callers write, as protobuf messages. Values are checked by the server; only names of enums are checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from forcedmove.v1 import cascade_pb2, model_pb2
+from forcedmove_client.decoding import AXIS_NAMES, SIDE_NAMES, WEIGHTING_NAMES
+from forcedmove_client.errors import InvalidArgumentError
+from forcedmove_client.frames import AxisName, SideName, WeightingName
+
+Names = str | Iterable[str]
+N = TypeVar("N", bound=int)
+
+
+def names_of(names: Names) -> list[str]:
+    """One name or several, as a list."""
+    return [names] if isinstance(names, str) else list(names)
+
+
+def view_message(
+    *,
+    venues: Names,
+    sides: SideName | Iterable[SideName],
+    leverage: tuple[float, float],
+    keep: AxisName | Iterable[AxisName],
+    weighting: WeightingName,
+    price_range: float,
+) -> model_pb2.MapView:
+    """The view of a request. Raises InvalidArgumentError."""
+    try:
+        leverage_min, leverage_max = leverage
+    except (TypeError, ValueError):
+        raise InvalidArgumentError(f"leverage = {leverage!r}: must be a pair (min, max); 0 means no limit") from None
+    return model_pb2.MapView(
+        venues=names_of(venues),
+        sides=[_number("sides", side, SIDE_NAMES) for side in names_of(sides)],
+        leverage_min=leverage_min,
+        leverage_max=leverage_max,
+        keep_axes=[_number("keep", axis, AXIS_NAMES) for axis in names_of(keep)],
+        weighting=_number("weighting", weighting, WEIGHTING_NAMES),
+        price_range_fraction=price_range,
+    )
+
+
+def simulate_request(symbol: str, price: float | None, move: float | None) -> cascade_pb2.SimulateRequest:
+    """The request for one shock. Raises InvalidArgumentError unless exactly one of price and move is given."""
+    if (price is None) == (move is None):
+        raise InvalidArgumentError(f"price = {price!r}, move = {move!r}: give exactly one of them")
+    request = cascade_pb2.SimulateRequest(symbol=symbol)
+    if price is not None:
+        request.price_usd = price
+    elif move is not None:
+        request.move_fraction = move
+    return request
+
+
+def _number(argument: str, name: str, names: Mapping[N, str]) -> N:
+    for number, known in names.items():
+        if known == name:
+            return number
+    raise InvalidArgumentError(f"{argument} = {name!r}: must be one of {', '.join(names.values())}")

@@ -1,0 +1,138 @@
+"""The client without asyncio: the asynchronous one, on a loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from forcedmove_client.aio import DEFAULT_TARGET, AsyncClient
+from forcedmove_client.frames import MapFrame
+from forcedmove_client.subscription import StreamStats, Subscription
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _blocking(
+    method: Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Client, P], R]:
+    """Give ``Client`` an asynchronous method of the same signature that waits for its result."""
+
+    @functools.wraps(method)
+    def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return client._wait(method(client._client, *args, **kwargs))
+
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[AsyncClient, P], Subscription],
+) -> Callable[Concatenate[Client, P], BlockingSubscription]:
+    """Give ``Client`` a stream of the same signature that blocks between frames."""
+
+    @functools.wraps(method)
+    def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> BlockingSubscription:
+        return BlockingSubscription(client, method(client._client, *args, **kwargs))
+
+    return call
+
+
+class Client:
+    """A client of one server. Use as ``with Client() as client``; arguments are those of AsyncClient.
+
+    Every call blocks; a client may be shared by threads.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float = 10.0,
+        reconnect_timeout_s: float | None = 60.0,
+        silence_timeout_s: float = 30.0,
+    ) -> None:
+        self.target = target
+        self._client = AsyncClient(
+            target,
+            timeout_s=timeout_s,
+            reconnect_timeout_s=reconnect_timeout_s,
+            silence_timeout_s=silence_timeout_s,
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="forcedmove client", daemon=True)
+        self._thread.start()
+
+    subscribe = _iterating(AsyncClient.subscribe)
+    snapshot = _blocking(AsyncClient.snapshot)
+    symbols = _blocking(AsyncClient.symbols)
+    venues = _blocking(AsyncClient.venues)
+    simulate = _blocking(AsyncClient.simulate)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all streams, the connection and the thread."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _wait(self, work: Coroutine[Any, Any, R]) -> R:
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("this client is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # a KeyboardInterrupt must not leave the work behind
+            raise
+
+
+class BlockingSubscription:
+    """An iterator of MapFrame over a Subscription."""
+
+    def __init__(self, client: Client, subscription: Subscription) -> None:
+        self._client, self._subscription = client, subscription
+
+    @property
+    def stats(self) -> StreamStats:
+        """What happened on the stream so far."""
+        return self._subscription.stats
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> MapFrame:
+        frame = self._client._wait(_next_of(self._subscription))
+        if frame is None:
+            raise StopIteration
+        return frame
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the stream."""
+        self._client._wait(self._subscription.aclose())
+
+
+async def _next_of(subscription: Subscription) -> MapFrame | None:
+    return await anext(subscription, None)

@@ -1,0 +1,75 @@
+"""What a file or folder holds: every file is offered to each format in turn."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+from forcedmove_server.errors import FileFormatError
+from forcedmove_server.sources.replay import binance_archive, jsonl, oi_bars, parquet, tardis
+from forcedmove_server.sources.replay.blocks import RecordedFile
+from forcedmove_server.sources.source import Defects
+
+#: by the name that ``format`` takes; Tardis last, for it looks into files whose names tell nothing
+FORMATS: dict[str, ModuleType] = {
+    "parquet": parquet,
+    "hyperliquid-jsonl": jsonl,
+    "oi-bars": oi_bars,
+    "binance-archive": binance_archive,
+    "tardis": tardis,
+}
+
+
+def find_files(path: Path, format_name: str, defects: Defects) -> dict[str, list[RecordedFile]]:
+    """Return the recorded files at ``path`` by format; files that no format knows are counted as ``file.ignored``.
+
+    Raises FileFormatError for a path that is not there or cannot be read, for an empty file, and when nothing is left.
+    """
+    if format_name != "auto" and format_name not in FORMATS:
+        raise FileFormatError("format", format_name, f"known: auto, {', '.join(FORMATS)}")
+    formats = FORMATS if format_name == "auto" else {format_name: FORMATS[format_name]}
+    found: dict[str, list[RecordedFile]] = {}
+    paths = _paths(path)
+    for candidate in paths:
+        for name, reader in formats.items():
+            file = reader.recognise(candidate)
+            if file:
+                _check_readable(candidate)
+                found.setdefault(name, []).append(file)
+                break
+        else:
+            if candidate.name != parquet.INSTRUMENTS_FILE:
+                defects.note("file.ignored", 1, str(candidate))
+    if not found:
+        known = ", ".join(formats)
+        reason = f"none of {len(paths)} files is of a known format ({known})" if path.is_dir() else f"not {known}"
+        raise FileFormatError("path", str(path), reason)
+    return found
+
+
+def _paths(path: Path) -> list[Path]:
+    try:
+        if path.is_dir():
+            found = [
+                Path(folder) / name
+                for folder, _, names in os.walk(path, onerror=_refuse, followlinks=True)
+                for name in names
+            ]
+            return sorted(found)
+        if path.is_file():
+            return [path]
+    except OSError as error:
+        _refuse(error)
+    raise FileFormatError("path", str(path), "no such file or folder")
+
+
+def _refuse(error: OSError) -> None:
+    raise FileFormatError("path", str(error.filename), error.strerror or str(error)) from error
+
+
+def _check_readable(path: Path) -> None:
+    if not os.access(path, os.R_OK):
+        raise FileFormatError("file", path.name, "permission denied", str(path.parent))
+    if not path.stat().st_size:
+        raise FileFormatError("file", path.name, "is empty", str(path.parent))

@@ -1,0 +1,360 @@
+"""The client against a real server: reconnecting, resynchronising, questions, errors, and the blocking client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from forcedmove.v1 import heatmap_pb2, heatmap_pb2_grpc
+from forcedmove_client import (
+    AsyncClient,
+    Client,
+    InvalidArgumentError,
+    LimitExceededError,
+    ServerError,
+    UnavailableError,
+    UnknownNameError,
+)
+from forcedmove_server.engine.frames import SymbolMap, ViewSpec
+from forcedmove_server.errors import InputError
+from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.server import RpcServer, serve
+from tests.integration.fake_engine import FakeEngine, eventually, serving
+
+WHOLE: dict[str, Any] = {"price_range": 0}
+NAN = float("nan")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+async def server(engine: FakeEngine) -> AsyncIterator[RpcServer]:
+    async with serving(engine) as server:
+        engine.step()
+        yield server
+
+
+@pytest.fixture
+async def client(server: RpcServer) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(f"127.0.0.1:{server.port}") as client:
+        yield client
+
+
+async def test_a_restarted_server_is_taken_up_with_a_snapshot(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(FakeEngine(epoch=1)) as server:
+        server.hub._engine.step()  # type: ignore[attr-defined]
+        client = AsyncClient(f"127.0.0.1:{server.port}")
+        stream = client.subscribe("BTC", **WHOLE)
+        first = asyncio.create_task(anext(stream))
+        await eventually(lambda: server.hub._topics)
+        server.hub._engine.step()  # type: ignore[attr-defined]
+        assert (await first).epoch == 1
+        waiting = asyncio.create_task(anext(stream))
+    engine = FakeEngine(epoch=2, seed=9)
+    async with serving(engine, port=server.port):
+        engine.step()
+        await eventually(lambda: engine.watched)
+        engine.step()
+        frame = await waiting
+        assert (frame.epoch, frame.seq) == (2, 2)
+        np.testing.assert_array_equal(frame.grid, engine.view("BTC", ViewSpec()).values)
+        engine.step()
+        np.testing.assert_array_equal((await anext(stream)).grid, engine.view("BTC", ViewSpec()).values)
+        assert stream.stats.reconnects >= 1
+        assert stream.stats.resyncs == 0
+        assert "going away" in caplog.text
+        await client.close()
+
+
+async def test_giving_up_after_the_reconnect_timeout(server: RpcServer) -> None:
+    await server.drain(0)
+    async with AsyncClient(f"127.0.0.1:{server.port}", reconnect_timeout_s=0.2) as client:
+        with pytest.raises(UnavailableError, match=f"127.0.0.1:{server.port}"):
+            await anext(client.subscribe("BTC"))
+        with pytest.raises(UnavailableError, match=f"127.0.0.1:{server.port}"):
+            await client.snapshot("BTC")
+
+
+async def test_silence_counts_as_a_lost_connection(engine: FakeEngine) -> None:
+    async with serving(engine, Limits(heartbeat_s=60)) as server:
+        engine.step()
+        async with AsyncClient(f"127.0.0.1:{server.port}", silence_timeout_s=0.05, reconnect_timeout_s=0.0) as client:
+            with pytest.raises(UnavailableError, match=r"no message for 0\.05 s"):
+                await anext(client.subscribe("BTC"))
+
+
+async def test_a_frame_that_does_not_fit_is_asked_for_again(engine: FakeEngine, client: AsyncClient) -> None:
+    stream = client.subscribe(["BTC", "ETH"], **WHOLE)
+    first = asyncio.create_task(anext(stream))
+    await eventually(lambda: engine.watched)
+    engine.step()
+    await first
+    await anext(stream)
+    state = stream._states["BTC"]
+    assert state._elements is not None
+    broken = state._elements.copy()
+    broken[0, 0] += 1
+    state._elements = broken  # as if a bit had flipped: the next checksum does not match
+    engine.step(changed_share=0.001)
+    frames = [await anext(stream) for _ in range(2)]
+    assert {frame.symbol for frame in frames} == {"BTC", "ETH"}
+    assert stream.stats.resyncs == 1
+    for frame in frames:
+        np.testing.assert_array_equal(frame.grid, engine.view(frame.symbol, ViewSpec()).values)
+    state = stream._states["ETH"]
+    state.seq -= 1  # as if a frame had been lost
+    engine.step(changed_share=0.001)
+    while stream.stats.frames < 6:
+        await anext(stream)
+    assert stream.stats.resyncs == 2
+
+
+async def test_cancelling_a_read_does_not_end_the_stream(engine: FakeEngine, client: AsyncClient) -> None:
+    stream = client.subscribe("BTC", **WHOLE)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(stream), 0.05)
+    again = asyncio.create_task(anext(stream))
+    await eventually(lambda: engine.watched)
+    await eventually(lambda: (engine.step(), again.done())[1])
+    assert (await again).symbol == "BTC"
+    waiting = asyncio.create_task(caught(stream))
+    await asyncio.sleep(0)
+    await stream.aclose()
+    assert await waiting is None
+
+
+async def caught(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+BAD_SUBSCRIPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"symbols": "DOGE"}, UnknownNameError, "symbol 'DOGE'.*BTC, ETH"),
+    ({"venues": "mtgox"}, UnknownNameError, "venue 'mtgox'.*binance, bybit, okx"),
+    ({"symbols": ["BTC"] * 1001}, InvalidArgumentError, "symbols = 1001"),
+    ({"leverage": (20, 10)}, InvalidArgumentError, r"view\.leverage_min = 20\.0.*view\.leverage_max = 10\.0"),
+    ({"leverage": (-1, 0)}, InvalidArgumentError, r"view\.leverage_min = -1\.0"),
+    ({"leverage": (0, NAN)}, InvalidArgumentError, r"view\.leverage_max = nan"),
+    ({"leverage": (90, 0)}, InvalidArgumentError, r"view\.leverage_min = 90\.0: selects no"),
+    ({"price_range": -0.1}, InvalidArgumentError, r"view\.price_range_fraction = -0\.1"),
+    ({"price_range": float("inf")}, InvalidArgumentError, r"view\.price_range_fraction = inf"),
+]
+BAD_ON_THE_CLIENT: list[tuple[dict[str, Any], str]] = [
+    ({"sides": "sideways"}, "sides = 'sideways': must be one of long, short"),
+    ({"keep": ("side", "colour")}, "keep = 'colour'"),
+    ({"weighting": "heavy"}, "weighting = 'heavy'"),
+    ({"leverage": 5}, "leverage = 5: must be a pair"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD_SUBSCRIPTIONS, ids=str)
+async def test_bad_views_name_field_and_value(
+    client: AsyncClient, engine: FakeEngine, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        await anext(client.subscribe(**arguments))
+    with pytest.raises(error, match=message):
+        await client.snapshot(**arguments)
+    assert not engine.watched
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_ON_THE_CLIENT, ids=str)
+async def test_bad_names_are_refused_before_sending(
+    client: AsyncClient, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        client.subscribe(**arguments)
+
+
+@pytest.mark.parametrize("rate", [-1.0, NAN, float("inf")])
+async def test_bad_rates(client: AsyncClient, rate: float) -> None:
+    stream = client.subscribe("BTC", max_rate_hz=rate)
+    with pytest.raises(InvalidArgumentError, match="max_rate_hz = "):
+        await anext(stream)
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
+BAD_SHOCKS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"symbol": "BTC"}, InvalidArgumentError, "give exactly one"),
+    ({"symbol": "BTC", "price": 1, "move": 0.1}, InvalidArgumentError, "give exactly one"),
+    ({"symbol": "BTC", "price": NAN}, InvalidArgumentError, "price_usd = nan"),
+    ({"symbol": "BTC", "price": 0}, InvalidArgumentError, r"price_usd = 0\.0: must be above 0"),
+    ({"symbol": "BTC", "price": -5}, InvalidArgumentError, r"price_usd = -5\.0"),
+    ({"symbol": "BTC", "move": -1}, InvalidArgumentError, r"move_fraction = -1\.0: must be above -1"),
+    ({"symbol": "BTC", "move": float("inf")}, InvalidArgumentError, "move_fraction = inf"),
+    ({"symbol": "", "move": -0.1}, InvalidArgumentError, "symbol = ''"),
+    ({"symbol": "DOGE", "move": -0.1}, UnknownNameError, "DOGE"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD_SHOCKS, ids=str)
+async def test_bad_shocks_name_field_and_value(
+    client: AsyncClient, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        await client.simulate(**arguments)
+
+
+async def test_questions(engine: FakeEngine, client: AsyncClient) -> None:
+    maps = await client.snapshot(["ETH", "okx:BTCUSDT"], **WHOLE)
+    assert list(maps) == ["ETH", "BTC"]
+    np.testing.assert_array_equal(maps["BTC"].grid, engine.view("BTC", ViewSpec()).values, strict=True)
+    assert maps["BTC"].assumptions
+    assert list(await client.snapshot()) == ["BTC", "ETH"]
+    mark = engine.latest().maps["BTC"].mark_price_usd
+    bitcoin, ether = await client.symbols()
+    assert (bitcoin.symbol, ether.symbol) == ("BTC", "ETH")
+    assert (bitcoin.mark_price, bitcoin.open_interest_usd, bitcoin.cohorts) == (mark, 30 * mark, 21)
+    venues = await client.venues()
+    assert [venue.venue for venue in venues] == ["binance", "bybit", "okx"]
+    assert venues[0].margin_rules == {"binance:BTCUSDT": "L1", "binance:ETHUSDT": "L1"}
+    assert venues[0].events == 6
+    down = await client.simulate("BTC", move=-0.02)
+    assert (down.side, down.shock_price, down.depth) == ("long", mark * 0.98, 1)
+    assert (await client.simulate("BTC", price=mark * 2)).side == "short"
+
+
+async def test_views_too_large_for_a_frame_are_refused(engine: FakeEngine) -> None:
+    engine.close()
+    engine = FakeEngine(bins=100_000)
+    async with serving(engine) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        engine.step()
+        for ask in (lambda: anext(client.subscribe(keep=("venue", "side"))), lambda: client.snapshot(keep="venue")):
+            with pytest.raises(LimitExceededError, match=r"keep=venue.*narrow"):
+                await ask()
+        with pytest.raises(LimitExceededError, match=r"2 maps of .* fewer symbols"):
+            await client.snapshot(keep=("leverage", "price"), leverage=(0, 25), **WHOLE)
+        assert not engine.watched
+
+
+async def test_a_view_that_grows_too_large_ends_its_stream(engine: FakeEngine, client: AsyncClient) -> None:
+    stream = client.subscribe("BTC", **WHOLE)
+    pending = asyncio.create_task(caught(stream))
+    await eventually(lambda: engine.watched)
+    engine.bins = 600_000
+    engine._grids["BTC"] = np.zeros((3, 2, 5, engine.bins + 2))
+    engine.step(changed_share=0)
+    with pytest.raises(LimitExceededError, match="BTC: the view keep=side,price"):
+        await pending
+
+
+async def test_too_many_streams_are_refused(engine: FakeEngine) -> None:
+    async with serving(engine, Limits(max_streams=1)) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        engine.step()
+        pending = asyncio.create_task(anext(client.subscribe("BTC")))
+        await eventually(lambda: server.hub._readers)
+        with pytest.raises(LimitExceededError, match="1 streams"):
+            await anext(client.subscribe("BTC"))
+        pending.cancel()
+
+
+async def test_health_follows_the_first_map_and_the_drain(engine: FakeEngine) -> None:
+    statuses = health_pb2.HealthCheckResponse
+    server = await serve(engine, port=0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+
+        async def status(service: str = "") -> int:
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+            return int(answer.status)
+
+        names = ["", "forcedmove.v1.HeatmapService", "forcedmove.v1.CascadeService"]
+        assert [await status(name) for name in names] == [statuses.NOT_SERVING] * 3
+        stub = heatmap_pb2_grpc.HeatmapServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetSnapshot(heatmap_pb2.GetSnapshotRequest())
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert b"google.rpc.RetryInfo" in dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
+
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == statuses.NOT_SERVING
+        engine.step()
+        assert (await watch.read()).status == statuses.SERVING
+        await eventually_async(lambda: status("forcedmove.v1.CascadeService"), statuses.SERVING)
+
+        call = stub.Subscribe()
+        await call.write(heatmap_pb2.SubscribeRequest())
+        await eventually(lambda: engine.watched)
+        engine.step()
+        await call.read()
+        drained = asyncio.create_task(server.drain(0.5))
+        assert (await watch.read()).status == statuses.NOT_SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await call.read()
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "going away" in (ended.value.details() or "")
+        watch.cancel()
+        await drained
+    assert not engine.watched
+    assert not engine._callbacks
+    engine.close()
+
+
+async def eventually_async(ask: Callable[[], Any], expected: object) -> None:
+    for _ in range(200):
+        if await ask() == expected:
+            return
+    raise AssertionError(f"never {expected}")
+
+
+async def test_reflection_describes_the_services(server: RpcServer) -> None:
+    def names() -> set[str]:
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            return set(ProtoReflectionDescriptorDatabase(channel).get_services())
+
+    assert {"forcedmove.v1.HeatmapService", "forcedmove.v1.CascadeService"} <= await asyncio.to_thread(names)
+
+
+async def test_a_port_in_use_is_named(engine: FakeEngine, server: RpcServer) -> None:
+    with pytest.raises(InputError, match=rf"server\.port = '127\.0\.0\.1:{server.port}'"):
+        await serve(engine, port=server.port)
+    assert len(engine._callbacks) == 1
+
+
+async def test_a_bug_ends_the_call_and_is_logged(
+    engine: FakeEngine, client: AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(symbol: str) -> SymbolMap:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(engine, "_map", broken)
+    with caplog.at_level(logging.ERROR), pytest.raises(ServerError, match=r"INTERNAL.*ZeroDivisionError") as failed:
+        await client.snapshot("BTC")
+    assert "secret" not in str(failed.value)
+    assert "Traceback" in caplog.text
+
+
+async def test_blocking_client(engine: FakeEngine, server: RpcServer) -> None:
+    def session() -> None:
+        with Client(f"127.0.0.1:{server.port}") as client:
+            assert [symbol.symbol for symbol in client.symbols()] == ["BTC", "ETH"]
+            assert len(client.venues()) == 3
+            assert client.simulate("BTC", move=0.01).side == "short"
+            assert list(client.snapshot("BTC")) == ["BTC"]
+            with pytest.raises(UnknownNameError):
+                client.snapshot("DOGE")
+            engine.run(0.01)
+            with client.subscribe("BTC", **WHOLE) as stream:
+                frames = [frame for frame, _ in zip(stream, range(5), strict=False)]
+            assert [frame.symbol for frame in frames] == ["BTC"] * 5
+            assert stream.stats.frames >= 5
+            assert list(stream) == []
+            with pytest.raises(InvalidArgumentError):
+                next(client.subscribe("BTC", max_rate_hz=-1))
+        client.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            client.symbols()
+
+    await asyncio.to_thread(session)

@@ -1,0 +1,180 @@
+"""Store, views, depth and maps: what is published adds up to what is alive."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tests.unit.market_feed import ENGINE, START, S, fed_pipeline, minute
+
+from forcedmove_server.engine.depth import extended_depth
+from forcedmove_server.engine.frames import SIDES, ViewSpec
+from forcedmove_server.engine.maps import build_map, shock_chain, symbol_state
+from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.engine.views import render_view
+from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
+from forcedmove_server.market.events import MARK_PRICE, EventBatch
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return fed_pipeline()
+
+
+def rebuilt(pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray]:
+    store = pipeline.store
+    kept = store.totals.copy(), store.fresh_totals.copy()
+    store._stale[:] = True
+    store._fresh_now = -1
+    store.refresh(pipeline.now_s)
+    return kept
+
+
+def test_incremental_totals_equal_a_full_rebuild_tick_by_tick() -> None:
+    pipeline = fed_pipeline(2)
+    for number in range(2, 8):
+        pipeline.take(minute(number))
+        pipeline.store.refresh(pipeline.now_s)
+        live, fresh = rebuilt(pipeline)
+        np.testing.assert_array_equal(live, pipeline.store.totals)
+        np.testing.assert_array_equal(fresh, pipeline.store.fresh_totals)
+
+
+def test_totals_hold_everything_alive(pipeline: Pipeline) -> None:
+    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), pipeline.store.ledger.live)
+    assert np.all(pipeline.store.fresh_totals <= pipeline.store.totals)
+
+
+def test_ageing_keeps_every_lot() -> None:
+    pipeline = fed_pipeline(5)
+    before = pipeline.store.ledger.live.copy()
+    used = int(pipeline.store.cohorts.used.sum())
+    pipeline.store.age(pipeline.now_s + 2 * 86_400)
+    pipeline.store.refresh(pipeline.now_s + 2 * 86_400)
+    assert int(pipeline.store.cohorts.used.sum()) < used
+    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), before)
+
+
+def test_a_market_of_young_cohorts_far_apart_still_fits() -> None:
+    pipeline = fed_pipeline(1)
+    for number in range(1, 70):
+        pipeline.take(minute(number, move=0.05))
+        assert np.all(pipeline.store.cohorts.used <= 2048)
+    assert pipeline.store.compactions > 0
+    np.testing.assert_array_equal(pipeline.store.ledger.live[:4, 0], pipeline.store.ledger.live[:4, 1])
+
+
+def test_recentring_moves_no_price_to_another_bin(pipeline: Pipeline) -> None:
+    rows = pipeline.symbol_rows("BTC", pipeline.notional())
+    now = pipeline.now_s
+    before = render_view(pipeline.store, rows, ViewSpec(), now)
+    assert pipeline.store.centre(rows.markets.astype(np.int64), int(rows.mark_units * 1.2))
+    pipeline.store.refresh(now)
+    after = render_view(pipeline.store, rows, ViewSpec(), now)
+    moved = after.first_bin - before.first_bin
+    assert moved > 0
+    np.testing.assert_array_equal(before.values[:, 1 + moved : -1], after.values[:, 1 : -1 - moved])
+    pipeline.store.centre(rows.markets.astype(np.int64), rows.mark_units)
+    pipeline.store.refresh(now)
+
+
+@pytest.mark.parametrize("weighting", ["live", "fresh"])
+def test_views_add_up(pipeline: Pipeline, weighting: str) -> None:
+    rows = pipeline.symbol_rows("BTC", pipeline.notional())
+
+    def view(**changes: object) -> np.ndarray:
+        spec = dataclasses.replace(ViewSpec(weighting=weighting), **changes)  # type: ignore[arg-type]
+        return render_view(pipeline.store, rows, spec, pipeline.now_s).values.astype(np.float64)
+
+    whole = view()
+    full = view(keep=("venue", "side", "leverage", "price"))
+    assert full.shape == (2, 2, 13, 1026)
+    np.testing.assert_allclose(full.sum((0, 2)), whole, rtol=1e-5)
+    np.testing.assert_allclose(view(keep=("venue", "price")).sum(0), whole.sum(0), rtol=1e-5)
+    np.testing.assert_allclose(view(venues=("binance",)) + view(venues=("hyperliquid",)), whole, rtol=1e-5)
+    np.testing.assert_allclose(view(leverage_max=10.0) + view(leverage_min=15.0), whole, rtol=1e-5)
+    np.testing.assert_allclose(view(sides=("short",))[0], whole[1], rtol=1e-6)
+    cropped = view(price_range_fraction=0.05)
+    assert cropped.shape[1] < 300
+    np.testing.assert_allclose(cropped.sum(1), whole.sum(1), rtol=1e-5)
+
+
+def test_live_notional_is_open_interest_at_the_levels(pipeline: Pipeline) -> None:
+    """Linear notional divided by the bin's price is a quantity again: it must be the open interest."""
+    rows = pipeline.symbol_rows("ETH", pipeline.notional())
+    view = render_view(pipeline.store, rows, ViewSpec(), pipeline.now_s)
+    price = (view.first_bin + np.arange(view.bin_count + 2) - 0.5) * view.bin_width_usd
+    table = pipeline.inference.markets
+    quantity = table.open_interest[3] * table.lot[3]
+    np.testing.assert_allclose((view.values / price).sum(-1), [quantity, quantity], rtol=1e-6)
+
+
+def test_view_errors_name_what_is_wrong(pipeline: Pipeline) -> None:
+    rows = pipeline.symbol_rows("BTC", pipeline.notional())
+    with pytest.raises(UnknownNameError, match="unknown venue 'bybit'; known: binance, hyperliquid"):
+        render_view(pipeline.store, rows, ViewSpec(venues=("bybit",)), 0)
+    with pytest.raises(InputError, match=r"leverage_max = 1\.5"):
+        render_view(pipeline.store, rows, ViewSpec(leverage_min=1, leverage_max=1.5), 0)
+
+
+def test_map_of_a_symbol(pipeline: Pipeline) -> None:
+    state = symbol_state(pipeline, "BTC", pipeline.notional())
+    built = build_map(pipeline, state, 7, 600)
+    assert built.seq == 7
+    assert built.mark_price_usd == pytest.approx(97_500, rel=0.01)
+    assert [m.market for m in built.markets] == ["binance:BTCUSDT", "hyperliquid:BTC", "binance:BTCUSD_PERP"]
+    assert all(m.live_long == m.live_short == m.open_interest for m in built.markets)
+    assert built.coverage == 1.0
+    assert {a.name for a in built.assumptions} >= {"turnover", "leverage_prior", "impact", "depth_withdrawal"}
+    for cluster in built.clusters:
+        assert sum(usd for _, usd in cluster.venues) == pytest.approx(cluster.notional_usd, rel=1e-9)
+        assert (cluster.distance_fraction < 0) == (cluster.side == "long") or abs(cluster.distance_fraction) < 0.01
+    stale = build_map(pipeline, state, 8, 0.5)
+    assert stale.coverage == 0.0
+
+
+def test_chain_of_a_shock_sells_what_it_crossed(pipeline: Pipeline) -> None:
+    state = symbol_state(pipeline, "BTC", pipeline.notional())
+    chain = shock_chain(pipeline, state, state.mark_usd * 0.97)
+    assert chain.side == SIDES[0]
+    assert chain.terminal_price_usd <= chain.shock_price_usd + state.rows.bin_width_usd
+    fired = state.profile[0, state.cell(chain.terminal_price_usd) : state.cell(state.mark_usd) + 1].sum() / 100
+    assert chain.total_usd == pytest.approx(fired)
+    assert sum(level.notional_usd for level in chain.levels) == pytest.approx(chain.total_usd)
+    with pytest.raises(InputError, match="price_usd = 1000"):
+        shock_chain(pipeline, state, 1000)
+
+
+def test_levels_crossed_between_observations_die_at_once() -> None:
+    pipeline = fed_pipeline(3)
+    long_before, short_before = pipeline.store.ledger.live[0].tolist()
+    crash = np.array([(START + 500 * S, 0, PRICE, 0, 0) for PRICE in (97_000.0, 88_000.0)], MARK_PRICE)
+    pipeline.take(EventBatch(until_ns=START + 501 * S, mark_prices=crash))
+    pipeline.sweep()
+    long_after, short_after = pipeline.store.ledger.live[0].tolist()
+    assert long_after < 0.95 * long_before
+    assert short_after == short_before
+    pipeline.sweep()
+    assert pipeline.store.ledger.live[0].tolist() == [long_after, short_after]
+
+
+def test_a_symbol_without_open_interest_is_not_ready(pipeline: Pipeline) -> None:
+    fresh = Pipeline(pipeline.registry, ENGINE, pipeline.model)
+    fresh.take(EventBatch(until_ns=1, mark_prices=minute(0).mark_prices))
+    with pytest.raises(NotReadyError, match="BTC"):
+        fresh.symbol_rows("BTC", fresh.notional())
+
+
+def test_depth_follows_the_book_then_the_square_root_law() -> None:
+    visible = np.zeros((2, 1002))
+    visible[0, 480:500] = 1e6
+    cents = extended_depth(visible, 1000.0, 500, 1.0, 0.03, 1e9, 1.0, 1e9)
+    usd = cents / 100
+    np.testing.assert_allclose(usd[0, 481:500], 1e6, rtol=1e-6)
+    # beyond the visible edge the cumulative law holds: Q(x) - Q(edge) = V ((x / sigma)^2 - (edge / sigma)^2)
+    edge, x = (1000 - 979) / 1000, (1000 - 879) / 1000
+    beyond = usd[0, 380:480].sum()
+    assert beyond == pytest.approx(1e9 * ((x / 0.03) ** 2 - (edge / 0.03) ** 2) + 1e6, rel=1e-3)
+    withdrawn = extended_depth(visible, 1000.0, 500, 1.0, 0.03, 1e9, 1.0, 0.043) / 100
+    assert withdrawn[0, 401] / usd[0, 401] == pytest.approx(np.exp(-0.099 / 0.043), rel=1e-3)
