@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -65,6 +66,7 @@ class Subscription:
         self.stats = StreamStats()
         self._open_call, self._request, self._target, self._patience = open_call, request, target, patience
         self._call: Call | None = None
+        self._epoch = 0
         self._states: dict[str, SymbolState] = {}
         self._resyncs: dict[str, int] = {}
         self._ready: deque[MapFrame] = deque()
@@ -112,10 +114,9 @@ class Subscription:
     def _resume_request(self) -> heatmap_pb2.SubscribeRequest:
         request = heatmap_pb2.SubscribeRequest()
         request.CopyFrom(self._request)
-        # one epoch for all: after a restart the states of the one before are of no use
-        request.resume_epoch = max((state.epoch for state in self._states.values()), default=0)
+        request.resume_epoch = self._epoch
         for symbol, state in self._states.items():
-            if state.epoch == request.resume_epoch:
+            if state.epoch == self._epoch:  # after a restart the states of before are of no use
                 request.resume_seq[symbol] = state.seq
         return request
 
@@ -149,6 +150,7 @@ class Subscription:
                     lost = True
                 self._states.pop(frame.symbol)
                 continue
+            self._epoch = frame.epoch
             self._resyncs.pop(frame.symbol, None)
             self.stats.frames += 1
             self._ready.append(made)
@@ -157,10 +159,8 @@ class Subscription:
             await self._send(self._call)
 
     async def _send(self, call: Call) -> None:
-        try:
+        with contextlib.suppress(asyncio.InvalidStateError):  # it has ended already; the next read says why
             await call.write(self._resume_request())
-        except asyncio.InvalidStateError:
-            pass  # the call has ended already; the next read says why
 
     def _note_resync(self, symbol: str, error: OutOfStepError) -> None:
         self.stats.resyncs += 1

@@ -38,9 +38,18 @@ class Key:
     @property
     def range(self) -> str:
         """The range in words; empty where there is none."""
-        start = "" if self.low == -math.inf else f"{'above' if self.above else 'at least'} {self.low:g}"
-        end = "" if self.high == math.inf else f"at most {self.high:g}"
-        return " and ".join(part for part in (start, end) if part)
+        if self.low == -math.inf and self.high == math.inf:
+            return ""
+        if self.high == math.inf:
+            return f"{'above' if self.above else 'from'} {_figure(self.low)}"
+        if self.above:
+            return f"above {_figure(self.low)}, at most {_figure(self.high)}"
+        start = "up" if self.low == -math.inf else f"from {_figure(self.low)}"
+        return f"{start} to {_figure(self.high)}"
+
+
+def _figure(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 class KeyInfo(NamedTuple):
@@ -79,11 +88,13 @@ def parse_file(path: Path) -> dict[str, Any]:
         raise ConfigError("file", str(path), f"is not TOML: {error}", str(path)) from None
 
 
-def fill(table: type, raw: object, where: str, place: str, errors: list[ConfigError]) -> dict[str, Any]:
+def fill(
+    table: type, raw: object, where: str, place: str, errors: list[ConfigError], beside: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return the checked values of ``raw`` by field name, ready for ``table(**values)``; ``errors`` gets what is wrong.
 
     ``where`` is the table's name in the file and becomes part of each error's field. Keys that are absent keep the
-    dataclass's default; a key without one is an error.
+    dataclass's default; a key without one is an error. Keys named in ``beside`` are the caller's to read.
     """
     if not isinstance(raw, Mapping):
         errors.append(ConfigError(where, raw, "must be a table", place))
@@ -92,8 +103,10 @@ def fill(table: type, raw: object, where: str, place: str, errors: list[ConfigEr
     prefix = f"{where}." if where else ""
     values: dict[str, Any] = {}
     for name, value in raw.items():
+        if name in beside:
+            continue
         if name not in keys:
-            errors.append(ConfigError(prefix + name, value, unknown_key(name, keys), place))
+            errors.append(ConfigError(prefix + name, value, unknown_key(name, (*keys, *beside)), place))
             continue
         try:
             values[keys[name].field] = convert(keys[name].type, keys[name].key, value)
@@ -105,9 +118,9 @@ def fill(table: type, raw: object, where: str, place: str, errors: list[ConfigEr
     return values
 
 
-def unknown_key(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+def unknown_key(name: str, known: tuple[str, ...]) -> str:
     """Say that a key is unknown, and which one was probably meant."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(name, known, n=1)
     return f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known: {', '.join(known)}"
 
 

@@ -93,7 +93,7 @@ class FakeEngine:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         for symbol in symbols:
             self.add_symbol(symbol)
-        self._thread = threading.Thread(target=self._work, name="fake engine")
+        self._thread = threading.Thread(target=self._work, name="fake engine", daemon=True)
         self._thread.start()
 
     # --- EngineService -----------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class FakeEngine:
     def _step(self, changed_share: float | None) -> None:
         self._number += 1
         event_time_ns = START_NS + self._number * 250_000_000
-        changed = frozenset(symbol for symbol in self._grids if symbol not in self.quiet or symbol not in self._maps)
+        changed = [symbol for symbol in self._grids if symbol not in self.quiet or symbol not in self._maps]
         for symbol in changed:
             cells = self._grids[symbol].reshape(-1)
             count = int(cells.size * (self.changed_share if changed_share is None else changed_share))
@@ -229,7 +229,7 @@ class FakeEngine:
             event_time_ns=event_time_ns,
             published_ns=time.time_ns(),
             maps=dict(self._maps),
-            changed=changed,
+            changed=frozenset(changed),
             views={key: self.view(*key) for key in wanted},
         )
         self._tick = tick

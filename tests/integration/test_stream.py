@@ -173,6 +173,10 @@ async def test_leaving_gives_every_watch_back(engine: FakeEngine, server: RpcSer
         await eventually(lambda: not engine.watched)
         await eventually(lambda: not server.hub._readers)
         assert not server.hub._topics
+        dropped = client.subscribe("BTC", **WHOLE)
+        await started(engine, dropped)
+        del dropped  # as after a break out of the loop
+        await eventually(lambda: not engine.watched)
 
 
 async def test_a_vanished_connection_gives_every_watch_back(engine: FakeEngine, server: RpcServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.cpu import CpuBackend, schedule
 from forcedmove_kernels.reference import ReferenceBackend

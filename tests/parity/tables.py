@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from forcedmove_kernels.arrays import (
     NOT_OBSERVED,
     U64,
@@ -19,8 +22,6 @@ from forcedmove_kernels.arrays import (
     empty_cohorts,
 )
 from forcedmove_kernels.fixed_point import FRESHNESS_ONE, MAX_LOTS, MAX_PRICE_UNITS, cumulative_weights
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 CAPACITY = 24
 CENTRE = 100 << 10  # bin 100
@@ -180,7 +181,9 @@ def books(draw: st.DrawFn) -> tuple[U64, U64, int]:
     )
 
 
-ladders = st.sampled_from([[(0, 60)], [(0, 1), (600, 3600)], [(300, 60), (3600, 900), (40_000, 86_400)], [(0, 1 << 31)]])
+ladders = st.sampled_from(
+    [[(0, 60)], [(0, 1), (600, 3600)], [(300, 60), (3600, 900), (40_000, 86_400)], [(0, 1 << 31)]]
+)
 
 
 def copy(cohorts: Cohorts) -> Cohorts:

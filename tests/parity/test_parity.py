@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from forcedmove_kernels.arrays import NOT_OBSERVED, Cohorts
-from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.reference import ReferenceBackend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forcedmove_kernels.arrays import NOT_OBSERVED, Cohorts
+from forcedmove_kernels.backend import Backend
+from forcedmove_kernels.reference import ReferenceBackend
 from tests.parity import tables
 from tests.parity.tables import World, all_rows, array, assert_same, copy, poisoned
 
@@ -128,9 +128,7 @@ def test_clusters(backend: Backend, cells: list[int], half_width: int, ratio_per
 def test_cascade_chain(backend: Backend, draw: st.DataObject, book: tuple[np.ndarray, np.ndarray, int]) -> None:
     notional, depth, mark = book
     shock = draw.draw(st.integers(0, len(notional) - 1))
-    assert_same(
-        backend.cascade_chain(notional, depth, mark, shock), ORACLE.cascade_chain(notional, depth, mark, shock)
-    )
+    assert_same(backend.cascade_chain(notional, depth, mark, shock), ORACLE.cascade_chain(notional, depth, mark, shock))
 
 
 @EXAMPLES

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from forcedmove_kernels.arrays import U64
-from forcedmove_kernels.backend import Backend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forcedmove_kernels.arrays import U64
+from forcedmove_kernels.backend import Backend
 from tests.parity import tables
 
 EXAMPLES = settings(max_examples=80, deadline=None)
@@ -16,7 +16,9 @@ Book = tuple[U64, U64, int]
 MILLION = 100_000_000  # one million USD in cents
 
 
-def brute_force(fires: dict[int, int], rests: dict[int, int], mark: int, shock: int) -> tuple[list[tuple[int, ...]], int]:
+def brute_force(
+    fires: dict[int, int], rests: dict[int, int], mark: int, shock: int
+) -> tuple[list[tuple[int, ...]], int]:
     """Levels (near, far, notional, reached) and terminal cell, cell by cell, written from the docstring alone."""
     down = shock <= mark
     onwards = (lambda a, b: a <= b) if down else (lambda a, b: a >= b)  # a is b or lies beyond it

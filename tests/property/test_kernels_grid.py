@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from forcedmove_kernels.arrays import NOT_OBSERVED, U64, Freshness
-from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import FRESHNESS_ONE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forcedmove_kernels.arrays import NOT_OBSERVED, U64, Freshness
+from forcedmove_kernels.backend import Backend
+from forcedmove_kernels.fixed_point import FRESHNESS_ONE
 from tests.parity import tables
 from tests.parity.tables import CAPACITY, World, all_rows, copy, poisoned
 

@@ -136,10 +136,10 @@ def test_map_of_a_symbol(pipeline: Pipeline) -> None:
 
 def test_chain_of_a_shock_sells_what_it_crossed(pipeline: Pipeline) -> None:
     state = symbol_state(pipeline, "BTC", pipeline.notional())
-    chain = shock_chain(pipeline, state, state.mark_usd * 0.97)
+    chain = shock_chain(pipeline, state, state.rows.mark_usd * 0.97)
     assert chain.side == SIDES[0]
     assert chain.terminal_price_usd <= chain.shock_price_usd + state.rows.bin_width_usd
-    fired = state.profile[0, state.cell(chain.terminal_price_usd) : state.cell(state.mark_usd) + 1].sum() / 100
+    fired = state.profile[0, state.cell(chain.terminal_price_usd) : state.cell(state.rows.mark_usd) + 1].sum() / 100
     assert chain.total_usd == pytest.approx(fired)
     assert sum(level.notional_usd for level in chain.levels) == pytest.approx(chain.total_usd)
     with pytest.raises(InputError, match="price_usd = 1000"):

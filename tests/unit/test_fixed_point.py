@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from forcedmove_kernels.fixed_point import (
     FRESHNESS_ONE,
     MAX_MULTIPLIER,
@@ -17,9 +21,6 @@ from forcedmove_kernels.fixed_point import (
     price_units,
     price_usd,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 
 def test_price_units_know_the_bin() -> None:

@@ -18,7 +18,7 @@ from forcedmove_server.sources.simulate.config import SYMBOLS, VENUES
 
 SMALL = SimulationConfig(seed=5, live_positions=2_000, warmup_hours=0.1, duration_hours=0.15)
 #: one hour of the full market with a crash in it
-CRASH = SimulationConfig(seed=2, warmup_hours=1.5, duration_hours=1.5, scheduled_crash_hours=(0.25,))
+CRASH = SimulationConfig(seed=2, warmup_hours=0, batch_s=60, duration_hours=1.5, scheduled_crash_hours=(0.25,))
 
 
 def play(config: SimulationConfig) -> tuple[SimulatedSource, InstrumentRegistry, list[EventBatch]]:
@@ -79,6 +79,15 @@ def test_batches_keep_the_contract_of_sources() -> None:
     assert [b.until_ns for b in batches if b.until_ns <= source.warm_until_ns][-1] == source.warm_until_ns
     assert source.progress() == 1.0
     assert not source.defects.counts
+
+
+def test_history_is_coarser_than_the_live_feed() -> None:
+    _, registry, batches = play(SMALL)
+    bybit = registry.index_of("bybit:BTCUSDT")
+    seconds = (joined(batches, "open_interest")["time_ns"] - SMALL.epoch_ns) // 10**9
+    mine = seconds[joined(batches, "open_interest")["market"] == bybit]
+    assert set(np.diff(mine[mine < 360]).tolist()) == {30}
+    assert set(np.diff(mine[mine >= 360]).tolist()) == {1}
 
 
 def test_markets_are_named_as_on_their_venues() -> None:

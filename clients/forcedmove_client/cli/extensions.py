@@ -1,7 +1,7 @@
 """Commands that other packages bring: modules named by entry points of the group ``forcedmove.commands``.
 
-Each module has ``HELP: str``, ``add_arguments(parser)`` and ``run(args) -> int``. The server's commands come this way, so
-that the client works without what the server needs.
+Each module has ``HELP: str``, ``add_arguments(parser)`` and ``run(args) -> int``. The server's commands come
+this way, so that the client works without what the server needs.
 """
 
 from __future__ import annotations

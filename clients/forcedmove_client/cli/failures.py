@@ -66,6 +66,8 @@ def unreachable(message: str) -> str:
     for reason in ("Connection refused", "Name or service not known", "No route to host", "Network is unreachable"):
         if reason.lower() in details.lower():
             return f"{place}: {reason.lower()}; is a server running there? (start one with: forcedmove serve)"
+    if "Deadline Exceeded" in details:
+        return f"{place}: no answer in time"
     if "DNS resolution failed" in details or "Domain name not found" in details:
         return f"{place}: host name not found"
     return message

@@ -15,6 +15,8 @@ from forcedmove_client.cli.failures import Terminated
 Result = TypeVar("Result")
 
 _QUIET_S = 1.0
+#: a full map of many symbols takes a busy server a while
+_TIMEOUT_S = 30.0
 
 
 def with_client(target: str, work: Callable[[AsyncClient], Awaitable[Result]]) -> Result:
@@ -33,7 +35,7 @@ def with_client(target: str, work: Callable[[AsyncClient], Awaitable[Result]]) -
         for number in before:
             loop.add_signal_handler(number, end, number)
         try:
-            async with AsyncClient(target) as client:
+            async with AsyncClient(target, timeout_s=_TIMEOUT_S) as client:
                 return await work(client)
         except asyncio.CancelledError:
             if received:

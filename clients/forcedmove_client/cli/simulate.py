@@ -8,12 +8,12 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from forcedmove_client.cli import extensions
 from forcedmove_client.cli.arguments import add_server, describe, positive, share
 from forcedmove_client.cli.failures import BAD_INPUT, CommandError
 from forcedmove_client.cli.running import with_client
+from forcedmove_client.cli.tables import output, table
 from forcedmove_client.frames import Chain
 from forcedmove_client.terminal import figures
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(args.symbol, chain), indent=2))
     else:
-        show(args.symbol, chain, Console())
+        show(args.symbol, chain, output())
     return 0
 
 
@@ -76,37 +76,31 @@ def as_json(symbol: str, chain: Chain) -> dict[str, object]:
 
 def show(symbol: str, chain: Chain, console: Console) -> None:
     """Print a chain as a table with a closing sentence."""
-    step = chain.start_price * 1e-6
     mark, shock, terminal = chain.start_price, chain.shock_price, chain.terminal_price
     console.print(
-        f"[bold]{symbol}[/]: mark {figures.price(mark, step)}, shock to {figures.price(shock, step)} "
-        f"({figures.move(shock / mark - 1)})\n",
-        highlight=False,
+        f"[bold]{symbol}[/]: mark {figures.quote(mark)}, shock to {figures.quote(shock)} "
+        f"({figures.move(shock / mark - 1)})\n"
     )
     if not chain.levels:
         console.print("nothing fires")
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("level", "trigger", "notional", "cumulative", "mark after"):
-        table.add_column(name, justify="right")
-    table.add_column("venues")
+    rows = table("level", "trigger", "notional", "cumulative", "mark after", "venues", left=("venues",))
     for number, level in enumerate(chain.levels, 1):
-        table.add_row(
+        rows.add_row(
             str(number),
-            figures.price(level.trigger_price, step),
+            figures.quote(level.trigger_price),
             figures.money(level.notional_usd),
             figures.money(level.cumulative_usd),
-            figures.price(level.price_after, step),
+            figures.quote(level.price_after),
             ", ".join(level.venues),
         )
-    console.print(table)
+    console.print(rows)
     bound = "beyond " if chain.beyond_window else ""
     console.print(
         f"\n{chain.depth} level{'' if chain.depth == 1 else 's'}, {figures.money(chain.total_usd)} of {chain.side}s on "
-        f"{len(venues_of(chain))} venues; the mark ends {bound or 'at '}{figures.price(terminal, step)}: a move of "
-        f"{figures.price(abs(mark - shock), step)} becomes {figures.price(abs(mark - terminal), step)} "
-        f"({chain.amplification:.2f}x)",
-        highlight=False,
+        f"{len(venues_of(chain))} venues; the mark ends {bound or 'at '}{figures.quote(terminal)}: a move of "
+        f"{figures.quote(abs(mark - shock))} becomes {figures.quote(abs(mark - terminal))} "
+        f"({chain.amplification:.2f}x)"
     )
 
 

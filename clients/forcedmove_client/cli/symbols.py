@@ -6,11 +6,9 @@ import argparse
 import dataclasses
 import json
 
-from rich.console import Console
-from rich.table import Table
-
 from forcedmove_client.cli.arguments import add_server, describe
 from forcedmove_client.cli.running import with_client
+from forcedmove_client.cli.tables import output, table
 from forcedmove_client.terminal import figures
 
 HELP = "list the symbols the server has maps of"
@@ -29,18 +27,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([dataclasses.asdict(info) for info in symbols], indent=2))
         return 0
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("symbol", "mark", "open interest", "bin", "cohorts"):
-        table.add_column(name, justify="left" if name == "symbol" else "right")
-    table.add_column("markets")
+    rows = table("symbol", "mark", "open interest", "bin", "cohorts", "markets", left=("symbol", "markets"))
     for info in symbols:
-        table.add_row(
+        rows.add_row(
             f"[bold]{info.symbol}[/]",
-            figures.price(info.mark_price, info.bin_width / 500),
+            figures.price(info.mark_price, info.bin_width / 100),
             figures.money(info.open_interest_usd),
             f"{info.bin_width:g}",
             f"{info.cohorts:,}",
             ", ".join(info.markets),
         )
-    Console().print(table)
+    output().print(rows)
     return 0

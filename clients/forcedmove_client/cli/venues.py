@@ -6,11 +6,9 @@ import argparse
 import dataclasses
 import json
 
-from rich.console import Console
-from rich.table import Table
-
 from forcedmove_client.cli.arguments import add_server, describe
 from forcedmove_client.cli.running import with_client
+from forcedmove_client.cli.tables import output, table
 from forcedmove_client.terminal import figures
 
 HELP = "list venues, their markets and margin rules"
@@ -33,24 +31,19 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([dataclasses.asdict(info) for info in venues], indent=2))
         return 0
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("venue")
-    table.add_column("market")
-    for name in ("mark", "open interest", "price age", "OI age"):
-        table.add_column(name, justify="right")
-    table.add_column("rule")
-    table.add_column("")
+    text = ("venue", "market", "rule", "feeds")
+    rows = table("venue", "market", "mark", "open interest", "price age", "OI age", "rule", "feeds", left=text)
     for info in venues:
         for number, market in enumerate(info.markets):
-            table.add_row(
+            rows.add_row(
                 "" if number else f"[bold]{info.venue}[/]",
                 market.market,
-                figures.price(market.mark_price, market.mark_price * 1e-6 or 1.0),
+                figures.quote(market.mark_price),
                 figures.money(market.open_interest_usd),
                 figures.age(market.price_age_ms / 1000),
                 figures.age(market.open_interest_age_ms / 1000),
                 info.margin_rules.get(market.market, ""),
                 "[green]fresh[/]" if market.fresh else "[yellow]stale[/]",
             )
-    Console().print(table)
+    output().print(rows)
     return 0

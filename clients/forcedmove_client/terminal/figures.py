@@ -17,8 +17,8 @@ def money(usd: float) -> str:
 
 
 def decimals_for(step: float) -> int:
-    """Decimals that tell prices a ``step`` apart from each other: 0 for $50, 3 for 0.005."""
-    return max(0, math.ceil(-math.log10(step) - 1e-9)) if step > 0 else 2
+    """Decimals that multiples of ``step`` need: 0 for $50, 1 for 1.5, 3 for 0.005."""
+    return next((d for d in range(9) if abs(step * 10**d - round(step * 10**d)) < 1e-6 * step * 10**d), 9)
 
 
 def price(value: float, step: float) -> str:
@@ -43,3 +43,10 @@ def age(seconds: float) -> str:
 def utc(time: np.datetime64) -> str:
     """Return a time to the second, without its zone: all times are UTC."""
     return str(np.datetime_as_string(time, "s")).replace("T", " ")
+
+
+def quote(value: float) -> str:
+    """Return a price whose step is not known: six significant digits, without trailing zeros."""
+    decimals = max(0, 5 - math.floor(math.log10(value))) if value > 0 else 0
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

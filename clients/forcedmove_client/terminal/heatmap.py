@@ -192,10 +192,12 @@ def _scale(ladder: Ladder, width: int) -> Text:
         scale.append("█", shade("short", k / 8))
     scale.append(f" {figures.money(ladder.peak)}", DIM)
     left, right = f"below {figures.money(ladder.below[0])} ", f" above {figures.money(ladder.above[1])}"
-    pad = max(width - len(scale) - len(left) - len(right), 0)
+    pad = width - len(scale) - len(left) - len(right)
+    if pad < 0:
+        return Text(" " * max((width - len(scale)) // 2, 0)).append_text(scale)
     return Text.assemble((left, DIM), (" " * (pad // 2), EDGE), scale, " " * (pad - pad // 2), (right, DIM))
 
 
 def _tick(frame: MapFrame) -> float:
     """Smallest step worth showing in a mark price."""
-    return frame.bin_width / 500
+    return frame.bin_width / 100

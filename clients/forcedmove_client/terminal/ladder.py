@@ -16,6 +16,10 @@ F64 = NDArray[np.float64]
 _STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80)
 
 
+#: clusters further from the mark than this are not listed
+_FAR = 0.3
+
+
 @dataclass(frozen=True, slots=True)
 class Ladder:
     """Notional by price row, highest price first.
@@ -107,8 +111,9 @@ def split(frame: MapFrame) -> tuple[F64, F64, tuple[str, ...]]:
 
 
 def largest_clusters(frame: MapFrame, count: int) -> list[Cluster]:
-    """Return the clusters with the most notional, largest first."""
-    return sorted(frame.clusters, key=lambda cluster: -cluster.notional_usd)[:count]
+    """Return the clusters with the most notional, largest first, of those a market may reach."""
+    near = [cluster for cluster in frame.clusters if abs(cluster.distance) <= _FAR]
+    return sorted(near, key=lambda cluster: -cluster.notional_usd)[:count]
 
 
 def _bins_per_row(wanted: float) -> int:

@@ -44,8 +44,11 @@ async def watch(client: AsyncClient, options: WatchOptions, console: Console, li
 
     Raises what the client raises, for an unknown symbol or a server that stays away.
     """
-    symbols = options.symbols or tuple(info.symbol for info in await client.symbols())
-    state = ViewState(list(symbols), symbols[0] if symbols else "", options.reach)
+    if options.symbols:  # the server knows what a name like binance:BTCUSDT means, and says which it does not know
+        symbols = list(await client.snapshot(options.symbols, keep=("price",), price_range=REACHES[0]))
+    else:
+        symbols = [info.symbol for info in await client.symbols()]
+    state = ViewState(symbols, symbols[0] if symbols else "", options.reach)
     view = _drawn if console.is_terminal and not console.is_dumb_terminal else _printed
     await view(_Feed(client, options, state, listener), console)
 
@@ -73,9 +76,7 @@ class _Feed:
     async def read(self) -> None:
         """Take frames until cancelled."""
         symbols, by = self.wanted()
-        keep: list[AxisName] = [
-            axis for axis in ("venue", "side", "leverage", "price") if axis in (by, "side", "price")
-        ]
+        keep: list[AxisName] = ["side", "price"] if by is None else [by, "side", "price"]
         options = self.options
         stream = self._client.subscribe(
             symbols,

@@ -74,9 +74,9 @@ def ramp(stops: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def shade(side: str, share: float) -> str:
-    """Colour of an intensity 0..1 on a side; the square root leaves room for the many small levels."""
+    """Colour of an intensity 0..1 on a side; its power leaves room for the many small levels."""
     colours = ramp(LONG_STOPS if side == "long" else SHORT_STOPS)
-    return colours[min(int(max(share, 0.0) ** 0.5 * _STEPS), _STEPS - 1)]
+    return colours[min(int(max(share, 0.0) ** 0.75 * _STEPS), _STEPS - 1)]
 
 
 def venue_colour(venue: str, venues: Sequence[str]) -> str:

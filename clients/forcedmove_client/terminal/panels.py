@@ -61,7 +61,7 @@ def summary(frame: MapFrame, first_mark: float) -> Text:
     """Return mark, change since the first frame, open interest, coverage and the map's weighting."""
     change = frame.mark_price / first_mark - 1 if first_mark else 0.0
     line = Text().append(f" {frame.symbol} ", f"bold {BRIGHT}")
-    line.append(figures.price(frame.mark_price, frame.bin_width / 500), f"bold {MARK}")
+    line.append(figures.price(frame.mark_price, frame.bin_width / 100), f"bold {MARK}")
     line.append(f"  {figures.move(change)}", GOOD if change >= 0 else BAD)
     line.append("   open interest ", DIM)
     line.append(figures.money(sum(market.open_interest_usd for market in frame.markets)), f"bold {TEXT}")
@@ -98,7 +98,7 @@ def clusters_panel(frame: MapFrame, count: int) -> RenderableType:
             Text(figures.move(cluster.distance), style=TEXT),
             stacked(parts, 12, BACKGROUND, slim=True),
         )
-    body: RenderableType = table if frame.clusters else Text().append("none stands out", DIM)
+    body: RenderableType = table if table.row_count else Text().append("none stands out", DIM)
     return _panel(body, "largest clusters")
 
 

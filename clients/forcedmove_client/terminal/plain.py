@@ -19,7 +19,7 @@ def plain_text(frame: MapFrame, rows: int = 15, reach: float = 0.05, clusters: i
 def _lines(frame: MapFrame, rows: int, reach: float, clusters: int) -> Iterator[str]:
     interest = sum(market.open_interest_usd for market in frame.markets)
     yield (
-        f"{frame.symbol}  mark {figures.price(frame.mark_price, frame.bin_width / 500)}  "
+        f"{frame.symbol}  mark {figures.price(frame.mark_price, frame.bin_width / 100)}  "
         f"open interest {figures.money(interest)} on {len({m.venue for m in frame.markets})} venues  "
         f"coverage {frame.coverage:.0%}  {frame.weighting} map of {figures.utc(frame.event_time)} UTC  seq {frame.seq}"
     )
@@ -27,7 +27,8 @@ def _lines(frame: MapFrame, rows: int, reach: float, clusters: int) -> Iterator[
     yield from ladder_lines(frame, build_ladder(frame, rows, reach))
     yield ""
     yield "largest clusters"
-    for cluster in largest_clusters(frame, clusters):
+    largest = largest_clusters(frame, clusters)
+    for cluster in largest:
         venues = sorted(cluster.venues.items(), key=lambda item: -item[1])
         split = ", ".join(f"{venue} {usd / cluster.notional_usd:.0%}" for venue, usd in venues[:4])
         yield (
@@ -35,7 +36,7 @@ def _lines(frame: MapFrame, rows: int, reach: float, clusters: int) -> Iterator[
             f"{figures.price(cluster.price_high, frame.bin_width):>10}  {figures.money(cluster.notional_usd):>7}  "
             f"{figures.move(cluster.distance):>8}  {split}"
         )
-    if not frame.clusters:
+    if not largest:
         yield "  none stands out"
     for way, chain in (("down", frame.next_down), ("up", frame.next_up)):
         yield f"next cascade {way}: {chain_text(chain, frame.bin_width)}"
@@ -46,8 +47,9 @@ def chain_text(chain: Chain | None, step: float) -> str:
     if chain is None or not chain.levels:
         return "nothing would fire"
     venues = dict.fromkeys(venue for level in chain.levels for venue in level.venues)
+    shock = f"{figures.price(chain.shock_price, step)} ({figures.move(chain.shock_price / chain.start_price - 1)})"
     return (
-        f"a shock to {figures.price(chain.shock_price, step)} ({figures.move(chain.shock_price / chain.start_price - 1)}) "
+        f"a shock to {shock} "
         f"fires {chain.depth} level{'' if chain.depth == 1 else 's'}, {figures.money(chain.total_usd)} on "
         f"{', '.join(venues)}, and ends {'beyond' if chain.beyond_window else 'at'} "
         f"{figures.price(chain.terminal_price, step)}: {chain.amplification:.2f} times the shock"
@@ -65,8 +67,8 @@ def ladder_lines(frame: MapFrame, ladder: Ladder) -> Iterator[str]:
         right = "#" * _cells(short / peak)
         mark = "<" if row == ladder.mark_row else " "
         money = [figures.money(usd) if usd >= peak * 1e-4 else "" for usd in (long, short)]
-        line = f"{money[0]:>8} {left:>{_BAR}}  {figures.price(float(low), ladder.step):>{width}}{mark} {right:<{_BAR}} {money[1]}"
-        yield line.rstrip()
+        price = f"{figures.price(float(low), ladder.step):>{width}}{mark}"
+        yield f"{money[0]:>8} {left:>{_BAR}}  {price} {right:<{_BAR}} {money[1]}".rstrip()
 
 
 def _cells(share: float) -> int:

@@ -69,8 +69,8 @@ class ViewState:
         return kept
 
 
-def draw(state: ViewState, console: Console, now: float) -> RenderableType:
-    """Return the screen for the console's present size."""
+def draw(state: ViewState, console: Console, now: float, keys: bool = True) -> RenderableType:
+    """Return the screen for the console's present size; without ``keys`` for a picture that does not move."""
     width, height = console.size
     if width < _SMALLEST[0] or height < _SMALLEST[1]:
         return Text(f"needs {_SMALLEST[0]}x{_SMALLEST[1]} characters", style=TEXT)
@@ -82,7 +82,7 @@ def draw(state: ViewState, console: Console, now: float) -> RenderableType:
     screen.split_column(
         Layout(_header(state, frame, width, now), size=3),
         Layout(name="body"),
-        Layout(panels.keys_line(state.note), size=1),
+        Layout(panels.keys_line(state.note) if keys else "", size=1),
     )
     ladder = Layout(Heatmap(frame, state.reach, state.centre(frame)), name="ladder")
     if width >= 100:

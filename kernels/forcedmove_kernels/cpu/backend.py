@@ -140,7 +140,7 @@ class CpuBackend:
         """Merge a market's cohorts into coarser buckets, in place; return how many remain."""
         check_compaction(ladder, entry_shift)
         check_indices("market", np.array([market], np.int32), len(cohorts.used))
-        return int(compaction.merge(cohorts, market, now, ladder, entry_shift))
+        return int(compaction.merge(cohorts, int(market), int(now), ladder, int(entry_shift)))
 
     def profile(self, totals: U64, market_symbol: I32, notional: Notional, window: Window, symbols: int) -> U64:
         """Return notional per symbol, side and cell."""
@@ -172,12 +172,12 @@ class CpuBackend:
     def cascade_chain(self, notional: U64, depth: U64, mark: int, shock: int) -> Chain:
         """Follow the chain of one shock."""
         check_axis(notional, depth, mark, shock)
-        return Chain(*cascade.follow(notional, depth, mark, shock))
+        return Chain(*cascade.follow(notional, depth, int(mark), int(shock)))
 
     def shock_curve(self, notional: U64, depth: U64, mark: int, side: int) -> tuple[I32, U64]:
         """Return terminal cell and notional fired of every shock of one side."""
         check_axis(notional, depth, mark, mark)
-        terminal, fired = cascade.curve(notional, depth, mark, side == SHORT)
+        terminal, fired = cascade.curve(notional, depth, int(mark), side == SHORT)
         return terminal, fired
 
 

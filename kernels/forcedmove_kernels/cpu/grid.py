@@ -28,16 +28,17 @@ def add_slots(
     """
     multiplier, weight = padded_tables(rules.multiplier[market, side], rules.weight[market, side])
     packed = np.empty(len(multiplier), np.uint64)
-    first_bin, top = np.int64(window.first_bin[market]), np.int64(window.bins + 1)
+    cell_zero, top = np.int64(window.first_bin[market]) - np.int64(1), np.int64(window.bins + 1)
     end = cohorts.start[market] + cohorts.used[market]
-    entry, opened_at = cohorts.entry[first:end], cohorts.opened_at[first:end]
-    lots, live_tiers = cohorts.lots[side, first:end], cohorts.live_tiers[side, first:end]
+    entry, live_tiers = cohorts.entry[first:end], cohorts.live_tiers[side, first:end]
+    lots = cohorts.lots[side, first:end]
+    if aged:
+        lots = fresh_lots(lots, cohorts.opened_at[first:end], fresh)
     for i in range(len(entry)):
-        quantity = fresh_lots(lots[i], opened_at[i], fresh) if aged else lots[i]
-        if quantity == 0:
+        if lots[i] == 0:
             continue
         live = live_tiers[i]
-        spread(quantity, entry[i], multiplier, weight[live], first_bin, top, packed)
+        spread(lots[i], entry[i], multiplier, weight[live], cell_zero, top, packed)
         tier_begin = np.uint64(0)
         for tier in range(live):
             cells[tier_begin + (packed[tier] >> CELL_SHIFT)] += np.uint32(packed[tier])

@@ -36,11 +36,15 @@ def weighted(lots: np.uint64, weight: np.uint64) -> np.uint64:
 
 
 @njit(nogil=True, cache=True)
-def fresh_lots(lots: np.uint32, opened_at: np.uint32, fresh: Freshness) -> np.uint32:
-    """Lots weighted by age; a cohort from the future has age 0."""
-    step = max(np.int64(fresh.now) - np.int64(opened_at), np.int64(0)) // np.int64(fresh.step_s)
-    age = min(step, np.int64(len(fresh.table) - 1))
-    return np.uint32((np.uint64(lots) * np.uint64(fresh.table[age])) >> FRESHNESS_SHIFT)
+def fresh_lots(lots: U32, opened_at: U32, fresh: Freshness) -> U32:
+    """Lots of a row of cohorts weighted by age; a cohort from the future has age 0."""
+    weighed = np.empty_like(lots)
+    oldest = np.int64(len(fresh.table) - 1)
+    for i in range(len(lots)):
+        step = max(np.int64(fresh.now) - np.int64(opened_at[i]), np.int64(0)) // np.int64(fresh.step_s)
+        weight = np.uint64(fresh.table[min(step, oldest)])
+        weighed[i] = np.uint32((np.uint64(lots[i]) * weight) >> FRESHNESS_SHIFT)
+    return weighed
 
 
 @njit(nogil=True, cache=True)
@@ -63,37 +67,34 @@ def padded_tables(multiplier: U32, weight: U32) -> tuple[U64, U64]:
 def pack_tier(
     lots: np.uint64,
     entry: np.uint64,
-    multiplier: U64,
-    weight: U64,
-    first_bin: np.int64,
+    multiplier: np.uint64,
+    weight_from: np.uint64,
+    weight_to: np.uint64,
+    cell_zero: np.int64,
     top: np.int64,
-    tier: int,
 ) -> np.uint64:
-    """Cell and lots of one tier of one cohort, packed as ``cell << 32 | lots``."""
-    position = np.int64((entry * multiplier[tier]) >> BIN_SHIFT) - first_bin + np.int64(1)
-    cell = np.uint64(min(max(position, np.int64(0)), top))
-    return cell << CELL_SHIFT | (weighted(lots, weight[tier + 1]) - weighted(lots, weight[tier]))
+    """Cell and lots of one tier of one cohort, packed as ``cell << 32 | lots``.
 
-
-@njit(nogil=True, cache=True)
-def spread(
-    lots: np.uint32,
-    entry: np.uint32,
-    multiplier: U64,
-    weight: U64,
-    first_bin: np.int64,
-    top: np.int64,
-    packed: U64,
-) -> None:
-    """Cell and lots of every tier of one cohort: a word of ``pack_tier`` per padded tier.
-
-    ``multiplier`` and ``weight`` are padded rows, ``weight`` that of the cohort's number of live tiers. Cells run
-    from 0 (below the window) to ``top`` (above it). Lots of a (market, side) stay below 2**32, so a share fits.
+    ``cell_zero`` is the bin that cell 0 would be if it were one; cells end at ``top``. Lots of a (market, side) stay
+    below 2**32, so a tier's share fits its half of the word.
     """
-    quantity, price = np.uint64(lots), np.uint64(entry)
-    if len(packed) == LANES:  # the usual number of tiers: a constant trip count unrolls
-        for tier in range(LANES):
-            packed[tier] = pack_tier(quantity, price, multiplier, weight, first_bin, top, tier)
+    cell = np.int64((entry * multiplier) >> BIN_SHIFT) - cell_zero
+    share = weighted(lots, weight_to) - weighted(lots, weight_from)
+    return np.uint64(min(max(cell, np.int64(0)), top)) << CELL_SHIFT | share
+
+
+@njit(nogil=True, cache=True, inline="always")
+def spread(
+    lots: np.uint32, entry: np.uint32, multiplier: U64, weight: U64, cell_zero: np.int64, top: np.int64, packed: U64
+) -> None:
+    """Fill ``packed`` with the word of every padded tier of one cohort.
+
+    ``multiplier`` and ``weight`` are padded rows, ``weight`` that of the cohort's number of live tiers.
+    """
+    q, e = np.uint64(lots), np.uint64(entry)
+    if len(packed) == LANES:  # the usual case; a constant trip count unrolls
+        for t in range(LANES):
+            packed[t] = pack_tier(q, e, multiplier[t], weight[t], weight[t + 1], cell_zero, top)
     else:
-        for tier in range(len(packed)):
-            packed[tier] = pack_tier(quantity, price, multiplier, weight, first_bin, top, tier)
+        for t in range(len(packed)):
+            packed[t] = pack_tier(q, e, multiplier[t], weight[t], weight[t + 1], cell_zero, top)

@@ -68,7 +68,17 @@ def _print(summary: dict[str, object]) -> None:
         assert isinstance(defects, dict)
         shown = ", ".join(f"{kind} {n:.2f}" if isinstance(n, float) else f"{kind} {n:,}" for kind, n in defects.items())
         out.write(f"{name}: {shown or 'none'}\n")
-    header = ("market", "open interest", "live long", "live short", "opened L", "closed L", "liq. L", "liq. S", "overkill L")
+    header = (
+        "market",
+        "open interest",
+        "live long",
+        "live short",
+        "opened L",
+        "closed L",
+        "liq. L",
+        "liq. S",
+        "overkill L",
+    )
     out.write("{:<24}{:>16}{:>16}{:>16}{:>14}{:>14}{:>12}{:>12}{:>12}\n".format(*header))
     for key, m in markets.items():
         out.write(

@@ -18,9 +18,7 @@ U64 = NDArray[np.uint64]
 
 def cell_of(price: float, first_bin: int, bin_width: float, cells: int) -> int:
     """Cell of a USD price on an axis of ``cells`` cells: 0 below the window, ``cells - 1`` above it."""
-    absolute = (
-        round(price * (1 << PRICE_BITS) / bin_width) >> PRICE_BITS
-    )  # as price_units, without its limit
+    absolute = round(price * (1 << PRICE_BITS) / bin_width) >> PRICE_BITS  # as price_units, without its limit
     return min(max(absolute - first_bin + 1, 0), cells - 1)
 
 

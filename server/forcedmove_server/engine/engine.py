@@ -12,8 +12,8 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import numpy as np
-from forcedmove_kernels.arrays import Notional
 
+from forcedmove_kernels.arrays import Notional
 from forcedmove_server.config import Config
 from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_state

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+
 from forcedmove_kernels.arrays import Window
 from forcedmove_kernels.fixed_point import PRICE_BITS
-
 from forcedmove_server.engine.frames import SIDES
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.rules import LEVERAGES
@@ -33,7 +33,11 @@ def full_map(pipeline: Pipeline) -> pa.Table:
     ``side`` is who would be liquidated, prices are the bin's edges in USD, ``notional_usd`` the live quantity times the
     bin's middle (linear) or the quantity itself (inverse). Rows outside every bin have 0 or infinity as outer edge.
     """
-    parts = [_market_rows(pipeline, market) for symbol in pipeline.registry.symbols() for market in pipeline.mapped_markets(symbol)]
+    parts = [
+        _market_rows(pipeline, market)
+        for symbol in pipeline.registry.symbols()
+        for market in pipeline.mapped_markets(symbol)
+    ]
     at = datetime.fromtimestamp(pipeline.now_ns / 1e9, UTC)
     schema = pa.schema(
         [

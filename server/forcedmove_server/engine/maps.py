@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from forcedmove_kernels.arrays import Clusters, Notional, Window
-from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHORT
 from numpy.typing import NDArray
 
+from forcedmove_kernels.arrays import Clusters, Notional, Window
+from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHORT
 from forcedmove_server.engine.activity import DEFAULT_DAILY_VOLATILITY
 from forcedmove_server.engine.assumptions import assumptions
 from forcedmove_server.engine.chains import chain_info
@@ -40,11 +40,6 @@ class SymbolState:
     sigma_measured: bool
     volume_measured: bool
 
-    @property
-    def mark_usd(self) -> float:
-        """The symbol's mark price in USD."""
-        return self.rows.mark_units * self.rows.bin_width_usd / (1 << PRICE_BITS)
-
     def cell(self, price_usd: float) -> int:
         """Cell of a price; the outer cells stand for everything outside the window."""
         cell = int(price_usd // self.rows.bin_width_usd) - self.first_bin + 1
@@ -62,7 +57,6 @@ def symbol_state(pipeline: Pipeline, symbol: str, notional: Notional) -> SymbolS
     venue_cents: dict[str, U64] = {}
     for venue, row in zip(rows.venues, cents, strict=True):
         venue_cents[venue] = venue_cents[venue] + row if venue in venue_cents else row
-    mark = rows.mark_units * rows.bin_width_usd / (1 << PRICE_BITS)
     visible, books = pipeline.books.visible_usd(rows.markets.tolist(), first_bin, store.bins, rows.bin_width_usd)
     profile: U64 = cents.sum(0, dtype=np.uint64)
     sigma = pipeline.activity.daily_volatility(symbol)
@@ -72,7 +66,7 @@ def symbol_state(pipeline: Pipeline, symbol: str, notional: Notional) -> SymbolS
     volume_day = volume or max(model.assumed_volume_per_oi_day * open_interest_usd, 1.0)
     depth = extended_depth(
         visible,
-        mark,
+        rows.mark_usd,
         first_bin,
         rows.bin_width_usd,
         sigma_day,
@@ -96,7 +90,7 @@ def symbol_state(pipeline: Pipeline, symbol: str, notional: Notional) -> SymbolS
 
 def shock_chain(pipeline: Pipeline, state: SymbolState, shock_usd: float) -> ChainInfo:
     """Follow the chain of one shock. Raises InputError for a price outside the window."""
-    mark = state.mark_usd
+    mark = state.rows.mark_usd
     cell = state.cell(shock_usd)
     if not 0 < cell < state.profile.shape[1] - 1:
         low = state.first_bin * state.rows.bin_width_usd
@@ -127,7 +121,7 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, fresh_after_s: f
         symbol=state.rows.symbol,
         seq=seq,
         event_time_ns=pipeline.now_ns,
-        mark_price_usd=state.mark_usd,
+        mark_price_usd=state.rows.mark_usd,
         bin_width_usd=state.rows.bin_width_usd,
         markets=markets,
         coverage=fresh / interest if interest else 0.0,
@@ -156,14 +150,14 @@ def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> Clu
         price_high_usd=high,
         peak_price_usd=_edge(state, int(found.peak[k])),
         notional_usd=float(found.notional[k]) / 100,
-        distance_fraction=near / state.mark_usd - 1,
+        distance_fraction=near / state.rows.mark_usd - 1,
         venues=tuple(venues),
     )
 
 
 def _next_chain(pipeline: Pipeline, state: SymbolState, side: int, found: Clusters) -> ChainInfo | None:
     """Return the chain that starts where the mark first meets the nearest cluster on its side."""
-    mark = state.cell(state.mark_usd)
+    mark = state.cell(state.rows.mark_usd)
     met = [int(e) - 1 for e in found.end if e - 1 < mark] if side == LONG else [int(b) for b in found.begin if b > mark]
     if not met:
         return None

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forcedmove_kernels.fixed_point import LONG, SHORT
-
 from forcedmove_server.config import Config
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.market.events import EventBatch

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
+
 from forcedmove_kernels.arrays import Notional, Updates
 from forcedmove_kernels.backend import select_backend
 from forcedmove_kernels.fixed_point import PRICE_BITS
-from numpy.typing import NDArray
-
 from forcedmove_server.config import EngineConfig, ModelConfig
 from forcedmove_server.engine.activity import Activity
 from forcedmove_server.engine.depth import BookTable

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from forcedmove_kernels.arrays import Rules, check_rules
-from forcedmove_kernels.fixed_point import cumulative_weights, multipliers
 from numpy.typing import NDArray
 
+from forcedmove_kernels.arrays import Rules, check_rules
+from forcedmove_kernels.fixed_point import cumulative_weights, multipliers
 from forcedmove_server.inference.leverage_prior import prior_for, tier_shares
 from forcedmove_server.margin.multipliers import LEVERAGE_TIERS, liquidation_ratios
 from forcedmove_server.market.instruments import Instrument

@@ -94,8 +94,8 @@ def read_scenario(path: str | Path) -> tuple[Scenario | None, list[ConfigError]]
         raw = parse_file(Path(path))
     except ConfigError as error:
         return None, [error]
-    lists = {name: raw.pop(name, []) for name in ("liquidations", "book")}
-    top = fill(ScenarioTable, raw, "", place, errors)
+    lists = {name: raw.get(name, []) for name in ("liquidations", "book")}
+    top = fill(ScenarioTable, raw, "", place, errors, beside=tuple(lists))
     liquidations = [
         _liquidation(row, where, place, errors) for where, row in _rows(lists, "liquidations", place, errors)
     ]
@@ -156,11 +156,9 @@ def _rows(lists: dict[str, Any], name: str, place: str, errors: list[ConfigError
 
 
 def _liquidation(row: object, where: str, place: str, errors: list[ConfigError]) -> dict[str, Any]:
-    if not isinstance(row, Mapping):
-        return fill(Liquidation, row, where, place, errors)
     before = len(errors)
-    values = fill(Liquidation, {name: row[name] for name in row if name != "venues"}, where, place, errors)
-    if len(errors) == before:
+    values = fill(Liquidation, row, where, place, errors, beside=("venues",))
+    if len(errors) == before and isinstance(row, Mapping):
         try:
             values["venue_cents"] = _venue_cents(row.get("venues"), values.get("usd"))
         except ValueError as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from forcedmove_kernels.arrays import Cohorts, Freshness, Outcome, Rules, Updates, Window, empty_cohorts
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.fixed_point import PRICE_BITS, freshness_table
-from numpy.typing import NDArray
-
 from forcedmove_server.config import ModelConfig
 from forcedmove_server.engine.rules import empty_rules, set_rules
 from forcedmove_server.market.instruments import Instrument

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from forcedmove_kernels.arrays import Notional
-from forcedmove_kernels.fixed_point import PRICE_BITS
 from numpy.typing import NDArray
 
+from forcedmove_kernels.arrays import Notional
+from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.engine.frames import SIDES, RenderedView, ViewSpec
 from forcedmove_server.engine.rules import LEVERAGES
 from forcedmove_server.engine.store import CohortStore
@@ -30,6 +30,11 @@ class SymbolRows:
     notional: Notional  # of the markets, in their order
     bin_width_usd: float
     mark_units: int  # mark price in price units
+
+    @property
+    def mark_usd(self) -> float:
+        """The symbol's mark price in USD."""
+        return self.mark_units * self.bin_width_usd / (1 << PRICE_BITS)
 
 
 def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec, now: int) -> RenderedView:

@@ -22,8 +22,8 @@ class Intervals:
     """The intervals of one batch, with the price path of each.
 
     ``market`` i64 ``[P]`` are the batch's markets, ``start`` and ``pending`` i64 ``[P]`` their first and their open
-    row; ``observed`` i64 ``[O]`` is the row that each open-interest observation closes. ``low``, ``high``, ``price`` and
-    ``first_bucket`` are per row, in price units; a price of zero means that none was seen yet.
+    row; ``observed`` i64 ``[O]`` is the row that each open-interest observation closes. ``low``, ``high``, ``price``
+    and ``first_bucket`` are per row, in price units; a price of zero means that none was seen yet.
     """
 
     def __init__(self, batch: EventBatch, table: MarketTable) -> None:

@@ -171,7 +171,7 @@ def responses(chunks: Iterable[bytes], skipped: int, max_bytes: int) -> Iterator
     The first response carries the number of skipped frames.
     """
     batch = [varint_field(_SKIPPED_FIELD, skipped)]
-    size = frames = 0
+    size, frames = len(batch[0]), 0
     for chunk in chunks:
         if frames and size + len(chunk) > max_bytes:
             yield b"".join(batch)

@@ -95,25 +95,22 @@ class HeatmapHandlers:
         tick = self._engine.latest()
         symbols = symbols_of(request.symbols, self._engine.registry, self._limits) or tuple(tick.maps)
         spec = spec_of(request.view, self._engine.registry)
-        rendered = await asyncio.gather(*(asyncio.wrap_future(self._engine.render(symbol, spec)) for symbol in symbols))
-        total = 0
-        for symbol, (_, view) in zip(symbols, rendered, strict=True):
+        chunks: list[bytes] = []
+        for symbol in symbols:  # one after the other: never more than one answer's worth in memory
+            symbol_map, view = await asyncio.wrap_future(self._engine.render(symbol, spec))
             self._limits.check_grid(symbol, spec, view)
-            total += view.values.nbytes
-        if total > self._limits.max_frame_bytes:
-            raise LimitError(
-                f"{len(symbols)} maps of {total} bytes together; one answer holds {self._limits.max_frame_bytes}: "
-                "ask for fewer symbols at once, or for a narrower view"
-            )
-        return await self._hub.off_loop(lambda: self._encode(rendered, spec))
+            chunks.append(await self._hub.off_loop(self._snapshot, symbol_map, spec, view))
+            if sum(map(len, chunks)) > self._limits.max_frame_bytes:
+                raise LimitError(
+                    f"{len(chunks)} of {len(symbols)} maps are more than the {self._limits.max_frame_bytes} bytes one "
+                    "answer holds: ask for fewer symbols at once, or for a narrower view"
+                )
+        return b"".join(chunks)
 
-    def _encode(self, rendered: list[tuple[SymbolMap, RenderedView]], spec: ViewSpec) -> bytes:
-        published_ns, counts = self._engine.latest().published_ns, self._hub.counts
-        parts = (SymbolPart(symbol_map, self._engine.epoch, published_ns, counts) for symbol_map, _ in rendered)
-        return b"".join(
-            EncodedFrame(part, spec, view, None, counts).encode_snapshot()
-            for part, (_, view) in zip(parts, rendered, strict=True)
-        )
+    def _snapshot(self, symbol_map: SymbolMap, spec: ViewSpec, view: RenderedView) -> bytes:
+        counts = self._hub.counts
+        part = SymbolPart(symbol_map, self._engine.epoch, self._engine.latest().published_ns, counts)
+        return EncodedFrame(part, spec, view, None, counts).encode_snapshot()
 
     @guarded
     async def list_symbols(

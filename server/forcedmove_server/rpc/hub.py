@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple, Unpack
 
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.engine.service import EngineService
@@ -24,6 +24,7 @@ from forcedmove_server.rpc.subscriber import Subscriber
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 
 class Topic:
@@ -154,9 +155,9 @@ class Hub:
             await self.off_loop(lambda: [frame.encode_snapshot() for frame in late])
         return [frame.chunk(position) for frame, position in frames]
 
-    async def off_loop(self, work: Callable[[], T]) -> T:
+    async def off_loop(self, work: Callable[[Unpack[Args]], T], *args: Unpack[Args]) -> T:
         """Run ``work`` on the one thread that serialises snapshots."""
-        return await self._loop.run_in_executor(self._snapshots, work)
+        return await self._loop.run_in_executor(self._snapshots, work, *args)
 
     def end_streams(self) -> None:
         """End every stream, and refuse new ones."""
@@ -165,9 +166,10 @@ class Hub:
             reader.fail(GoingAwayError("the server is going away; reconnect and resume"))
 
     def close(self) -> None:
-        """Let go of the engine."""
+        """Let go of the engine. A second call does nothing."""
         self._closed = True
-        self._stop_ticks()
+        stop_ticks, self._stop_ticks = self._stop_ticks, lambda: None
+        stop_ticks()
         for reader in list(self._readers):
             self.remove_reader(reader)
         self._snapshots.shutdown(wait=False, cancel_futures=True)

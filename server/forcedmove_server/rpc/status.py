@@ -16,6 +16,7 @@ small messages do not justify a dependency, so they are encoded here.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
@@ -79,7 +80,8 @@ def guarded(
         except Exception as error:
             cause = _first_cause(error)
             if context.cancelled() and not isinstance(cause, ForcedMoveError):
-                raise  # the peer is gone: a write that fails is how it shows, and nobody is left to tell
+                # the peer is gone: a write that fails is how it shows, and nobody is left to tell
+                raise asyncio.CancelledError from error
             if not isinstance(cause, ForcedMoveError):
                 logger.exception("%s failed", method.__qualname__)
             await abort(context, cause)

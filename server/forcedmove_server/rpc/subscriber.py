@@ -23,6 +23,7 @@ class Subscriber:
         self._positions: dict[str, int] = {}
         self._skipped = 0
         self._due = 0.0
+        self._held_back = False
         self._error: Exception | None = None
         self._wake = asyncio.Event()
         self.subscription: Subscription | None = None
@@ -32,12 +33,12 @@ class Subscriber:
         self.subscription = subscription
         self._pending.clear()
         self._positions = positions
-        self._due = 0.0
+        self._due, self._held_back = 0.0, False
 
     def offer(self, frame: EncodedFrame) -> None:
         """Put a frame into its symbol's slot; ``wake`` follows once all of a tick are there."""
-        # Before _due the reader could not have taken it, by its own max_rate_hz: that is no sign of slowness.
-        if frame.symbol in self._pending and self._clock() >= self._due:
+        # What max_rate_hz holds back is what the reader asked for, and no sign of slowness.
+        if frame.symbol in self._pending and not self._held_back and self._clock() >= self._due:
             self._skipped += 1
         self._pending[frame.symbol] = frame
 
@@ -61,6 +62,7 @@ class Subscriber:
                 return True
             if now >= deadline:
                 return False
+            self._held_back = bool(self._pending)
             self._wake.clear()
             try:
                 async with asyncio.timeout_at(min(deadline, self._due) if self._pending else deadline):
@@ -75,5 +77,5 @@ class Subscriber:
         taken = [(frame, self._positions.get(symbol, 0)) for symbol, frame in self._pending.items()]
         self._positions.update((symbol, frame.seq) for symbol, frame in self._pending.items())
         skipped, self._skipped = self._skipped, 0
-        self._pending = {}
+        self._pending, self._held_back = {}, False
         return taken, skipped

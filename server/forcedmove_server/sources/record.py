@@ -23,9 +23,9 @@ _SECOND_NS = 1_000_000_000
 class Recorder:
     """Appends batches to a new folder in parts; a part is there completely or not at all.
 
-    A part ends after ``rows_per_part`` rows or ``part_span_ns`` of event time. A recording that is killed loses the part
-    it was gathering and nothing before it. Use as a context manager, or call :meth:`finish`. Raises FileFormatError for
-    a folder that already holds something or cannot be written.
+    A part ends after ``rows_per_part`` rows or ``part_span_ns`` of event time. A recording that is killed loses the
+    part it was gathering and nothing before it. Use as a context manager, or call :meth:`finish`. Raises
+    FileFormatError for a folder that already holds something or cannot be written.
     """
 
     def __init__(

@@ -145,6 +145,7 @@ class ReplaySource:
                 implied = _check_implied(implied, batch, registry)
                 holes = watch.see(batch)
                 yield dataclasses.replace(batch, gaps=in_time_order([batch.gaps, holes])) if len(holes) else batch
+            self._bytes_read = self._bytes
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

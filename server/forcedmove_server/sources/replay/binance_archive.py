@@ -1,7 +1,8 @@
 """Binance's public futures archive (data.binance.vision): aggTrades, metrics and markPriceKlines; zip or CSV.
 
-``<SYMBOL>-aggTrades-<date>.zip``, ``<SYMBOL>-metrics-<date>.zip``, ``markPriceKlines/<SYMBOL>/1m/<SYMBOL>-1m-<date>.zip``
-(or .csv); the date is a day or a month, a header line may be there or not. https://github.com/binance/binance-public-data
+``<SYMBOL>-aggTrades-<date>.zip``, ``<SYMBOL>-metrics-<date>.zip``,
+``markPriceKlines/<SYMBOL>/1m/<SYMBOL>-1m-<date>.zip``, or .csv; the date is a day or a month, a header line may be
+there or not. https://github.com/binance/binance-public-data
 
 * aggTrades: ``agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker`` (ms). A buyer who
   was the maker means that the taker sold. Ids count up by one: a repeated id is a duplicate, a jump is a gap.
@@ -231,9 +232,7 @@ def _trades(
     before = seen.newest
     keep = seen.once(ids)
     note_rows(block.notes, "trades.duplicate", ~keep, rows.place)
-    admitted = order.admit(time_ns, "trades", rows.place, block.notes)
-    if admitted is not None:
-        keep &= admitted
+    keep = order.narrow(keep, time_ns, "trades", rows.place, block.notes)
     _id_jumps(ids[keep], time_ns[keep], before, last, rows, block)
     good_price, good_quantity = positive(price), positive(quantity)
     note_rows(block.notes, "trades.bad_price", keep & ~good_price, rows.place)
@@ -291,10 +290,7 @@ def _mark_prices(rows: Columns, order: TimeOrder, seen: SeenIds, block: Block) -
     note_rows(block.notes, "mark_prices.bad_bar", ~good, rows.place)
     fresh = seen.once(opened)
     note_rows(block.notes, "mark_prices.duplicate", ~fresh, rows.place)
-    keep = good & fresh
-    admitted = order.admit(opened, "mark_prices", rows.place, block.notes)
-    if admitted is not None:
-        keep &= admitted
+    keep = order.narrow(good & fresh, opened, "mark_prices", rows.place, block.notes)
     bar, opened, closed = bar[keep], opened[keep], closed[keep]
     rose = bar[:, 3] >= bar[:, 0]
     path = np.stack(

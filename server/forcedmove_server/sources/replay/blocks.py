@@ -132,8 +132,19 @@ class TimeOrder:
         """No row admitted later is before this time."""
         return self.newest - self.span_ns
 
-    def admit(self, time_ns: Times, what: str, place: Place, notes: list[Note]) -> Mask | None:
-        """Return which rows to keep, None for all; defects are noted as ``<what>.<defect>``."""
+    def narrow(self, keep: Mask, time_ns: Times, what: str, place: Place, notes: list[Note]) -> Mask:
+        """Return which of the rows to keep are early enough; defects are noted as ``<what>.<defect>``."""
+        if keep.all():
+            admitted = self._admit(time_ns, what, place, notes)
+            return keep if admitted is None else admitted
+        rows = np.flatnonzero(keep)
+        admitted = self._admit(time_ns[rows], what, place.of(rows), notes)
+        narrowed = np.zeros(len(keep), np.bool_)
+        narrowed[rows if admitted is None else rows[admitted]] = True
+        return narrowed
+
+    def _admit(self, time_ns: Times, what: str, place: Place, notes: list[Note]) -> Mask | None:
+        """Return which rows to keep, None for all."""
         if not len(time_ns):
             return None
         if time_ns[0] >= self.newest and time_ns[-1] <= LATEST_NS and bool(np.all(time_ns[1:] >= time_ns[:-1])):

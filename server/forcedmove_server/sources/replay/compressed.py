@@ -12,15 +12,19 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from forcedmove_server.errors import FileFormatError
 from forcedmove_server.sources.replay.blocks import Note
 
 _READ_BYTES = 1 << 18
+_CAREFUL_BYTES = 64
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
 _ZIP_HEADER = struct.Struct("<4s5H3I2H")
+
+if TYPE_CHECKING:
+    Inflate = zlib._Decompress
 
 
 @dataclass(slots=True)
@@ -115,9 +119,9 @@ def _gunzip(file: BinaryIO, path: Path, notes: list[Note]) -> Iterator[tuple[byt
         if inflate.eof:  # another member may follow; zero padding is legal
             piece = piece.lstrip(b"\0")
             inflate = zlib.decompressobj(wbits=31) if piece else inflate
-        try:
-            yield inflate.decompress(piece), read
-        except zlib.error as error:
+        inflate, found, error = _decompress(inflate, piece)
+        yield found, read
+        if error:
             notes.append(Note("file.corrupt", 1, f"{path}: {error}"))
             return
         rest = inflate.unused_data if inflate.eof and piece else b""
@@ -154,10 +158,25 @@ def _unzip(file: BinaryIO, path: Path, notes: list[Note]) -> Iterator[tuple[byte
 def _inflate_member(file: BinaryIO, path: Path, notes: list[Note]) -> Iterator[tuple[bytes, int]]:
     inflate = zlib.decompressobj(wbits=-15)
     while not inflate.eof and (piece := file.read(_READ_BYTES)):
-        try:
-            yield inflate.decompress(piece), len(piece)
-        except zlib.error as error:
+        inflate, found, error = _decompress(inflate, piece)
+        yield found, len(piece)
+        if error:
             notes.append(Note("file.corrupt", 1, f"{path}: {error}"))
             return
     if not inflate.eof and not any(note.kind == "file.truncated" for note in notes):
         notes.append(Note("file.truncated", 1, str(path)))
+
+
+def _decompress(inflate: Inflate, piece: bytes) -> tuple[Inflate, bytes, str]:
+    """Return what a piece holds, and an error: what comes before the damage in it is not lost."""
+    before = inflate.copy()
+    try:
+        return inflate, inflate.decompress(piece), ""
+    except zlib.error as error:
+        found = b""
+        for start in range(0, len(piece), _CAREFUL_BYTES):
+            try:
+                found += before.decompress(piece[start : start + _CAREFUL_BYTES])
+            except zlib.error:
+                break
+        return before, found, str(error)

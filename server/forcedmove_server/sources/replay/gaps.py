@@ -1,9 +1,9 @@
 """Holes in recorded feeds, told by their cadence and announced as STREAM_GAP rows.
 
 A channel that ticks regularly (open interest every minute, a book every two seconds) has a hole when a step is longer
-than five typical ones. Trades, and whatever else comes irregularly, are silent now and then by nature: there a hole is a
-silence longer than 120 s and twenty times the mean step of the last two hours. A venue's trades are watched as a whole
-as well, for a recorder's restart silences all markets, and in a thin one alone it could not be told from a lull.
+than five typical ones. Trades, and whatever else comes irregularly, are silent now and then by nature: there a hole is
+a silence longer than 120 s and twenty times the mean step of the last two hours. A venue's trades are watched as a
+whole as well, for a recorder's restart silences all markets, and in a thin one alone it could not be told from a lull.
 """
 
 from __future__ import annotations

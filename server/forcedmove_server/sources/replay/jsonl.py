@@ -140,10 +140,7 @@ def _trades(rows: Columns, order: TimeOrder, block: Block) -> None:
     note_rows(block.notes, "trades.bad_price", ~good_price, rows.place)
     note_rows(block.notes, "trades.bad_quantity", good_price & ~good_size, rows.place)
     note_rows(block.notes, "trades.unknown_side", good_price & good_size & ~good_side, rows.place)
-    keep = good_price & good_size & good_side
-    admitted = order.admit(time_ns, "trades", rows.place, block.notes)
-    if admitted is not None:
-        keep &= admitted
+    keep = order.narrow(good_price & good_size & good_side, time_ns, "trades", rows.place, block.notes)
     if not keep.all():
         time_ns, price, size, aggressor = time_ns[keep], price[keep], size[keep], aggressor[keep]
     block.kinds["trades"] = build("trades", time_ns, price=price, quantity=size, aggressor=aggressor)
@@ -151,9 +148,7 @@ def _trades(rows: Columns, order: TimeOrder, block: Block) -> None:
 
 def _contexts(rows: Columns, order: TimeOrder, block: Block) -> None:
     time_ns, interest, mark = rows.times("ts", MILLISECOND_NS), rows.floats("oi"), rows.floats("mark")
-    admitted = order.admit(time_ns, "open_interest", rows.place, block.notes)
-    if admitted is None:
-        admitted = np.ones(len(rows), np.bool_)
+    admitted = order.narrow(np.ones(len(rows), np.bool_), time_ns, "open_interest", rows.place, block.notes)
     good_interest, good_mark = positive(interest) | (interest == 0), positive(mark)
     note_rows(block.notes, "open_interest.bad_quantity", ~good_interest, rows.place)
     note_rows(block.notes, "open_interest.zero", interest == 0, rows.place)
@@ -166,7 +161,7 @@ def _contexts(rows: Columns, order: TimeOrder, block: Block) -> None:
 
 def _books(rows: Columns, order: TimeOrder, block: Block) -> None:
     time_ns = rows.times("ts", MILLISECOND_NS)
-    admitted = order.admit(time_ns, "depth", rows.place, block.notes)
+    admitted = order.narrow(np.ones(len(rows), np.bool_), time_ns, "depth", rows.place, block.notes)
     whole, parts = np.ones(len(rows), np.bool_), []
     for side, name in enumerate(("bids", "asks")):
         levels = rows.table[name].combine_chunks()
@@ -182,8 +177,7 @@ def _books(rows: Columns, order: TimeOrder, block: Block) -> None:
     bad_levels = np.zeros(len(rows), np.bool_)
     bad_levels[owner[~good]] = True
     note_rows(block.notes, "depth.bad_level", bad_levels, rows.place)
-    if admitted is not None:
-        good &= admitted[owner]
+    good &= admitted[owner]
     kept = np.flatnonzero(good)
     kept = kept[np.argsort(owner[kept], kind="stable")]  # a snapshot's bids, then its asks
     block.kinds["depth"] = build(

@@ -110,9 +110,7 @@ def interest_rows(
     with_price: bool = True,
 ) -> None:
     """Fill a block from rows of open interest in model units and the price that its value implies."""
-    admitted = order.admit(time_ns, "open_interest", rows.place, block.notes)
-    if admitted is None:
-        admitted = np.ones(len(rows), np.bool_)
+    admitted = order.narrow(np.ones(len(rows), np.bool_), time_ns, "open_interest", rows.place, block.notes)
     good = positive(quantity) | (quantity == 0)
     note_rows(block.notes, "open_interest.bad_quantity", ~good, rows.place)
     note_rows(block.notes, "open_interest.zero", quantity == 0, rows.place)

@@ -165,7 +165,5 @@ def _fill(
             good = positive(rows[name]) | ((kind == "open_interest") & (rows[name] == 0))
             note_rows(block.notes, f"{kind}.bad_{name}", keep & ~good, place)
             keep &= good
-    admitted = order.admit(np.ascontiguousarray(rows["time_ns"]), kind, place, block.notes)
-    if admitted is not None:
-        keep &= admitted
+    keep = order.narrow(keep, np.ascontiguousarray(rows["time_ns"]), kind, place, block.notes)
     block.kinds[kind] = rows[keep] if not keep.all() else rows

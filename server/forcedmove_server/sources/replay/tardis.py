@@ -4,8 +4,8 @@ https://docs.tardis.dev/downloadable-csv-files/data-types: every file begins wit
 local_timestamp`` (microseconds); then
 
 * trades and liquidations: ``id,side,price,amount``. A trade's side is the taker's, possibly ``unknown``; a
-  liquidation's ``buy`` means that a short position was liquidated, ``sell`` a long one (tardis-node: "normalized side is
-  the liquidated aggressor side");
+  liquidation's ``buy`` means that a short position was liquidated, ``sell`` a long one (tardis-node: "normalized side
+  is the liquidated aggressor side");
 * derivative_ticker: ``funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,
   mark_price``, empty where the venue does not say;
 * book_snapshot_5, _25: ``asks[0].price,asks[0].amount,bids[0].price,bids[0].amount,asks[1].price,...``.
@@ -124,11 +124,7 @@ def _opener(
             rows = _decode(lines, file, columns[file.path], block)
             market = markets.of_rows(rows, block)
             time_ns = rows.times("timestamp", MICROSECOND_NS)
-            keep = market >= 0
-            admitted = order.admit(time_ns, what, rows.place, block.notes)
-            if admitted is not None:
-                keep &= admitted
-            keep = markets.once(rows, keep, block)
+            keep = order.narrow(markets.once(rows, market >= 0, block), time_ns, what, rows.place, block.notes)
             fill(rows, time_ns, rows.times("local_timestamp", MICROSECOND_NS), market, keep, markets, block)
             return len(rows)
 
@@ -185,7 +181,11 @@ def _columns(first: bytes, file: RecordedFile) -> list[str]:
 
 def _exchange(first: bytes, file: RecordedFile) -> str:
     lines = [line for line in first.split(b"\n")[1:] if b"," in line]
-    exchange = lines[0].split(b",", 1)[0].decode(errors="replace") if lines else file.path.name.split("_", 1)[0]
+    if lines:
+        exchange = lines[0].split(b",", 1)[0].decode(errors="replace")
+    else:  # a day without rows: the path says it
+        named = [file.path.name.split("_", 1)[0], *reversed(file.path.parts)]
+        exchange = next((part for part in named if part in EXCHANGES), named[0])
     if exchange not in EXCHANGES:
         raise FileFormatError("exchange", exchange, f"not mapped; known: {', '.join(EXCHANGES)}", str(file.path))
     return exchange

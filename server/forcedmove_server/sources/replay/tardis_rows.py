@@ -122,6 +122,7 @@ class Markets:
         if self.family != "trades" or not len(rows):
             return keep
         ids = rows.table["id"]
+        ids = pc.if_else(pc.equal(ids, ""), None, ids)
         if ids.null_count == len(ids):
             return keep
         keyed = pc.binary_join_element_wise(rows.table["symbol"], ids, " ").combine_chunks()

@@ -99,8 +99,10 @@ class SimulationConfig:
 
     Event time starts at ``epoch_ns``. The first ``warmup_hours`` come in batches of ``warmup_batch_s`` (a consumer
     plays them at once to have a rich map), the rest in batches of ``batch_s``; ``duration_hours`` counts from the
-    epoch and includes the warm-up, None never ends. ``initial_share`` is the share of the equilibrium population that
-    is open at the epoch: 0 starts an empty market, whose every opening is then on the tape.
+    epoch and includes the warm-up, None never ends. History is coarser than a live feed: in the warm-up open interest
+    and books come every ``warmup_poll_s``, of all venues together, or as rarely as the venue sends them.
+    ``initial_share`` is the share of the equilibrium population that is open at the epoch: 0 starts an empty market,
+    whose every opening is then on the tape.
 
     Raises InputError naming the field, UnknownNameError for a venue or symbol without a profile.
     """
@@ -112,6 +114,7 @@ class SimulationConfig:
     batch_s: int = 1
     warmup_hours: float = 24.0
     warmup_batch_s: int = 60
+    warmup_poll_s: int = 30
     duration_hours: float | None = None
     live_positions: int = 15_000
     initial_share: float = 1.0
@@ -143,6 +146,7 @@ class SimulationConfig:
         for field_name, low, high in (
             ("batch_s", 1, 3_600),
             ("warmup_batch_s", 1, 3_600),
+            ("warmup_poll_s", 1, 3_600),
             ("warmup_hours", 0, 24 * 365),
             ("live_positions", 100, 2_000_000),
             ("initial_share", 0, 1),
@@ -159,6 +163,11 @@ class SimulationConfig:
             raise InputError("duration_hours", self.duration_hours, "must be a positive number of hours, or None")
         if len(self.lifetime_s) != len(self.lifetime_shares) or not math.isclose(sum(self.lifetime_shares), 1):
             raise InputError("lifetime_shares", self.lifetime_shares, "one share per lifetime, adding up to 1")
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of the warm-up."""
+        return round(self.warmup_hours * 3_600 / STEP_S)
 
     @property
     def true_leverage_weights(self) -> dict[str, tuple[float, ...]]:

@@ -72,9 +72,12 @@ class Emission:
         out["received_ns"] = time_ns + self._latency_ns[market]
 
     def _due(self, steps: Sequence[Step], every: I64) -> tuple[I64, I64]:
-        """Steps (positions in the batch) and markets whose turn it is; venues do not all poll in the same second."""
-        index = np.array([step.index for step in steps])
-        row, market = np.nonzero((index[:, None] + 1 + self._phase) % every == 0)
+        """Steps (positions in the batch) and markets whose turn it is; live venues do not all send in one second."""
+        config = self._world.config
+        index = np.array([step.index for step in steps])[:, None]
+        live = (index + 1 + self._phase) % every == 0
+        history = (index + 1) % np.maximum(every, config.warmup_poll_s) == 0
+        row, market = np.nonzero(np.where(index < config.warmup_steps, history, live))
         return row.astype(np.int64), market.astype(np.int64)
 
     def _trades(self, steps: Sequence[Step], begin: I64) -> Records:

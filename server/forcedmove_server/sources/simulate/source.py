@@ -33,11 +33,7 @@ class SimulatedSource:
     @property
     def warm_until_ns(self) -> int:
         """Event time at which the warm-up ends."""
-        return self.config.epoch_ns + self._warmup_steps * STEP_NS
-
-    @property
-    def _warmup_steps(self) -> int:
-        return round(self.config.warmup_hours * 3_600 / STEP_S)
+        return self.config.epoch_ns + self.config.warmup_steps * STEP_NS
 
     @property
     def _last_step(self) -> int | None:
@@ -50,7 +46,7 @@ class SimulatedSource:
         self._ids = np.array([registry.add(instrument) for instrument in world.instruments], np.int32)
         self._world = world
         emission = Emission(world, self._ids, self.config.seed)
-        warmup, last = self._warmup_steps, self._last_step
+        warmup, last = self.config.warmup_steps, self._last_step
         while last is None or world.steps_done < last:
             warming = world.steps_done < warmup
             steps = self.config.warmup_batch_s if warming else self.config.batch_s

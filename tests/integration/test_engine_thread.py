@@ -1,0 +1,118 @@
+"""The engine on its own thread, fed by the simulated market."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from tests.unit.market_feed import ENGINE, fed_pipeline, minute, two_venue_registry
+
+from forcedmove_server.config import Config, EngineConfig
+from forcedmove_server.engine.engine import Engine
+from forcedmove_server.engine.frames import Tick, ViewSpec
+from forcedmove_server.engine.views import render_view
+from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
+from forcedmove_server.market.events import MARK_PRICE, EventBatch
+
+FAST = Config(engine=EngineConfig(threads=1, tick_interval_ms=20, max_markets=8, bins=ENGINE.bins))
+
+
+class Ticks:
+    """Collects ticks and lets a test wait for one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._changed = threading.Condition()
+        self.seen: list[Tick] = []
+        engine.on_tick(self._add)
+
+    def _add(self, tick: Tick) -> None:
+        with self._changed:
+            self.seen.append(tick)
+            self._changed.notify_all()
+
+    def wait(self, until: object, timeout_s: float = 20.0) -> Tick:
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(until(t) for t in self.seen), timeout_s), "no such tick"  # type: ignore[operator]
+            return next(t for t in reversed(self.seen) if until(t))  # type: ignore[operator]
+
+
+@pytest.fixture()
+def engine() -> Iterator[Engine]:
+    started = Engine(FAST, two_venue_registry())
+    started.start()
+    yield started
+    started.stop()
+    assert started.failure is None
+
+
+def test_before_the_first_map_it_says_so(engine: Engine) -> None:
+    with pytest.raises(NotReadyError):
+        engine.latest()
+    with pytest.raises(NotReadyError):
+        engine.render("BTC", ViewSpec()).result(5)
+
+
+def test_ticks_carry_what_an_offline_run_computes(engine: Engine) -> None:
+    ticks = Ticks(engine)
+    release = engine.watch("BTC", ViewSpec())
+    for number in range(5):
+        assert engine.put(minute(number))
+    tick = ticks.wait(lambda t: t.event_time_ns == minute(4).until_ns and ("BTC", ViewSpec()) in t.views)
+    offline = fed_pipeline(5)
+    offline.sweep()
+    offline.store.refresh(offline.now_s)
+    rows = offline.symbol_rows("BTC", offline.notional())
+    expected = render_view(offline.store, rows, ViewSpec(), offline.now_s)
+    view = tick.views["BTC", ViewSpec()]
+    # sweeps between observations may have rounded a lot differently
+    np.testing.assert_allclose(view.values.sum(), expected.values.sum(), rtol=1e-3)
+    assert set(tick.maps) == {"BTC", "ETH"}
+    assert all(m.live_long <= m.open_interest for m in tick.maps["BTC"].markets)
+    release()
+    engine.put(minute(5))
+    later = ticks.wait(lambda t: t.event_time_ns == minute(5).until_ns and "BTC" in t.changed)
+    assert not later.views
+    assert later.maps["BTC"].seq > tick.maps["BTC"].seq
+
+
+def test_a_quiet_symbol_does_not_change(engine: Engine) -> None:
+    ticks = Ticks(engine)
+    engine.put(minute(0))
+    first = ticks.wait(lambda t: "ETH" in t.maps)
+    number = first.number
+    last = minute(0).mark_prices[minute(0).mark_prices["market"] == 0][-1:]
+    moved = np.array([(last["time_ns"][0] + 2 * 10**9, 0, last["price"][0], 0, 0)], MARK_PRICE)
+    engine.put(EventBatch(until_ns=minute(0).until_ns + 10**9, mark_prices=moved))
+    later = ticks.wait(lambda t: t.number > number and "BTC" in t.changed)
+    assert "ETH" not in later.changed
+    assert later.maps["ETH"].seq == engine.latest().maps["ETH"].seq
+
+
+def test_questions_are_answered_or_refused_by_name(engine: Engine) -> None:
+    ticks = Ticks(engine)
+    engine.put(minute(0))
+    ticks.wait(lambda t: "BTC" in t.maps)
+    built, chain = engine.simulate("BTC", 96_000).result(10)
+    assert chain.shock_price_usd == 96_000
+    assert built.symbol == "BTC"
+    with pytest.raises(UnknownNameError, match="DOGE"):
+        engine.render("DOGE", ViewSpec()).result(10)
+    with pytest.raises(InputError, match="price_usd"):
+        engine.simulate("BTC", 5).result(10)
+    assert engine.render("BTC", ViewSpec()).result(10)[1].values.sum() > 0
+
+
+def test_a_bug_stops_the_engine_loudly() -> None:
+    failed = threading.Event()
+    broken = Engine(FAST, two_venue_registry(), on_failure=failed.set)
+    broken.start()
+    bad = minute(0)
+    bad.mark_prices["price"] = -1
+    broken.put(bad)
+    assert failed.wait(10)
+    assert isinstance(broken.failure, InputError | ValueError)
+    with pytest.raises(NotReadyError):
+        broken.render("BTC", ViewSpec()).result(5)
+    broken.stop()

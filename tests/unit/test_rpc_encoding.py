@@ -1,0 +1,156 @@
+"""Chunks: joined they are protobuf messages, and deltas add up to the grids they were made from, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from forcedmove.v1 import heatmap_pb2
+from forcedmove_client.assembly import OutOfStepError, SymbolState
+from forcedmove_client.errors import ServerError
+from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
+from forcedmove_server.errors import LimitError
+from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder, heartbeat, responses
+from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.wire import delimited, varint, varint_field
+
+
+def rendered(values: NDArray[np.float32], first_bin: int = 100) -> RenderedView:
+    bins = values.shape[-1] - 2
+    return RenderedView(("side", "price"), (), ("long", "short"), (), first_bin, bins, 50.0, values)
+
+
+def part(seq: int, counts: EncodingCounts | None = None) -> SymbolPart:
+    symbol_map = SymbolMap("BTC", seq, 1, 5_000.0, 50.0, (), 1.0, (), None, None, ())
+    return SymbolPart(symbol_map, 3, 2, counts or EncodingCounts())
+
+
+def parsed(chunk: bytes) -> heatmap_pb2.Frame:
+    (frame,) = heatmap_pb2.SubscribeResponse.FromString(chunk).frames
+    return frame
+
+
+GRIDS = st.integers(3, 40).flatmap(
+    lambda cells: st.lists(
+        hnp.arrays(np.float32, (2, cells), elements=st.sampled_from([0.0, -0.0, 1.0, float("nan"), 3e38, 1e-40])),
+        min_size=1,
+        max_size=6,
+    )
+)
+
+
+@given(grids=GRIDS, shifts=st.lists(st.sampled_from([0, 0, 0, 1]), min_size=6, max_size=6))
+def test_deltas_add_up_bit_for_bit(grids: list[NDArray[np.float32]], shifts: list[int]) -> None:
+    counts, state = EncodingCounts(), SymbolState()
+    encoder = ViewEncoder(ViewSpec(), Limits(), counts)
+    first_bin, previous = 100, None
+    for seq, (values, shift) in enumerate(zip(grids, shifts, strict=False), 1):
+        first_bin += shift
+        frame = encoder.encode(part(seq), rendered(values, first_bin))
+        assert frame is not None
+        made = state.apply(parsed(frame.chunk(seq - 1)))
+        assert made.grid.tobytes() == values.tobytes()
+        assert made.price_low[1] == first_bin * 50.0
+        if previous is not None and shift == 0:
+            changed = np.count_nonzero(previous.view(np.uint32) != values.view(np.uint32))
+            assert (frame.delta is not None) == (changed <= values.size / 3)
+        else:
+            assert frame.delta is None
+        previous = values
+    assert counts.deltas + counts.snapshots == len(grids)  # and each of them once
+
+
+def test_a_snapshot_is_made_once_and_says_the_same_as_the_delta() -> None:
+    counts = EncodingCounts()
+    encoder = ViewEncoder(ViewSpec(), Limits(), counts)
+    values = np.zeros((2, 100), np.float32)
+    encoder.encode(part(4), rendered(values))
+    changed = values.copy()
+    changed[1, 7] = 5
+    frame = encoder.encode(part(6, counts), rendered(changed))
+    assert frame is not None
+    assert (frame.seq, frame.prev_seq, frame.continues(4), frame.continues(3)) == (6, 4, True, False)
+    assert frame.is_ready(4)
+    assert not frame.is_ready(0)
+    assert frame.encode_snapshot() is frame.encode_snapshot()
+    assert frame.is_ready(0)
+    assert (counts.symbols, counts.deltas, counts.snapshots) == (1, 1, 2)
+    delta, snapshot = parsed(frame.chunk(4)), parsed(frame.chunk(0))
+    assert (delta.prev_seq, snapshot.prev_seq) == (4, 0)
+    assert delta.crc32 == snapshot.crc32
+    assert list(np.frombuffer(delta.update.indices.content, "<u4")) == [107]
+    assert not delta.axes
+    assert encoder.encode(part(6), rendered(changed)) is None  # seen before
+
+
+def test_a_delta_without_changed_cells_is_a_delta() -> None:
+    encoder = ViewEncoder(ViewSpec(), Limits(), EncodingCounts())
+    values = np.ones((2, 5), np.float32)
+    encoder.encode(part(1), rendered(values))
+    frame = encoder.encode(part(2), rendered(values))
+    assert frame is not None
+    assert parsed(frame.chunk(1)).HasField("update")
+
+
+def test_frames_that_do_not_fit_are_refused_by_both_sides() -> None:
+    limits = Limits(max_frame_bytes=(64 << 10) + 800)
+    ViewEncoder(ViewSpec(), limits, EncodingCounts()).encode(part(1), rendered(np.zeros((2, 100), np.float32)))
+    with pytest.raises(LimitError, match="2x101 cells, 808 bytes; a frame holds 800"):
+        ViewEncoder(ViewSpec(), limits, EncodingCounts()).encode(part(1), rendered(np.zeros((2, 101), np.float32)))
+
+    frame = EncodedFrame(part(1), ViewSpec(), rendered(np.zeros((2, 100), np.float32)), None, EncodingCounts())
+    message = parsed(frame.chunk(0))
+    message.crc32 ^= 1
+    with pytest.raises(OutOfStepError, match="checksum"):
+        SymbolState().apply(message)
+    message.crc32 ^= 1
+    message.axes[1].bin_count += 1
+    with pytest.raises(ServerError, match="do not fit the grid"):
+        SymbolState().apply(message)
+    message.grid.shape[0] = 3
+    with pytest.raises(ServerError, match=r"tensor.shape = \[3, 100\]"):
+        SymbolState().apply(message)
+    message.grid.data_type = 0
+    with pytest.raises(ServerError, match="data_type = 0"):
+        SymbolState().apply(message)
+
+
+def test_a_scaled_grid_is_multiplied() -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    frame = EncodedFrame(part(1), ViewSpec(), rendered(values), None, EncodingCounts())
+    message = parsed(frame.chunk(0))
+    message.grid.scale = 0.5
+    grid = SymbolState().apply(message).grid
+    np.testing.assert_array_equal(grid, values / 2)
+    assert grid.dtype == np.float32
+    assert not grid.flags.writeable
+
+
+@given(sizes=st.lists(st.integers(1, 400), max_size=20), skipped=st.integers(0, 300))
+def test_responses_are_split_at_chunks(sizes: list[int], skipped: int) -> None:
+    chunks = [delimited(1, delimited(1, b"x" * size)) for size in sizes]
+    messages = list(responses(chunks, skipped, 300))
+    longest = max(map(len, chunks), default=0)
+    assert all(len(message) <= max(300, longest + 3) for message in messages)
+    parts = [heatmap_pb2.SubscribeResponse.FromString(message) for message in messages]
+    assert [len(frame.symbol) for message in parts for frame in message.frames] == sizes
+    assert [message.skipped_frames for message in parts if message.skipped_frames] == ([skipped] if skipped else [])
+    for left, right in itertools.pairwise(messages):
+        assert len(left) + len(right) > 300 - 3
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_varints_are_protobufs(value: int) -> None:
+    assert heatmap_pb2.Heartbeat.FromString(varint_field(2, value)).tick == value
+    assert varint(300) == b"\xac\x02"
+
+
+def test_heartbeat() -> None:
+    alive = heatmap_pb2.SubscribeResponse.FromString(heartbeat(1, 2, 3)).heartbeat
+    assert (alive.epoch, alive.tick, alive.event_time_ns) == (1, 2, 3)
