@@ -63,9 +63,10 @@ class Subscription:
     def __init__(
         self, open_call: Callable[[], Call], request: heatmap_pb2.SubscribeRequest, target: str, patience: Patience
     ) -> None:
+        self._call: Call | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.stats = StreamStats()
         self._open_call, self._request, self._target, self._patience = open_call, request, target, patience
-        self._call: Call | None = None
         self._epoch = 0
         self._states: dict[str, SymbolState] = {}
         self._resyncs: dict[str, int] = {}
@@ -111,6 +112,11 @@ class Subscription:
         if self._call is not None:
             self._call.cancel()
 
+    def __del__(self) -> None:
+        # after a break out of the loop nobody calls aclose(), and gRPC keeps a call alive that nobody refers to
+        if self._call is not None and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._call.cancel)
+
     def _resume_request(self) -> heatmap_pb2.SubscribeRequest:
         request = heatmap_pb2.SubscribeRequest()
         request.CopyFrom(self._request)
@@ -124,6 +130,7 @@ class Subscription:
         try:
             async with asyncio.timeout(self._patience.silence_timeout_s):
                 if self._call is None:
+                    self._loop = asyncio.get_running_loop()
                     self._call = self._open_call()
                     await self._send(self._call)
                 response: Any = await self._call.read()

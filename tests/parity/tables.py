@@ -96,6 +96,22 @@ def stores(draw: st.DrawFn, rules: Rules) -> Cohorts:
 
 
 @st.composite
+def crowds(draw: st.DrawFn) -> Cohorts:
+    """A market of cohorts that are close in price, time and live tiers, so that compaction has something to merge."""
+    cohorts = empty_cohorts(CAPACITY, 1)
+    used = draw(st.integers(1, 16))
+    near = st.one_of(st.integers(CENTRE, CENTRE + 2100), st.sampled_from([1, MAX_PRICE_UNITS]))
+    ago = st.one_of(st.integers(-100, 200), st.integers(3500, 3700), st.integers(39_900, 40_100))
+    cohorts.used[0] = used
+    cohorts.entry[:used] = array(draw, near, used, np.uint32)
+    cohorts.opened_at[:used] = np.sort(NOW - array(draw, ago, used, np.int64))
+    for side in (0, 1):
+        cohorts.live_tiers[side, :used] = array(draw, st.integers(1, 2), used, np.uint8)
+        cohorts.lots[side, :used] = bounded(array(draw, quantities, used, np.uint32), MAX_LOTS)
+    return cohorts
+
+
+@st.composite
 def windows(draw: st.DrawFn, markets: int) -> Window:
     first = st.one_of(st.integers(80, 110), st.sampled_from([0, 1, 1 << 22, (1 << 32) - 1]))
     return Window(array(draw, first, markets, np.uint32), draw(st.sampled_from([1, 2, 30])))

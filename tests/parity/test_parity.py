@@ -82,15 +82,18 @@ def test_leverage_grid(backend: Backend, draw: st.DataObject, world: World) -> N
 
 
 @EXAMPLES
-@given(draw=st.data(), world=tables.worlds())
-def test_compact(backend: Backend, draw: st.DataObject, world: World) -> None:
-    ladder = np.array(draw.draw(tables.ladders), np.uint32)
-    market = draw.draw(st.integers(0, len(world.cohorts.used) - 1))
-    shift = draw.draw(st.sampled_from([0, 1, 21]))
-    now = draw.draw(st.sampled_from([0, tables.NOW, 1 << 33]))
-    expected, got = copy(world.cohorts), copy(world.cohorts)
-    remain = ORACLE.compact(expected, market, now, ladder, shift)
-    assert backend.compact(got, market, now, ladder, shift) == remain
+@given(
+    cohorts=st.one_of(tables.crowds(), tables.worlds().map(lambda world: world.cohorts)),
+    ladder=tables.ladders,
+    shift=st.sampled_from([0, 1, 21]),
+    now=st.sampled_from([tables.NOW, 0, 1 << 33]),
+)
+def test_compact(backend: Backend, cohorts: Cohorts, ladder: list[tuple[int, int]], shift: int, now: int) -> None:
+    rungs = np.array(ladder, np.uint32)
+    expected, got = copy(cohorts), copy(cohorts)
+    for market in range(len(cohorts.used)):
+        remain = ORACLE.compact(expected, market, now, rungs, shift)
+        assert backend.compact(got, market, now, rungs, shift) == remain
     assert_same(got, expected)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
-from forcedmove_kernels.backend import BACKENDS
 
+from forcedmove_kernels.backend import BACKENDS
 from forcedmove_server.commands import check_config
 from forcedmove_server.commands.check_config import as_toml
 from forcedmove_server.config import (
@@ -63,7 +63,8 @@ def test_example_is_valid_and_its_values_are_in_effect() -> None:
 def test_replay_source_reads_times_and_renamed_keys(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(
-        '[[sources]]\nname = "june"\nkind = "replay"\npath = "x"\nfrom = 2026-06-11T20:30:00\nuntil = "2026-06-12"\nspeed = 60\n'
+        '[[sources]]\nname = "june"\nkind = "replay"\npath = "x"\nspeed = 60\n'
+        'from = 2026-06-11T20:30:00\nuntil = "2026-06-12"\n'
     )
     (source,) = load_config(path).sources
     assert isinstance(source, ReplaySourceConfig)
@@ -183,7 +184,7 @@ def as_documented(info: KeyInfo) -> tuple[str, str, str]:
 
 def test_the_documentation_lists_each_key_with_unit_default_and_meaning() -> None:
     text = (ROOT / "docs" / "CONFIG.md").read_text()
-    parts = {name: part for name, part in zip(("server", "engine", "model"), re.split(r"^## ", text, flags=re.M)[1:4])}
+    parts = dict(zip(SECTIONS, re.split(r"^## ", text, flags=re.M)[1:4], strict=True))
     parts |= dict(zip(SOURCE_KINDS, re.split(r"^### ", text, flags=re.M)[1:], strict=True))
     for name, table in {**SECTIONS, **SOURCE_KINDS}.items():
         expected = {key: as_documented(info) for key, info in keys_of(table).items()}

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from forcedmove_kernels.backend import select_backend
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forcedmove_kernels.backend import select_backend
 from forcedmove_server.commands import scenario as command
 from forcedmove_server.engine.chains import cell_of, chain_info, follow_shock, lower_edge
 from forcedmove_server.engine.scenario import read_scenario, run_scenario

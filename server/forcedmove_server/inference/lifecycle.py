@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import NOT_OBSERVED, Updates
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import MAX_LOTS
+from forcedmove_kernels.fixed_point import MAX_LOTS, PRICE_BITS
 from forcedmove_server.config import ModelConfig
 from forcedmove_server.inference.intervals import Intervals
 from forcedmove_server.inference.markets import BUCKETS, MarketTable
@@ -28,7 +28,7 @@ U64 = NDArray[np.uint64]
 
 _DAY_NS = 86_400 * 10**9
 #: observations worked on at once: their histograms take 16 KiB each
-_MOST_OBSERVATIONS = 256
+_MOST_OBSERVATIONS = 64
 
 
 class PositionInference:
@@ -110,10 +110,8 @@ class PositionInference:
         traded = volume[closes]
         weight = turnover[closes]
         opened = self._opened(lots, before, rows["time_ns"] - before_ns, traded.sum(1), taped)
-        self._fill_untaped(spans, closes, traded, weight, before < 0)
-        first_open, entry, open_lots = split_openings(
-            traded, weight, spans.first_bucket[closes], opened, spans.price[closes]
-        )
+        first_bucket = self._fill_untaped(spans, closes, traded, weight, before < 0)
+        first_open, entry, open_lots = split_openings(traded, weight, first_bucket, opened, spans.price[closes])
         self._carry(spans, batch, volume, turnover)
         markets.open_interest[market] = lots
         markets.open_interest_ns[market] = rows["time_ns"]
@@ -168,21 +166,25 @@ class PositionInference:
         opened = np.minimum(np.maximum(change, 0) + replaced, lots).astype(np.int64)
         return np.where(first, lots, opened)
 
-    def _fill_untaped(
-        self, spans: Intervals, closes: I64, volume: U64, turnover: U64, first: NDArray[np.bool_]
-    ) -> None:
-        """Give rows without trades the histogram of their price path, and new markets a spread of old entries."""
+    def _fill_untaped(self, spans: Intervals, closes: I64, volume: U64, turnover: U64, first: NDArray[np.bool_]) -> I64:
+        """Give rows without trades the histogram of their price path, and new markets a spread of old entries.
+
+        Fills ``volume`` and ``turnover`` in place; returns every row's first bucket.
+        """
+        first_bucket = spans.first_bucket[closes]
         if first.any():
             row = closes[first]
+            first_bucket[first] = np.maximum((spans.price[row] >> PRICE_BITS).astype(np.int64) - BUCKETS // 2, 0)
             volume[first], turnover[first] = entry_spread(
-                spans.first_bucket[row], BUCKETS, spans.price[row], self._model.initial_entry_spread
+                first_bucket[first], BUCKETS, spans.price[row], self._model.initial_entry_spread
             )
-        untaped = ~volume.any(1)
-        if untaped.any():
+        untaped = np.flatnonzero(~volume.any(1))
+        if len(untaped):
             row = closes[untaped]
-            volume[untaped], turnover[untaped] = bar_path(
-                spans.first_bucket[row], BUCKETS, spans.low[row], spans.high[row], spans.price[row]
-            )
+            path = bar_path(spans.low[row], spans.high[row], spans.price[row], BUCKETS)
+            first_bucket[untaped], width = path[0], path[1].shape[1]
+            volume[untaped, :width], turnover[untaped, :width] = path[1:]
+        return first_bucket
 
     def _carry(self, spans: Intervals, batch: EventBatch, volume: U64, turnover: U64) -> None:
         """Keep each market's open interval for the next batch."""

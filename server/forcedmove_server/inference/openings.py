@@ -16,21 +16,24 @@ _BUCKET_UNITS = 1 << PRICE_BITS
 _PATH_WEIGHT = 1 << 20
 
 
-def bar_path(first_bucket: I64, buckets: int, low: U32, high: U32, close: U32) -> tuple[U64, U64]:
+def bar_path(low: U32, high: U32, close: U32, most: int) -> tuple[I64, U64, U64]:
     """Return the histogram of a bar without tape: spread over low..high, weighted to the typical price.
 
-    All arguments are ``[K]`` (price units); returns ``volume`` and ``turnover`` u64 ``[K, buckets]`` in the form of
-    Backend.accumulate_volume. The typical price is (low + high + close) / 3 (MODEL section 2).
+    All arguments are ``[K]`` price units; ``most`` buckets at most, from the low one on. Returns ``first_bucket`` i64
+    ``[K]`` and ``volume`` and ``turnover`` u64 ``[K, S]`` in the form of Backend.accumulate_volume, ``S`` being the
+    longest bar's. The typical price is (low + high + close) / 3 (MODEL section 2).
     """
+    first_bucket = (low >> PRICE_BITS).astype(np.int64)
+    buckets = min(int(((high >> PRICE_BITS) - first_bucket).max()) + 1, most)
     typical = (low.astype(np.float64) + high + close) / 3
     span = np.maximum(high.astype(np.float64) - low, _BUCKET_UNITS)
     edge = _edges(first_bucket, buckets)
     entry = np.clip(edge + _BUCKET_UNITS // 2, low[:, None].astype(np.int64), high[:, None].astype(np.int64))
     entry = np.clip(entry, edge, edge + _BUCKET_UNITS - 1)
-    inside = (edge + _BUCKET_UNITS > low[:, None]) & (edge <= high[:, None])
-    closeness = 1 - 0.5 * np.abs(entry - typical[:, None]) / span[:, None]
-    volume = np.where(inside, np.rint(np.clip(closeness, 0.5, 1) * _PATH_WEIGHT), 0).astype(np.uint64)
-    return volume, volume * (entry - edge).astype(np.uint64)
+    inside = edge <= high[:, None]
+    closeness = np.clip(1 - 0.5 * np.abs(entry - typical[:, None]) / span[:, None], 0.5, 1)
+    volume = np.where(inside, np.rint(closeness * _PATH_WEIGHT), 0).astype(np.uint64)
+    return first_bucket, volume, volume * (entry - edge).astype(np.uint64)
 
 
 def entry_spread(first_bucket: I64, buckets: int, price: U32, log_sd: float) -> tuple[U64, U64]:

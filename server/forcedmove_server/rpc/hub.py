@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple, Unpack
+from typing import TypeVar, TypeVarTuple
 
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.engine.service import EngineService
@@ -155,7 +155,7 @@ class Hub:
             await self.off_loop(lambda: [frame.encode_snapshot() for frame in late])
         return [frame.chunk(position) for frame, position in frames]
 
-    async def off_loop(self, work: Callable[[Unpack[Args]], T], *args: Unpack[Args]) -> T:
+    async def off_loop(self, work: Callable[[*Args], T], *args: *Args) -> T:
         """Run ``work`` on the one thread that serialises snapshots."""
         return await self._loop.run_in_executor(self._snapshots, work, *args)
 

@@ -14,7 +14,7 @@ from forcedmove_server.sources.source import Defects
 #: by the name that ``format`` takes; Tardis last, for it looks into files whose names tell nothing
 FORMATS: dict[str, ModuleType] = {
     "parquet": parquet,
-    "hyperliquid-jsonl": jsonl,
+    "jsonl": jsonl,
     "oi-bars": oi_bars,
     "binance-archive": binance_archive,
     "tardis": tardis,
