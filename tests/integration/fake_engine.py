@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -80,6 +80,7 @@ class FakeEngine:
         self.registry = InstrumentRegistry()
         self.venues, self.bins, self.changed_share = venues, bins, changed_share
         self.quiet: set[str] = set()
+        self.delisted: set[str] = set()
         self.watched: Counter[tuple[str, ViewSpec]] = Counter()
         self._random = np.random.default_rng(seed)
         self._grids: dict[str, np.ndarray] = {}
@@ -150,7 +151,10 @@ class FakeEngine:
         assert not self._thread.is_alive()
 
     def view(self, symbol: str, spec: ViewSpec) -> RenderedView:
+        listed = self.venues[1:] if symbol in self.delisted else self.venues  # the first venue lacks these
         venues = [k for k, venue in enumerate(self.venues) if not spec.venues or venue in spec.venues]
+        if spec.venues and not set(spec.venues) <= set(listed):
+            raise UnknownNameError("venue", spec.venues[0], list(listed))
         sides = [k for k, side in enumerate(SIDES) if not spec.sides or side in spec.sides]
         tiers = [k for k, x in enumerate(LEVERAGES) if spec.leverage_min <= x <= (spec.leverage_max or float("inf"))]
         if not tiers:
@@ -182,6 +186,8 @@ class FakeEngine:
         future: Future[T] = Future()
 
         def job() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(work())
             except Exception as error:  # noqa: BLE001  the future carries it
@@ -230,11 +236,18 @@ class FakeEngine:
             published_ns=time.time_ns(),
             maps=dict(self._maps),
             changed=frozenset(changed),
-            views={key: self.view(*key) for key in wanted},
+            views=self._views(wanted),
         )
         self._tick = tick
         for callback in list(self._callbacks):
             callback(tick)
+
+    def _views(self, wanted: set[tuple[str, ViewSpec]]) -> dict[tuple[str, ViewSpec], RenderedView]:
+        views = {}
+        for key in wanted:
+            with suppress(UnknownNameError):
+                views[key] = self.view(*key)
+        return views
 
     def _symbol_map(self, symbol: str, event_time_ns: int) -> SymbolMap:
         previous = self._maps.get(symbol)

@@ -85,6 +85,29 @@ async def test_a_stream_waits_for_the_first_map(engine: FakeEngine) -> None:
         assert (await first).symbol == "BTC"
 
 
+async def test_all_symbols_are_those_of_the_venue(engine: FakeEngine, client: AsyncClient) -> None:
+    engine.delisted = {"BTC"}
+    for arguments in ({"venues": "binance"}, {"venues": "binance", "symbols": "ETH"}):
+        assert list(await client.snapshot(**arguments)) == ["ETH"]
+        stream = client.subscribe(**arguments)
+        first = asyncio.create_task(anext(stream))
+        await eventually(lambda: engine.watched)
+        engine.step()
+        assert (await first).symbol == "ETH"
+        await stream.aclose()
+        await eventually(lambda: not engine.watched)
+    for named in (["ETH", "BTC"], ["BTC"]):
+        with pytest.raises(UnknownNameError, match="venue 'binance'"):
+            await client.snapshot(named, venues="binance")
+        with pytest.raises(UnknownNameError, match="venue 'binance'"):
+            await anext(client.subscribe(named, venues="binance"))
+    engine.delisted = {"BTC", "ETH"}
+    with pytest.raises(UnknownNameError, match="venue 'binance'"):
+        await client.snapshot(venues="binance")
+    with pytest.raises(UnknownNameError, match="venue 'binance'"):
+        await anext(client.subscribe(venues="binance"))
+
+
 async def test_giving_up_after_the_reconnect_timeout(server: RpcServer) -> None:
     await server.drain(0)
     async with AsyncClient(f"127.0.0.1:{server.port}", reconnect_timeout_s=0.2) as client:

@@ -53,6 +53,7 @@ BAD_SUBSCRIPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"leverage": (0, NAN)}, InvalidArgumentError, r"view\.leverage_max = nan"),
     ({"leverage": (90, 0)}, InvalidArgumentError, r"view\.leverage_min = 90\.0: selects no"),
     ({"price_range": -0.1}, InvalidArgumentError, r"view\.price_range_fraction = -0\.1"),
+    ({"price_range": 1e9}, InvalidArgumentError, r"view\.price_range_fraction = 1000000000\.0: must be at most 100"),
     ({"price_range": float("inf")}, InvalidArgumentError, r"view\.price_range_fraction = inf"),
 ]
 BAD_ON_THE_CLIENT: list[tuple[dict[str, Any], str]] = [
@@ -99,6 +100,7 @@ BAD_SHOCKS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"symbol": "BTC", "price": -5}, InvalidArgumentError, r"price_usd = -5\.0"),
     ({"symbol": "BTC", "move": -1}, InvalidArgumentError, r"move_fraction = -1\.0: must be above -1"),
     ({"symbol": "BTC", "move": float("inf")}, InvalidArgumentError, "move_fraction = inf"),
+    ({"symbol": "BTC", "move": 1e300}, InvalidArgumentError, r"move_fraction = 1e\+300: must be at most 100"),
     ({"symbol": "", "move": -0.1}, InvalidArgumentError, "symbol = ''"),
     ({"symbol": "DOGE", "move": -0.1}, UnknownNameError, "DOGE"),
 ]

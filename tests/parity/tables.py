@@ -30,11 +30,13 @@ NOW = 100_000
 
 prices = st.one_of(
     st.integers(CENTRE * 9 // 10, CENTRE * 11 // 10),
+    st.integers(CENTRE * 99 // 100, CENTRE * 101 // 100),
     st.sampled_from([1, 1023, 1024, CENTRE, MAX_PRICE_UNITS]),
 )
-quantities = st.one_of(st.integers(0, 50), st.integers(0, MAX_LOTS), st.sampled_from([0, 1, MAX_LOTS]))
+quantities = st.one_of(st.integers(1, 50), st.integers(0, MAX_LOTS), st.sampled_from([0, 1, MAX_LOTS]))
 multipliers = st.one_of(
-    st.integers(9 << 24, 23 << 24),  # about 0.56 to 1.44
+    st.integers(240 << 20, 272 << 20),  # about 0.94 to 1.06
+    st.integers(144 << 20, 368 << 20),  # about 0.56 to 1.44
     st.sampled_from([0, 1, 1 << 28, MAX_PRICE_UNITS]),
 )
 times = st.one_of(st.integers(0, NOW), st.sampled_from([0, NOW, NOW + 500, (1 << 32) - 1]))
@@ -64,7 +66,7 @@ def bounded(lots: NDArray[Any], limit: int) -> NDArray[Any]:
 
 @st.composite
 def rule_tables(draw: st.DrawFn, markets: int) -> Rules:
-    tiers = draw(st.sampled_from([1, 2, 3, 5, 17]))
+    tiers = draw(st.sampled_from([3, 1, 2, 5, 17]))
     multiplier = np.empty((markets, 2, tiers), np.uint32)
     shares = np.empty((markets, 2, tiers))
     for m in range(markets):
@@ -82,13 +84,14 @@ def stores(draw: st.DrawFn, rules: Rules) -> Cohorts:
     markets = len(rules.tiers)
     cohorts = empty_cohorts(CAPACITY, markets)
     for m in range(markets):
-        used = draw(st.sampled_from([0, 1, 2, 5, 12]))
+        tiers = int(rules.tiers[m])
+        used = draw(st.sampled_from([5, 12, 2, 1, 0]))
         slots = slice(m * CAPACITY, m * CAPACITY + used)
         cohorts.used[m] = used
         cohorts.entry[slots] = array(draw, prices, used, np.uint32)
         cohorts.opened_at[slots] = np.sort(array(draw, times, used, np.uint32))
         for side in (0, 1):
-            live = array(draw, st.integers(0, int(rules.tiers[m])), used, np.uint8)
+            live = array(draw, st.one_of(st.integers(1, tiers), st.integers(0, tiers)), used, np.uint8)
             lots = bounded(array(draw, quantities, used, np.uint32), MAX_LOTS)
             cohorts.live_tiers[side, slots] = live
             cohorts.lots[side, slots] = np.where(live > 0, lots, 0)
@@ -113,8 +116,9 @@ def crowds(draw: st.DrawFn) -> Cohorts:
 
 @st.composite
 def windows(draw: st.DrawFn, markets: int) -> Window:
-    first = st.one_of(st.integers(80, 110), st.sampled_from([0, 1, 1 << 22, (1 << 32) - 1]))
-    return Window(array(draw, first, markets, np.uint32), draw(st.sampled_from([1, 2, 30])))
+    near = st.integers(85, 95)
+    first = st.one_of(near, near, st.sampled_from([0, 1, 110, 1 << 22, (1 << 32) - 1]))
+    return Window(array(draw, first, markets, np.uint32), draw(st.sampled_from([30, 20, 1])))
 
 
 @st.composite
@@ -136,7 +140,7 @@ def worlds(draw: st.DrawFn) -> World:
 def updates(draw: st.DrawFn, cohorts: Cohorts) -> Updates:
     """A step that fits ``cohorts``: some markets, in any order, observed or not."""
     market = np.array(draw(st.permutations(range(len(cohorts.used)))), np.int32)
-    market = market[: draw(st.integers(0, len(market)))]
+    market = market[draw(st.integers(0, len(market))) :]
     low, high, price, interest, count, entry, lots = ([] for _ in range(7))
     for m in market:
         extremes = sorted(draw(st.lists(prices, min_size=3, max_size=3)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forcedmove_kernels.arrays import NOT_OBSERVED, U64, Freshness
+from forcedmove_kernels.arrays import NOT_OBSERVED, U64, Cohorts, Freshness, Rules, Updates, empty_cohorts
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import FRESHNESS_ONE
+from forcedmove_kernels.fixed_point import FRESHNESS_ONE, cumulative_weights, multipliers
 from tests.parity import tables
 from tests.parity.tables import CAPACITY, World, all_rows, copy, poisoned
 
@@ -107,31 +108,99 @@ def test_lifecycle_balance(backend: Backend, draw: st.DataObject, world: World) 
 
 
 @EXAMPLES
-@given(draw=st.data(), world=tables.worlds())
-def test_compaction_conserves(backend: Backend, draw: st.DataObject, world: World) -> None:
-    """Lots per number of live tiers stay, merged cohorts ascend in time and stay in their buckets, twice is once."""
-    ladder = np.array(draw.draw(tables.ladders), np.uint32)
-    shift = draw.draw(st.sampled_from([0, 2, 21]))
-    for m in range(len(world.cohorts.used)):
-        before = copy(world.cohorts)
-        remain = backend.compact(world.cohorts, m, tables.NOW, ladder, shift)
-        assert remain == world.cohorts.used[m] <= before.used[m]
-        slots = slice(m * CAPACITY, (m + 1) * CAPACITY)
-        for side in (0, 1):
-            for live in range(world.rules.multiplier.shape[2] + 1):
-                held = [
-                    c.lots[side, slots][c.live_tiers[side, slots] == live].sum(dtype=np.uint64)
-                    for c in (before, world.cohorts)
-                ]
-                assert held[0] == held[1]
-        opened = world.cohorts.opened_at[m * CAPACITY : m * CAPACITY + remain].astype(np.int64)
-        merged = opened[tables.NOW - opened >= ladder[0, 0]]
-        if len(merged):
-            coarsest = int(ladder[:, 1].max())
-            assert np.all(np.maximum.accumulate(merged) - merged < coarsest)
-        again = copy(world.cohorts)
-        assert backend.compact(again, m, tables.NOW, ladder, shift) == remain
-        tables.assert_same(again, world.cohorts)
+@given(cohorts=tables.crowds(), ladder=tables.ladders, shift=st.sampled_from([0, 2, 21]))
+def test_compaction_conserves(backend: Backend, cohorts: Cohorts, ladder: list[tuple[int, int]], shift: int) -> None:
+    """Lots per number of live tiers stay, time order stays up to a bucket, and compacting twice is compacting once."""
+    rungs = np.array(ladder, np.uint32)
+    before = copy(cohorts)
+    remain = backend.compact(cohorts, 0, tables.NOW, rungs, shift)
+    assert remain == cohorts.used[0] <= before.used[0]
+    for side in (0, 1):
+        for live in (1, 2):
+            held = [c.lots[side][c.live_tiers[side] == live].sum(dtype=np.uint64) for c in (before, cohorts)]
+            assert held[0] == held[1]
+    opened = cohorts.opened_at[:remain].astype(np.int64)
+    assert np.all(np.maximum.accumulate(opened) - opened < max(bucket for _, bucket in ladder))
+    again = copy(cohorts)
+    assert backend.compact(again, 0, tables.NOW, rungs, shift) == remain
+    tables.assert_same(again, cohorts)
+
+
+def test_compaction_by_hand(backend: Backend) -> None:
+    """Two old cohorts share their buckets; a day's bucket goes before the hour's that begins with it."""
+    day = 86_400
+    cohorts = empty_cohorts(8, 1)
+    rows = [  # entry, opened at, long, short
+        (102_400, day + 10, 30, 0),
+        (102_400 + 4, day + 20, 0, 10),
+        (102_400 + 1023, day + 3000, 1, 1),  # young enough for the hour's bucket that begins with the day
+        (102_400 + 1024, day + 9000, 1, 1),  # two hours after
+        (5, day + 9500, 0, 0),
+        (7, day + 9900, 2, 3),  # too young
+    ]
+    cohorts.used[0] = len(rows)
+    for slot, (entry, opened_at, long, short) in enumerate(rows):
+        cohorts.entry[slot], cohorts.opened_at[slot] = entry, opened_at
+        cohorts.lots[:, slot], cohorts.live_tiers[:, slot] = (long, short), 3
+    ladder = np.array([[200, 3600], [8000, day]], np.uint32)
+    assert backend.compact(cohorts, 0, day + 10_000, ladder, 0) == 4
+    assert cohorts.entry[:5].tolist() == [102_401, 102_400 + 1023, 102_400 + 1024, 7, 0]
+    assert cohorts.opened_at[:5].tolist() == [day + 12, day + 3000, day + 9000, day + 9900, 0]
+    assert cohorts.lots[:, :5].tolist() == [[30, 1, 1, 2, 0], [10, 1, 1, 3, 0]]
+    assert cohorts.used.tolist() == [4]
+
+
+def test_a_cohort_from_the_future_has_age_zero(backend: Backend) -> None:
+    cohorts = empty_cohorts(2, 1)
+    cohorts.used[0], cohorts.entry[:], cohorts.opened_at[:], cohorts.lots[:] = 2, 1024, 500, 1
+    assert backend.compact(cohorts, 0, 100, np.array([[0, 60]], np.uint32), 0) == 1
+    assert cohorts.lots[:, 0].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(("open_lots", "long", "short"), [((0, 0), (0, 90), (0, 0)), ((10, 20), (30, 60), (10, 20))])
+def test_openings_take_the_open_interest_when_nothing_survives(
+    backend: Backend, open_lots: tuple[int, int], long: tuple[int, int], short: tuple[int, int]
+) -> None:
+    """A crash kills every long: the openings' longs hold the whole open interest, the last row's where none opened."""
+    entry = 100 << 10
+    cohorts = empty_cohorts(8, 1)
+    cohorts.used[0] = 1
+    cohorts.entry[0], cohorts.lots[:, 0], cohorts.live_tiers[:, 0] = entry, 50, 1
+    rules = Rules(np.ones(1, np.uint8), multipliers([[[0.9], [1.1]]]), cumulative_weights(np.ones((1, 2, 1))))
+    one = np.full(1, entry, np.uint32)
+    step = Updates(
+        market=np.zeros(1, np.int32),
+        low=one // 2,
+        high=one,
+        price=one // 2,
+        open_interest=np.full(1, 90, np.uint32),
+        opened_at=one,
+        first_open=np.array([0, 2]),
+        open_entry=np.repeat(one // 2, 2),
+        open_lots=np.array(open_lots, np.uint32),
+    )
+    outcome = backend.apply_updates(cohorts, rules, step)
+    opened = sum(open_lots)
+    new = slice(1, int(cohorts.used[0]))
+    kept = [row for row in range(2) if long[row] or short[row]]
+    assert cohorts.lots[0, new].tolist() == [long[row] for row in kept]
+    assert cohorts.lots[1, new].tolist() == [short[row] for row in kept]
+    assert cohorts.lots[:, 0].tolist() == [0, 90 - opened]
+    assert cohorts.live_tiers[:, 0].tolist() == [0, 1]
+    assert outcome.liquidated.tolist() == [[50, 0]]
+    assert outcome.overkill.tolist() == [[90 - opened, 90 - opened - 50]]
+    assert outcome.live.tolist() == [[90, 90]]
+    assert outcome.opened.tolist() == [[opened, opened]]
+
+
+def test_volume_at_the_edges_of_the_buckets(backend: Backend) -> None:
+    """Buckets 10 and 11: one unit below and above is clamped to the nearest price inside."""
+    price = np.array([10 * 1024 - 1, 10 * 1024, 12 * 1024 - 1, 12 * 1024], np.uint32)
+    lots = np.array([1, 10, 100, 1000], np.uint32)
+    volume, turnover = np.zeros((2, 1, 2), np.uint64)
+    assert backend.accumulate_volume(np.zeros(4, np.int32), price, lots, np.array([10]), volume, turnover) == 2
+    assert volume.tolist() == [[11, 1100]]
+    assert turnover.tolist() == [[0, 1023 * 1100]]
 
 
 @EXAMPLES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.unit.market_feed import ENGINE, START, S, fed_pipeline, minute
 
-from forcedmove_server.engine.depth import extended_depth
+from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
 from forcedmove_server.engine.frames import SIDES, ViewSpec
 from forcedmove_server.engine.maps import build_map, shock_chain, symbol_state
 from forcedmove_server.engine.pipeline import Pipeline
@@ -166,15 +166,25 @@ def test_a_symbol_without_open_interest_is_not_ready(pipeline: Pipeline) -> None
         fresh.symbol_rows("BTC", fresh.notional())
 
 
+LAW = ImpactLaw(sigma_day=0.03, volume_day_usd=1e9, y=1.0, withdrawal_fraction=1e9)
+
+
 def test_depth_follows_the_book_then_the_square_root_law() -> None:
     visible = np.zeros((2, 1002))
     visible[0, 480:500] = 1e6
-    cents = extended_depth(visible, 1000.0, 500, 1.0, 0.03, 1e9, 1.0, 1e9)
-    usd = cents / 100
-    np.testing.assert_allclose(usd[0, 481:500], 1e6, rtol=1e-6)
+    usd = depth_after_shock(visible, 1000.0, 1000.0, 0, 500, 1.0, LAW) / 100
+    np.testing.assert_allclose(usd[480:500], 1e6, rtol=1e-6)
     # beyond the visible edge the cumulative law holds: Q(x) - Q(edge) = V ((x / sigma)^2 - (edge / sigma)^2)
     edge, x = (1000 - 979) / 1000, (1000 - 879) / 1000
-    beyond = usd[0, 380:480].sum()
-    assert beyond == pytest.approx(1e9 * ((x / 0.03) ** 2 - (edge / 0.03) ** 2) + 1e6, rel=1e-3)
-    withdrawn = extended_depth(visible, 1000.0, 500, 1.0, 0.03, 1e9, 1.0, 0.043) / 100
-    assert withdrawn[0, 401] / usd[0, 401] == pytest.approx(np.exp(-0.099 / 0.043), rel=1e-3)
+    assert usd[380:480].sum() == pytest.approx(1e9 * ((x / 0.03) ** 2 - (edge / 0.03) ** 2), rel=1e-6)
+    withdrawing = dataclasses.replace(LAW, withdrawal_fraction=0.043)
+    withdrawn = depth_after_shock(visible, 1000.0, 1000.0, 0, 500, 1.0, withdrawing) / 100
+    assert withdrawn[401] / usd[401] == pytest.approx(np.exp(-0.099 / 0.043), rel=1e-3)
+
+
+@pytest.mark.parametrize(("side", "shock"), [(0, 900.0), (1, 1100.0)])
+def test_forced_selling_moves_the_price_from_the_shock_by_the_law(side: int, shock: float) -> None:
+    depth = depth_after_shock(np.zeros((2, 1002)), 1000.0, shock, side, 500, 1.0, LAW) / 100
+    start = int(shock) - 499
+    absorbed = depth[start - 30 : start].sum() if side == 0 else depth[start : start + 30].sum()
+    assert absorbed == pytest.approx(1e9 * (0.030 / 0.03) ** 2, rel=1e-6)

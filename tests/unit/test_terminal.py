@@ -30,6 +30,8 @@ from forcedmove_client.terminal.plain import plain_text
 from forcedmove_client.terminal.screen import REACHES, ViewState, draw
 from tests.unit.terminal_sample import VENUES, sample_frame
 
+KEPT = [("side", "price"), ("venue", "side", "price"), ("side", "leverage", "price")]
+
 
 def rows_of(renderable: RenderableType, width: int, height: int, colours: str = "truecolor") -> list[list[Segment]]:
     console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height, color_system=colours)  # type: ignore[arg-type]
@@ -155,7 +157,7 @@ def test_heatmap_marks_the_mark_the_clusters_and_the_chain() -> None:
 
 
 @pytest.mark.parametrize("size", [(40, 10), (80, 24), (99, 30), (100, 12), (120, 40), (200, 60), (300, 100)])
-@pytest.mark.parametrize("keep", [("side", "price"), ("venue", "side", "price"), ("side", "leverage", "price")])
+@pytest.mark.parametrize("keep", KEPT)
 @pytest.mark.parametrize("colours", ["truecolor", "256", "standard"])
 def test_screen_fits_every_size(size: tuple[int, int], keep: Any, colours: str) -> None:
     width, height = size
@@ -224,7 +226,10 @@ def test_clusters_beyond_reach_are_not_listed() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "$0"), (999.4, "$999"), (999.6, "$1.00k"), (12_345, "$12.3k"), (999_600, "$1.00M"), (18e6, "$18.0M"), (3.4e9, "$3.40B"), (-2e6, "$-2.00M")],
+    [
+        (0, "$0"), (999.4, "$999"), (999.6, "$1.00k"), (12_345, "$12.3k"),
+        (999_600, "$1.00M"), (18e6, "$18.0M"), (3.4e9, "$3.40B"), (-2e6, "$-2.00M"),
+    ],
 )  # fmt: skip
 def test_money(value: float, text: str) -> None:
     assert figures.money(value) == text
@@ -243,7 +248,10 @@ def test_figures() -> None:
 
 @pytest.mark.parametrize(
     ("sent", "keys"),
-    [("q", ["q"]), ("\x1b[C\x1b[D", ["right", "left"]), ("\x1bOA+", ["up", "+"]), ("\x1b[5~Q", ["q"]), ("\x1b", []), ("=\t", ["+", "right"])],
+    [
+        ("q", ["q"]), ("\x1b[C\x1b[D", ["right", "left"]), ("\x1bOA+", ["up", "+"]),
+        ("\x1b[5~Q", ["q"]), ("\x1b", []), ("=\t", ["+", "right"]),
+    ],
 )  # fmt: skip
 def test_keys(sent: str, keys: list[str]) -> None:
     assert split_keys(sent) == keys

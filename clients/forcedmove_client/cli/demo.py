@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         arguments += ["--seed", str(args.seed)]
     if args.symbols:
         arguments += ["--symbols", *args.symbols]
-    with launched_server(arguments, "starting a server: playing a day of simulated markets") as target:
+    with launched_server(arguments, "starting a server on a simulated market") as target:
         args.symbols = []  # all that are simulated
         with_client(target, lambda client: watch(client, options_of(args), Console()))
     return DONE

@@ -12,7 +12,6 @@ from forcedmove_server.sources.replay.detect import FORMATS
 from forcedmove_server.sources.source import Source
 
 
-
 def utc_time(text: str) -> datetime:
     """Read an ISO time for argparse; without a zone it is UTC."""
     when = datetime.fromisoformat(text)
@@ -27,7 +26,9 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 def add_replay_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:
     """Declare what a replay reads."""
     parser.add_argument("--input", metavar="PATH", required=required, help="recorded file or folder")
-    parser.add_argument("--format", choices=("auto", *FORMATS), default="auto", help="format of the input (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=("auto", *FORMATS), default="auto", help="format of the input (default: %(default)s)"
+    )
     parser.add_argument("--symbols", nargs="+", default=[], metavar="S", help="BTC, binance:BTCUSDT or BTC/USDT:USDT")
     parser.add_argument("--from", dest="start", type=utc_time, metavar="UTC", help="first event time to play")
     parser.add_argument("--until", type=utc_time, metavar="UTC", help="event time to stop before, 2026-06-13T12:00")

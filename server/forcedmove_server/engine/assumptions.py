@@ -31,13 +31,13 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
         AssumptionInfo(
             "volatility",
             "daily volatility " + ("measured on the stream" if state.sigma_measured else "not measured yet: a default"),
-            state.sigma_day,
+            state.law.sigma_day,
         ),
         AssumptionInfo(
             "volume",
             "daily volume in USD "
             + ("measured on the stream" if state.volume_measured else "guessed from open interest"),
-            state.volume_day_usd,
+            state.law.volume_day_usd,
         ),
         AssumptionInfo(
             "impact",

@@ -2,11 +2,15 @@
 
 Beyond the visible book the law ``I = Y sigma_D sqrt(Q / V_D)`` (MODEL section 6; exponent 0.489 +- 0.0015,
 arXiv 2411.13965; bitcoin: arXiv 1412.4503) is inverted to the notional that moves the price by a fraction ``x``:
-``Q(x) = V_D (x / (Y sigma_D))^2``. Depth withdraws as the price moves: at distance ``x`` a share ``exp(-x / w)`` is
-left; the default ``w`` leaves 10 % after a move of 10 %, what was seen on 10 October 2025.
+``Q(x) = V_D (x / (Y sigma_D))^2``. ``x`` counts from where the shock has brought the mark: a shock is news, the latent
+book re-forms around the price it leads to, and what is then forced to trade meets that book. Depth withdraws as the price
+moves: at a distance ``d`` from the mark before the shock a share ``exp(-d / w)`` is left; the default ``w`` leaves 10 %
+after a move of 10 %, what was seen on 10 October 2025.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,31 +56,31 @@ class BookTable:
         return pooled, seen
 
 
-def extended_depth(
-    visible: F64,
-    mark: float,
-    first_bin: int,
-    bin_width: float,
-    sigma_day: float,
-    volume_day_usd: float,
-    impact_y: float,
-    withdrawal_fraction: float,
-) -> U64:
-    """Depth per side and cell in cents, u64 ``[2, C]``: visible books, then the law beyond them, both withdrawn.
+@dataclass(frozen=True, slots=True)
+class ImpactLaw:
+    """Parameters of the depth beyond the visible book: fractions of price, USD per day."""
 
-    Side 0 absorbs sells below the mark, side 1 buys above it.
+    sigma_day: float
+    volume_day_usd: float
+    y: float
+    withdrawal_fraction: float
+
+
+def depth_after_shock(
+    visible: F64, mark: float, shock: float, side: int, first_bin: int, bin_width: float, law: ImpactLaw
+) -> U64:
+    """Depth per cell on one side in cents, u64 ``[C]``, as a chain that starts at ``shock`` meets it.
+
+    ``visible`` float64 ``[2, C]`` USD. Side 0 absorbs sells at and below the shock, side 1 buys at and above it; cells
+    between mark and shock keep their visible depth, which no chain uses.
     """
-    cells = visible.shape[1]
-    edges = (first_bin + np.arange(cells + 1) - 1) * bin_width
-    depth = np.zeros_like(visible)
-    for side in (0, 1):
-        # distance of each cell's near and far edge from the mark, on this side of it
-        near, far = (mark - edges[1:], mark - edges[:-1]) if side == 0 else (edges[:-1] - mark, edges[1:] - mark)
-        near, far = np.maximum(near, 0) / mark, np.maximum(far, 0) / mark
-        filled = np.flatnonzero(visible[side])
-        seen_to = float(far[filled].max()) if len(filled) else 0.0
-        scale = volume_day_usd / (impact_y * sigma_day) ** 2
-        implied = scale * (np.maximum(far, seen_to) ** 2 - np.maximum(near, seen_to) ** 2)
-        depth[side] = (visible[side] + implied) * np.exp(-near / withdrawal_fraction)
-    cents: U64 = np.floor(depth * 100).astype(np.uint64)
+    edges = (first_bin + np.arange(visible.shape[1] + 1) - 1) * bin_width
+    away = (shock - edges) if side == 0 else (edges - shock)
+    near, far = np.sort(np.stack([np.maximum(away[1:], 0), np.maximum(away[:-1], 0)]), axis=0) / mark
+    filled = np.flatnonzero(visible[side])
+    seen_to = float(far[filled].max(initial=0))
+    implied = (np.maximum(far, seen_to) ** 2 - np.maximum(near, seen_to) ** 2) * law.volume_day_usd
+    implied /= (law.y * law.sigma_day) ** 2
+    moved = np.maximum((mark - edges[1:]) if side == 0 else (edges[:-1] - mark), 0) / mark
+    cents: U64 = np.floor((visible[side] + implied) * np.exp(-moved / law.withdrawal_fraction) * 100).astype(np.uint64)
     return cents

@@ -12,7 +12,7 @@ from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHORT
 from forcedmove_server.engine.activity import DEFAULT_DAILY_VOLATILITY
 from forcedmove_server.engine.assumptions import assumptions
 from forcedmove_server.engine.chains import chain_info
-from forcedmove_server.engine.depth import extended_depth
+from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
 from forcedmove_server.engine.frames import SIDES, ChainInfo, ClusterInfo, MarketStatus, SymbolMap
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.views import SymbolRows
@@ -20,6 +20,7 @@ from forcedmove_server.errors import InputError
 from forcedmove_server.margin.rules import rule_for
 from forcedmove_server.market.instruments import ContractType, Instrument
 
+F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
 
 _CLUSTERS_SHOWN = 12
@@ -27,16 +28,15 @@ _CLUSTERS_SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class SymbolState:
-    """A symbol's profile and depth: what clusters and cascades are computed from."""
+    """A symbol's profile and books: what clusters and cascades are computed from."""
 
     rows: SymbolRows
     venue_cents: dict[str, U64]  # u64 [2, C] per venue
     profile: U64  # u64 [2, C] cents, all venues
-    depth: U64  # u64 [2, C] cents
+    visible: F64  # [2, C] USD resting in the visible books
+    law: ImpactLaw
     first_bin: int
     books: int
-    sigma_day: float
-    volume_day_usd: float
     sigma_measured: bool
     volume_measured: bool
 
@@ -62,29 +62,14 @@ def symbol_state(pipeline: Pipeline, symbol: str, notional: Notional) -> SymbolS
     sigma = pipeline.activity.daily_volatility(symbol)
     volume = pipeline.activity.daily_volume_usd(symbol)
     open_interest_usd = float(profile[LONG].sum()) / 100
-    sigma_day = sigma or DEFAULT_DAILY_VOLATILITY
-    volume_day = volume or max(model.assumed_volume_per_oi_day * open_interest_usd, 1.0)
-    depth = extended_depth(
-        visible,
-        rows.mark_usd,
-        first_bin,
-        rows.bin_width_usd,
-        sigma_day,
-        volume_day,
-        model.impact_y,
-        model.depth_withdrawal_fraction,
+    law = ImpactLaw(
+        sigma_day=sigma or DEFAULT_DAILY_VOLATILITY,
+        volume_day_usd=volume or max(model.assumed_volume_per_oi_day * open_interest_usd, 1.0),
+        y=model.impact_y,
+        withdrawal_fraction=model.depth_withdrawal_fraction,
     )
     return SymbolState(
-        rows,
-        venue_cents,
-        profile,
-        depth,
-        first_bin,
-        books,
-        sigma_day,
-        volume_day,
-        sigma is not None,
-        volume is not None,
+        rows, venue_cents, profile, visible, law, first_bin, books, sigma is not None, volume is not None
     )
 
 
@@ -97,7 +82,9 @@ def shock_chain(pipeline: Pipeline, state: SymbolState, shock_usd: float) -> Cha
         high = low + pipeline.store.bins * state.rows.bin_width_usd
         raise InputError("price_usd", shock_usd, f"must lie in the map's window, {low:g} to {high:g}")
     side = LONG if shock_usd <= mark else SHORT
-    chain = pipeline.backend.cascade_chain(state.profile[side], state.depth[side], state.cell(mark), cell)
+    width = state.rows.bin_width_usd
+    depth = depth_after_shock(state.visible, mark, shock_usd, side, state.first_bin, width, state.law)
+    chain = pipeline.backend.cascade_chain(state.profile[side], depth, state.cell(mark), cell)
     return chain_info(
         chain,
         SIDES[side],

@@ -12,7 +12,7 @@ import grpc
 from forcedmove.v1 import heatmap_pb2
 from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
 from forcedmove_server.engine.service import EngineService
-from forcedmove_server.errors import LimitError
+from forcedmove_server.errors import LimitError, UnknownNameError
 from forcedmove_server.rpc.encoding import EncodedFrame, SymbolPart, heartbeat, responses
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
@@ -93,18 +93,27 @@ class HeatmapHandlers:
     async def get_snapshot(self, request: heatmap_pb2.GetSnapshotRequest, context: SnapshotContext) -> bytes:
         """Render the newest maps. They come in one message, so together they are bound like a single frame."""
         tick = self._engine.latest()
-        symbols = symbols_of(request.symbols, self._engine.registry, self._limits) or tuple(tick.maps)
+        named = symbols_of(request.symbols, self._engine.registry, self._limits)
         spec = spec_of(request.view, self._engine.registry)
         chunks: list[bytes] = []
-        for symbol in symbols:  # one after the other: never more than one answer's worth in memory
-            symbol_map, view = await asyncio.wrap_future(self._engine.render(symbol, spec))
+        missing: UnknownNameError | None = None
+        for symbol in named or tick.maps:  # one after the other: never more than one answer's worth in memory
+            try:
+                symbol_map, view = await asyncio.wrap_future(self._engine.render(symbol, spec))
+            except UnknownNameError as error:
+                if named:
+                    raise
+                missing = error  # a symbol without a market on the chosen venues is not one of "all"
+                continue
             self._limits.check_grid(symbol, spec, view)
             chunks.append(await self._hub.off_loop(self._snapshot, symbol_map, spec, view))
             if sum(map(len, chunks)) > self._limits.max_frame_bytes:
                 raise LimitError(
-                    f"{len(chunks)} of {len(symbols)} maps are more than the {self._limits.max_frame_bytes} bytes one "
-                    "answer holds: ask for fewer symbols at once, or for a narrower view"
+                    f"{len(chunks)} of {len(named or tick.maps)} maps are more than the {self._limits.max_frame_bytes} "
+                    "bytes one answer holds: ask for fewer symbols at once, or for a narrower view"
                 )
+        if missing is not None and not chunks:
+            raise missing
         return b"".join(chunks)
 
     def _snapshot(self, symbol_map: SymbolMap, spec: ViewSpec, view: RenderedView) -> bytes:

@@ -15,7 +15,7 @@ from typing import TypeVar, TypeVarTuple
 
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.engine.service import EngineService
-from forcedmove_server.errors import GoingAwayError, LimitError, NotReadyError
+from forcedmove_server.errors import GoingAwayError, LimitError, NotReadyError, UnknownNameError
 from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
@@ -129,7 +129,7 @@ class Hub:
         """
         tick = self._engine.latest()
         symbols = tick.maps.keys() if subscription.symbols is None else subscription.symbols
-        await self._try_view(next((symbol for symbol in symbols if symbol in tick.maps), None), subscription.spec)
+        await self._try_view([symbol for symbol in symbols if symbol in tick.maps], subscription)
         if reader not in self._readers:
             return  # it left meanwhile
         spec = subscription.spec
@@ -174,12 +174,29 @@ class Hub:
             self.remove_reader(reader)
         self._snapshots.shutdown(wait=False, cancel_futures=True)
 
-    async def _try_view(self, symbol: str | None, spec: ViewSpec) -> None:
-        """Render a view nobody reads yet once, so that an impossible one is refused before its stream begins."""
-        if symbol is None or any(known == spec for _, known in self._topics):
+    async def _try_view(self, symbols: list[str], subscription: Subscription) -> None:
+        """Render a view nobody reads yet, so that an impossible one is refused before its stream begins.
+
+        One symbol is enough, except that a venue may lack some: symbols that were named must all be there, of "all
+        symbols" any.
+        """
+        spec = subscription.spec
+        if not symbols or (not spec.venues and any(known == spec for _, known in self._topics)):
             return
-        _, view = await asyncio.wrap_future(self._engine.render(symbol, spec))
-        self._limits.check_grid(symbol, spec, view)
+        missing: UnknownNameError | None = None
+        for symbol in symbols:
+            try:
+                _, view = await asyncio.wrap_future(self._engine.render(symbol, spec))
+            except UnknownNameError as error:
+                if subscription.symbols is not None:
+                    raise
+                missing = error
+                continue
+            self._limits.check_grid(symbol, spec, view)
+            if subscription.symbols is None or not spec.venues:
+                return
+        if missing is not None:
+            raise missing
 
     def _join(self, reader: Subscriber, symbols: Iterable[str], spec: ViewSpec, skip: Iterable[str] = ()) -> None:
         """Enter a reader into topics; where one has a frame already the reader gets it, except for ``skip``."""

@@ -33,6 +33,8 @@ _WEIGHTING_NAMES = {number: name for name, number in WEIGHTING_NUMBERS.items()}
 N = TypeVar("N", bound=int)
 T = TypeVar("T", bound=str)
 
+#: a fraction of the mark beyond which a number is a mistake
+_MAX_MOVE = 100.0
 _DEFAULT_KEEP: tuple[AxisName, ...] = ("side", "price")
 
 
@@ -51,7 +53,7 @@ def subscription_of(
     request: heatmap_pb2.SubscribeRequest, registry: InstrumentRegistry, limits: Limits
 ) -> Subscription:
     """Check a SubscribeRequest. Raises InputError or UnknownNameError."""
-    rate = _finite("max_rate_hz", request.max_rate_hz, minimum=0.0)
+    rate = _finite("max_rate_hz", request.max_rate_hz, 0.0)
     return Subscription(
         symbols=symbols_of(request.symbols, registry, limits),
         spec=spec_of(request.view, registry),
@@ -75,8 +77,8 @@ def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
     wanted = {_venue(name, known) for name in view.venues}
     sides = {_member("view.sides", number, _SIDE_NAMES) for number in view.sides}
     keep = {_member("view.keep_axes", number, _AXIS_NAMES) for number in view.keep_axes} or set(_DEFAULT_KEEP)
-    low = _finite("view.leverage_min", view.leverage_min, minimum=0.0)
-    high = _finite("view.leverage_max", view.leverage_max, minimum=0.0)
+    low = _finite("view.leverage_min", view.leverage_min, 0.0)
+    high = _finite("view.leverage_max", view.leverage_max, 0.0)
     if high and low > high:
         raise InputError("view.leverage_min", low, f"must not be above view.leverage_max = {high!r}")
     return ViewSpec(
@@ -86,7 +88,7 @@ def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
         leverage_max=high,
         keep=tuple(axis for axis in AXES if axis in keep or axis == "price"),
         weighting=_member("view.weighting", view.weighting, _WEIGHTING_NAMES) if view.weighting else "live",
-        price_range_fraction=_finite("view.price_range_fraction", view.price_range_fraction, minimum=0.0),
+        price_range_fraction=_finite("view.price_range_fraction", view.price_range_fraction, 0.0, _MAX_MOVE),
     )
 
 
@@ -96,8 +98,8 @@ def shock_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> flo
     if kind is None:
         raise InputError("shock", None, "set price_usd or move_fraction")
     if kind == "price_usd":
-        return _finite("price_usd", request.price_usd, minimum=0.0, above=True)
-    move = _finite("move_fraction", request.move_fraction, minimum=-1.0, above=True)
+        return _finite("price_usd", request.price_usd, 0.0, above=True)
+    move = _finite("move_fraction", request.move_fraction, -1.0, _MAX_MOVE, above=True)
     if not symbol_map.mark_price_usd > 0:  # also a mark that is not a number
         raise NotReadyError(f"{symbol_map.symbol}: no mark price yet")
     return symbol_map.mark_price_usd * (1.0 + move)
@@ -125,9 +127,11 @@ def _member(field_name: str, number: N, names: Mapping[N, T]) -> T:
         raise InputError(field_name, number, f"must be one of {known}") from None
 
 
-def _finite(field_name: str, value: float, *, minimum: float, above: bool = False) -> float:
+def _finite(field_name: str, value: float, minimum: float, maximum: float = math.inf, *, above: bool = False) -> float:
     if not math.isfinite(value):
         raise InputError(field_name, value, "must be a finite number")
     if value < minimum or (above and value == minimum):
         raise InputError(field_name, value, f"must be {'above' if above else 'at least'} {minimum:g}")
+    if value > maximum:
+        raise InputError(field_name, value, f"must be at most {maximum:g}")
     return value + 0.0  # no negative zero: it would print oddly and still compare equal
