@@ -28,7 +28,8 @@ _DEFECT_REPORT_S = 60.0
 async def run_server(config: Config, ready_file: Path | None = None) -> None:
     """Serve until SIGINT or SIGTERM; a source that merely ends leaves its last map being served.
 
-    ``ready_file`` receives ``host:port`` once the first map is there. Raises what a source or the engine failed with.
+    ``ready_file`` receives ``host:port`` once there is a map and every simulated history has been played. Raises what a
+    source or the engine failed with.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -43,6 +44,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     engine = Engine(config, InstrumentRegistry(), on_failure=stop_soon)
     _LOG.info("backend %s: %s", engine.pipeline.backend_choice.name, engine.pipeline.backend_choice.reason)
     pumps = _pumps(config, engine, stop_soon)
+    warm_ns = max((pump.pace_from_ns for pump in pumps), default=0)
     heartbeat_s = config.server.heartbeat_ms / 1000
     server = await serve(engine, config.server.host, config.server.port, limits=Limits(heartbeat_s=heartbeat_s))
     engine.start()
@@ -50,7 +52,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         pump.start()
     try:
         async with asyncio.TaskGroup() as tasks:
-            ready = tasks.create_task(_announce(engine, server, config.server.host, ready_file))
+            ready = tasks.create_task(_announce(engine, server, config.server.host, warm_ns, ready_file))
             defects = tasks.create_task(_report_defects(pumps))
             await stop.wait()
             ready.cancel()
@@ -90,13 +92,15 @@ def _stop_threads(engine: Engine, pumps: list[Pump]) -> None:
         pump.join()
 
 
-async def _announce(engine: Engine, server: RpcServer, host: str, ready_file: Path | None) -> None:
-    """Write the ready file when the first map is there."""
+async def _announce(engine: Engine, server: RpcServer, host: str, warm_ns: int, ready_file: Path | None) -> None:
+    """Write the ready file when there is a map and the warm-up is behind it."""
     first = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def ticked(_: Tick) -> None:
+    def ticked(tick: Tick) -> None:
         with contextlib.suppress(RuntimeError):
+            if tick.event_time_ns < warm_ns:
+                return
             loop.call_soon_threadsafe(first.set)
 
     remove = engine.on_tick(ticked)

@@ -28,9 +28,9 @@ class ServerConfig:
 
     host: Annotated[str, Key("", "address to listen on")] = "127.0.0.1"
     port: Annotated[int, Key("", "TCP port; 0 takes any free one", 0, 65_535)] = 7878
-    heartbeat_ms: Annotated[
-        int, Key("ms", "a stream that has been silent this long gets a heartbeat", 100, 600_000)
-    ] = 5_000
+    heartbeat_ms: Annotated[int, Key("ms", "a stream that has been silent this long gets a heartbeat", 100, 10_000)] = (
+        1_000
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,6 @@ class ModelConfig:
     assumed_volume_per_oi_day: Annotated[
         float, Key("1/day", "daily volume in units of open interest, for markets without a trade feed", 0, 1_000)
     ] = 2.0
-    leverage_prior: Annotated[Literal["default"], Key("", "leverage mixture per venue before there is evidence")] = (
-        "default"
-    )
     typical_position_usd: Annotated[
         float, Key("USD", "position size that chooses the maintenance tier", 0, 1e9, above=True)
     ] = 20_000.0
@@ -79,10 +76,10 @@ class ModelConfig:
     ] = 0.043
     cluster_half_width: Annotated[
         int, Key("bins", "a bin is compared with this many bins on either side", 1, 65_536)
-    ] = 40
+    ] = 30
     cluster_ratio_percent: Annotated[
         int, Key("%", "a bin stands above its surroundings at this percentage of their mean", 101, 100_000)
-    ] = 200
+    ] = 150
     cluster_minimum_share: Annotated[
         float, Key("share", "least share of its side's notional that makes a bin part of a cluster", 0, 1)
     ] = 0.002

@@ -68,8 +68,9 @@ def _run(results: list[dict[str, Any]], name: str, path: Path, per: str) -> None
     if per == "trades":
         slow = _object_per_trade(path)
         baseline, ratio = "an object per trade, trade path alone", events / seconds / slow
+    speed = events / seconds
     results.append(
-        {"name": name, "params": params, "median": events / seconds, "unit": f"{per}/s", "baseline": baseline, "ratio": ratio}
+        {"name": name, "params": params, "median": speed, "unit": f"{per}/s", "baseline": baseline, "ratio": ratio}
     )
     for stage, spent in summary["stage_seconds"].items():
         results.append(

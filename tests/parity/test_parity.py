@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forcedmove_kernels.arrays import NOT_OBSERVED, Cohorts
+from forcedmove_kernels.arrays import NOT_OBSERVED, Cohorts, Freshness, Notional, Rules, Window, empty_cohorts
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.reference import ReferenceBackend
 from tests.parity import tables
 from tests.parity.tables import World, all_rows, array, assert_same, copy, poisoned
 
 ORACLE = ReferenceBackend()
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = settings(max_examples=40, deadline=None)
 
 
 @EXAMPLES
@@ -160,3 +160,44 @@ def test_step_that_would_not_fit_is_refused_whole(backend: Backend, draw: st.Dat
     with pytest.raises(OverflowError, match=f"market {step.market[k]} "):
         backend.apply_updates(cohorts, world.rules, step._replace(open_interest=interest, open_lots=lots))
     assert_same(cohorts, before)
+
+
+def test_bad_arguments_are_refused(backend: Backend) -> None:
+    """What would write outside an array is an error that names the field."""
+    cohorts = empty_cohorts(4, 2)
+    rules = Rules(np.ones(2, np.uint8), np.ones((2, 2, 1), np.uint32), np.zeros((2, 2, 2, 2), np.uint32))
+    world = cohorts, rules, Window(np.zeros(2, np.uint32), 8), Freshness(np.ones(1, np.uint32), 1, 0)
+    totals, cells = np.zeros((2, 2, 10), np.uint64), np.zeros(10, np.uint64)
+    first, histogram = np.zeros(1, np.int64), np.zeros((1, 3), np.uint64)
+    one = np.ones(1, np.uint32)
+    beyond = np.array([4], np.int32)
+    ladder = np.array([[0, 60], [0, 60]], np.uint32)
+    money = Notional(np.ones(2), np.ones(2))
+    with pytest.raises(ValueError, match="rows"):
+        backend.standing_totals(*world, beyond, totals)
+    with pytest.raises(ValueError, match="totals"):
+        backend.standing_totals(*world, beyond, totals[:, :, 1:])
+    with pytest.raises(ValueError, match="market"):
+        backend.add_cohorts(*world, beyond, np.zeros(1, np.int64), totals)
+    with pytest.raises(ValueError, match="markets"):
+        backend.leverage_grid(*world, -beyond)
+    with pytest.raises(ValueError, match="row"):
+        backend.accumulate_volume(beyond, one, one, first, histogram, histogram.copy())
+    with pytest.raises(ValueError, match="volume"):
+        backend.accumulate_volume(beyond, one, one, first, histogram, histogram[:, 1:])
+    with pytest.raises(ValueError, match="market_symbol"):
+        backend.profile(totals, np.array([0, 4], np.int32), money, world[2], 4)
+    with pytest.raises(ValueError, match="ladder"):
+        backend.compact(cohorts, 0, 0, ladder, 0)
+    with pytest.raises(ValueError, match="time buckets"):
+        backend.compact(cohorts, 0, 0, ladder[:1] * 0, 0)
+    with pytest.raises(ValueError, match="entry_shift"):
+        backend.compact(cohorts, 0, 0, ladder[:1], 22)
+    with pytest.raises(ValueError, match="market"):
+        backend.compact(cohorts, 2, 0, ladder[:1], 0)
+    with pytest.raises(ValueError, match="half_width"):
+        backend.clusters(cells, -1, 100, 0)
+    with pytest.raises(ValueError, match="shock"):
+        backend.cascade_chain(cells, cells, 0, 10)
+    with pytest.raises(ValueError, match="depth"):
+        backend.shock_curve(cells, cells[1:], 0, 0)

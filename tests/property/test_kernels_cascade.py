@@ -11,7 +11,7 @@ from forcedmove_kernels.arrays import U64
 from forcedmove_kernels.backend import Backend
 from tests.parity import tables
 
-EXAMPLES = settings(max_examples=80, deadline=None)
+EXAMPLES = settings(max_examples=50, deadline=None)
 Book = tuple[U64, U64, int]
 MILLION = 100_000_000  # one million USD in cents
 

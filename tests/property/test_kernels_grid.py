@@ -176,13 +176,14 @@ def test_openings_take_the_open_interest_when_nothing_survives(
         open_interest=np.full(1, 90, np.uint32),
         opened_at=one,
         first_open=np.array([0, 2]),
-        open_entry=np.repeat(one // 2, 2),
+        open_entry=np.array([entry // 2, entry // 2 + 9], np.uint32),
         open_lots=np.array(open_lots, np.uint32),
     )
     outcome = backend.apply_updates(cohorts, rules, step)
     opened = sum(open_lots)
     new = slice(1, int(cohorts.used[0]))
     kept = [row for row in range(2) if long[row] or short[row]]
+    assert cohorts.entry[new].tolist() == [int(step.open_entry[row]) for row in kept]
     assert cohorts.lots[0, new].tolist() == [long[row] for row in kept]
     assert cohorts.lots[1, new].tolist() == [short[row] for row in kept]
     assert cohorts.lots[:, 0].tolist() == [0, 90 - opened]

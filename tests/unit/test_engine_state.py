@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests.unit.market_feed import ENGINE, START, S, fed_pipeline, minute
 
 from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
 from forcedmove_server.engine.frames import SIDES, ViewSpec
@@ -15,6 +14,7 @@ from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.views import render_view
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import MARK_PRICE, EventBatch
+from tests.unit.market_feed import ENGINE, START, S, fed_pipeline, minute
 
 
 @pytest.fixture(scope="module")

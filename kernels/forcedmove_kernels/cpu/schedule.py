@@ -15,8 +15,9 @@ from numba import njit
 
 from forcedmove_kernels.arrays import I64
 
-#: below this cost (about a cohort each) waking a second thread takes longer than the work
-MIN_PARALLEL_COST = 4096
+#: below this cost (about a cohort each, so about a millisecond) a second thread is not worth waking: on a busy machine
+#: the launch alone was seen to take several milliseconds
+MIN_PARALLEL_COST = 1 << 16
 
 #: numba's fallback threading layer ends the process when two threads launch at once
 _LAUNCH = threading.Lock()

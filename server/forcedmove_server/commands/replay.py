@@ -61,9 +61,8 @@ def _print(summary: dict[str, object]) -> None:
     out = sys.stdout
     markets = summary["markets"]
     assert isinstance(markets, dict)
-    out.write(
-        f"{summary['events_total']:,} events in {summary['wall_seconds']:.1f} s: {summary['events_per_second']:,.0f}/s\n"
-    )
+    events, seconds, rate = (summary[key] for key in ("events_total", "wall_seconds", "events_per_second"))
+    out.write(f"{events:,} events, {seconds:.1f} s, {rate:,.0f} per second\n")
     for name, defects in (("defects", summary["defects"]), ("stage seconds", summary["stage_seconds"])):
         assert isinstance(defects, dict)
         shown = ", ".join(f"{kind} {n:.2f}" if isinstance(n, float) else f"{kind} {n:,}" for kind, n in defects.items())

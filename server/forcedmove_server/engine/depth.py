@@ -3,9 +3,9 @@
 Beyond the visible book the law ``I = Y sigma_D sqrt(Q / V_D)`` (MODEL section 6; exponent 0.489 +- 0.0015,
 arXiv 2411.13965; bitcoin: arXiv 1412.4503) is inverted to the notional that moves the price by a fraction ``x``:
 ``Q(x) = V_D (x / (Y sigma_D))^2``. ``x`` counts from where the shock has brought the mark: a shock is news, the latent
-book re-forms around the price it leads to, and what is then forced to trade meets that book. Depth withdraws as the price
-moves: at a distance ``d`` from the mark before the shock a share ``exp(-d / w)`` is left; the default ``w`` leaves 10 %
-after a move of 10 %, what was seen on 10 October 2025.
+book re-forms around the price it leads to, and what is then forced to trade meets that book. Depth withdraws as the
+price moves: at a distance ``d`` from the mark before the shock a share ``exp(-d / w)`` is left; the default ``w``
+leaves 10 % after a move of 10 %, what was seen on 10 October 2025.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class Engine:
                 elif not self._take_one():
                     self._wake.wait(max(deadline - time.monotonic(), 0))
                     self._wake.clear()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the server must go down and say so
             self.failure = error
             _LOG.exception("the engine failed")
             self._on_failure()

@@ -43,8 +43,8 @@ class ViewSpec:
 class RenderedView:
     """A grid as one view sees it: ``values`` f32 in C order, one axis per kept axis, USD notional.
 
-    The price axis has ``bin_count + 2`` cells: everything below, the bins from absolute bin ``first_bin`` on, everything
-    above. Two renderings with equal ``axes_key`` can be compared cell by cell.
+    The price axis has ``bin_count + 2`` cells: everything below, the bins from absolute bin ``first_bin`` on,
+    everything above. Two renderings with equal ``axes_key`` can be compared cell by cell.
     """
 
     axes: tuple[AxisName, ...]

@@ -11,7 +11,7 @@ from forcedmove_kernels.arrays import Clusters, Notional, Window
 from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHORT
 from forcedmove_server.engine.activity import DEFAULT_DAILY_VOLATILITY
 from forcedmove_server.engine.assumptions import assumptions
-from forcedmove_server.engine.chains import chain_info
+from forcedmove_server.engine.chains import chain_info, follow_shock
 from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
 from forcedmove_server.engine.frames import SIDES, ChainInfo, ClusterInfo, MarketStatus, SymbolMap
 from forcedmove_server.engine.pipeline import Pipeline
@@ -24,6 +24,8 @@ F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
 
 _CLUSTERS_SHOWN = 12
+#: the next cascade is looked for within this fraction of the mark
+_NEXT_WITHIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def shock_chain(pipeline: Pipeline, state: SymbolState, shock_usd: float) -> Cha
     side = LONG if shock_usd <= mark else SHORT
     width = state.rows.bin_width_usd
     depth = depth_after_shock(state.visible, mark, shock_usd, side, state.first_bin, width, state.law)
-    chain = pipeline.backend.cascade_chain(state.profile[side], depth, state.cell(mark), cell)
+    chain = follow_shock(pipeline.backend, state.profile[side], depth, state.first_bin, width, mark, shock_usd)
     return chain_info(
         chain,
         SIDES[side],
@@ -143,12 +145,22 @@ def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> Clu
 
 
 def _next_chain(pipeline: Pipeline, state: SymbolState, side: int, found: Clusters) -> ChainInfo | None:
-    """Return the chain that starts where the mark first meets the nearest cluster on its side."""
+    """Return the chain that starts where the mark first meets the nearest cluster on its side.
+
+    Without a cluster within reach it starts at the largest bin within reach; None where nothing is there.
+    """
     mark = state.cell(state.rows.mark_usd)
-    met = [int(e) - 1 for e in found.end if e - 1 < mark] if side == LONG else [int(b) for b in found.begin if b > mark]
-    if not met:
+    reach = state.rows.mark_usd * _NEXT_WITHIN
+    if side == LONG:
+        low, high = max(state.cell(state.rows.mark_usd - reach), 1), mark
+        met = [int(end) - 1 for end in found.end if low <= end - 1 < high]
+    else:
+        low, high = mark + 1, min(state.cell(state.rows.mark_usd + reach), state.profile.shape[1] - 2) + 1
+        met = [int(begin) for begin in found.begin if low <= begin < high]
+    within = state.profile[side, low:high]
+    if not within.any():
         return None
-    cell = max(met) if side == LONG else min(met)
+    cell = (max(met) if side == LONG else min(met)) if met else low + int(within.argmax())
     return shock_chain(pipeline, state, _edge(state, cell))
 
 

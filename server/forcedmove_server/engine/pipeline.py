@@ -33,7 +33,7 @@ class Pipeline:
         model: ModelConfig,
         leverage_shares: dict[str, F64] | None = None,
     ) -> None:
-        """``leverage_shares`` maps market keys to float64 ``[2, T]`` weights per side that replace the venue's prior."""
+        """``leverage_shares``: float64 ``[2, T]`` weights per side by market key; they replace the venue's prior."""
         self.registry = registry
         self.model = model
         self.backend, self.backend_choice = select_backend(engine.backend, engine.threads or None)

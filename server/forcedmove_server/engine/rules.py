@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from forcedmove_kernels.arrays import Rules, check_rules
 from forcedmove_kernels.fixed_point import cumulative_weights, multipliers
 from forcedmove_server.inference.leverage_prior import prior_for, tier_shares
-from forcedmove_server.margin.multipliers import LEVERAGE_TIERS, liquidation_ratios
+from forcedmove_server.margin.multipliers import LEVERAGE_TIERS, liquidation_ratios, offered_tiers
 from forcedmove_server.market.instruments import Instrument
 
 F64 = NDArray[np.float64]
@@ -30,9 +30,9 @@ def set_rules(rules: Rules, market: int, instrument: Instrument, typical_usd: fl
     """Fill one market's row, in place.
 
     ``typical_usd`` is the position size whose maintenance tier counts. ``shares`` float64 ``[2, T]`` are the weights
-    per side; without them the venue's prior. Tiers above the market's maximum leverage are not offered.
+    per side; without them the venue's prior. Tiers that the venue does not offer get nothing.
     """
-    offered = max(1, int(np.searchsorted(LEVERAGES, instrument.max_leverage, "right")))
+    offered = offered_tiers(instrument)
     ratios = liquidation_ratios(instrument, LEVERAGES, typical_usd)
     if shares is None:
         prior = tier_shares(prior_for(instrument.venue), LEVERAGES, instrument.max_leverage)

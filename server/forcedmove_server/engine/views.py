@@ -38,7 +38,10 @@ class SymbolRows:
 
 
 def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec, now: int) -> RenderedView:
-    """Render one view of a symbol. Raises UnknownNameError for a venue without a market, InputError for empty ranges."""
+    """Render one view of a symbol.
+
+    Raises UnknownNameError where none of the venues has a market, InputError for a range without a tier.
+    """
     chosen = _chosen_markets(rows, spec)
     tiers = _chosen_tiers(spec)
     sides = [k for k, name in enumerate(SIDES) if not spec.sides or name in spec.sides]
@@ -84,10 +87,10 @@ def usd_per_lot(notional: Notional, rows: NDArray[np.int64], first_bin: int, bin
 
 
 def _chosen_markets(rows: SymbolRows, spec: ViewSpec) -> NDArray[np.int64]:
-    for venue in spec.venues:
-        if venue not in rows.venues:
-            raise UnknownNameError("venue", venue, sorted(set(rows.venues)))
-    return np.array([k for k, venue in enumerate(rows.venues) if not spec.venues or venue in spec.venues], np.int64)
+    chosen = [k for k, venue in enumerate(rows.venues) if not spec.venues or venue in spec.venues]
+    if not chosen:
+        raise UnknownNameError("venue", ", ".join(spec.venues), sorted(set(rows.venues)))
+    return np.array(chosen, np.int64)
 
 
 def _chosen_tiers(spec: ViewSpec) -> NDArray[np.int64]:

@@ -39,8 +39,8 @@ class Instrument:
     """One perpetual or future on one venue.
 
     ``contract_size`` is what the venue's contract holds: base units (linear) or USD (inverse). Events are already
-    converted, so the engine never uses it; sources do. ``quantity_step`` is the smallest quantity in *model* units (base units
-    or USD), ``price_step`` in USD. ``max_leverage`` cuts the leverage tiers.
+    converted, so the engine never uses it; sources do. ``quantity_step`` is the smallest quantity in *model* units (base
+    units or USD), ``price_step`` in USD. ``max_leverage`` cuts the leverage tiers.
 
     Raises InstrumentError naming the field for values that cannot be.
     """
@@ -151,13 +151,15 @@ class InstrumentRegistry:
         return [k for k, i in enumerate(self._instruments) if i.symbol == symbol]
 
     def resolve(self, name: str) -> list[int]:
-        """Markets meant by what people type: ``BTC``, ``binance:BTCUSDT``, ``BTC/USDT:USDT``; case does not matter.
+        """Markets meant by what people type: ``BTC``, ``binance:BTCUSDT``, ``BTCUSDT``, ``BTC/USDT:USDT``, in any case.
 
         Raises UnknownNameError listing the symbols that exist.
         """
         wanted = name.strip().upper()
         found = [
-            k for k, i in enumerate(self._instruments) if wanted in (i.symbol.upper(), i.key.upper(), i.unified.upper())
+            k
+            for k, i in enumerate(self._instruments)
+            if wanted in (i.symbol.upper(), i.key.upper(), i.native_id.upper(), i.unified.upper())
         ]
         if not found:
             raise UnknownNameError("symbol", name, self.symbols())

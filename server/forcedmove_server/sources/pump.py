@@ -31,7 +31,7 @@ class Pump:
         self._registry = registry
         self._put = put
         self._speed = speed
-        self._pace_from_ns = pace_from_ns
+        self.pace_from_ns = pace_from_ns
         self._on_end = on_end
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"source-{source.name}", daemon=True)
@@ -52,7 +52,7 @@ class Pump:
     def _run(self) -> None:
         batches = self.source.batches(self._registry)
         try:
-            for batch in paced(batches, self._speed, self._stopping, self._pace_from_ns):
+            for batch in paced(batches, self._speed, self._stopping, self.pace_from_ns):
                 if self._stopping.is_set() or not self._put(batch):
                     break
         except Exception as error:  # noqa: BLE001  a source's fault ends the server loudly, on its own thread

@@ -56,7 +56,7 @@ class ReplaySource:
         from_ns: int | None = None,
         until_ns: int | None = None,
         contract_sizes: Mapping[str, float] | None = None,
-        window_ns: int = 12 * _HOUR_NS,
+        window_ns: int = 300 * SECOND_NS,
         max_rows: int = 1 << 16,
     ) -> None:
         self.name = name
