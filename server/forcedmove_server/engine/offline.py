@@ -13,13 +13,13 @@ from forcedmove_server.config import Config
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
-from forcedmove_server.sources.batching import coalesced, read_ahead
+from forcedmove_server.sources.batching import coalesced
 from forcedmove_server.sources.source import Source
 
 
 @dataclass(slots=True)
 class StageClock:
-    """Wall seconds per stage of a run. The source reads ahead on its own thread: only waiting for it counts."""
+    """Wall seconds per stage of a run."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -49,8 +49,8 @@ class OfflineRun:
         Levels crossed after a market's last open interest stay in its map, so that live quantities equal it at the end.
         """
         pipeline = self.pipeline
-        batches = read_ahead(coalesced(self.source.batches(pipeline.registry)))
-        for batch in self.clock.timed("waiting for the source", batches):
+        batches = coalesced(self.source.batches(pipeline.registry))
+        for batch in self.clock.timed("source", batches):
             begin = time.perf_counter()
             pipeline.take(batch)
             pipeline.store.age(pipeline.now_s)

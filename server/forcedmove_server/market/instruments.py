@@ -39,7 +39,7 @@ class Instrument:
     """One perpetual or future on one venue.
 
     ``contract_size`` is what the venue's contract holds: base units (linear) or USD (inverse). Events are already
-    converted, so the engine never uses it; sources do. ``quantity_step`` is the smallest quantity in *model* units (base
+    converted, so the engine never uses it; sources do. ``quantity_step`` is the smallest quantity in model units (base
     units or USD), ``price_step`` in USD. ``max_leverage`` cuts the leverage tiers.
 
     Raises InstrumentError naming the field for values that cannot be.

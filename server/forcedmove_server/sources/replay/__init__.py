@@ -30,6 +30,8 @@ from forcedmove_server.sources.source import Defects
 __all__ = ["ReplaySource"]
 
 _HOUR_NS = 3600 * SECOND_NS
+#: event time of a batch: files of bars alone have few rows in five minutes
+_WINDOW_NS, _BARS_WINDOW_NS = 300 * SECOND_NS, _HOUR_NS
 #: decoded text held per feed; many feeds share this much
 _MAX_BLOCK_BYTES, _ALL_BLOCKS_BYTES, _MIN_BLOCK_BYTES = 1 << 20, 1 << 26, 1 << 16
 
@@ -56,16 +58,17 @@ class ReplaySource:
         from_ns: int | None = None,
         until_ns: int | None = None,
         contract_sizes: Mapping[str, float] | None = None,
-        window_ns: int = 300 * SECOND_NS,
+        window_ns: int | None = None,
         max_rows: int = 1 << 16,
     ) -> None:
         self.name = name
         self.defects = Defects()
         self._from_ns = EARLIEST_NS if from_ns is None else from_ns
         self._until_ns = LATEST_NS if until_ns is None else until_ns
-        self._window_ns, self._max_rows = window_ns, max_rows
+        self._max_rows = max_rows
         self._book = InstrumentBook(contract_sizes)
-        self._feeds = self._open(Path(path), format, frozenset(EVENT_DTYPES if kinds is None else kinds))
+        self._feeds, window = self._open(Path(path), format, frozenset(EVENT_DTYPES if kinds is None else kinds))
+        self._window_ns = window_ns or window
         self._keys = self._resolve(symbols) if symbols else None
         if self._keys is not None:
             keys = self._keys
@@ -92,7 +95,8 @@ class ReplaySource:
         """Share of the bytes read so far."""
         return min(1.0, self._bytes_read / self._bytes) if self._bytes else 1.0
 
-    def _open(self, path: Path, format_name: str, kinds: frozenset[str]) -> list[Feed]:
+    def _open(self, path: Path, format_name: str, kinds: frozenset[str]) -> tuple[list[Feed], int]:
+        """Return the feeds, and the window that suits them."""
         unknown = kinds - EVENT_DTYPES.keys()
         if unknown:
             raise UnknownNameError("event kind", sorted(unknown)[0], list(EVENT_DTYPES))
@@ -109,7 +113,7 @@ class ReplaySource:
         if not feeds:
             wanted = f"{', '.join(sorted(kinds))} between {self._from_ns} and {self._until_ns}"
             raise FileFormatError("path", str(path), f"holds no {wanted}")
-        return feeds
+        return feeds, _BARS_WINDOW_NS if by_format.keys() <= {"oi-bars"} else _WINDOW_NS
 
     def _resolve(self, symbols: Collection[str]) -> set[str]:
         held = InstrumentRegistry(self.instruments)
