@@ -28,7 +28,7 @@ U64 = NDArray[np.uint64]
 
 _DAY_NS = 86_400 * 10**9
 #: observations worked on at once: their histograms take 16 KiB each
-_MOST_OBSERVATIONS = 64
+_MOST_OBSERVATIONS = 256
 
 
 class PositionInference:

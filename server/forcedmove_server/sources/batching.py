@@ -8,7 +8,7 @@ from forcedmove_server.market.events import EventBatch, Records
 from forcedmove_server.sources.replay.merge import joined
 
 
-def coalesced(batches: Iterator[EventBatch], rows: int = 1 << 12) -> Iterator[EventBatch]:
+def coalesced(batches: Iterator[EventBatch], rows: int = 32768) -> Iterator[EventBatch]:
     """Join consecutive batches until they hold at least ``rows`` rows. The events and their order stay the same."""
     held: list[EventBatch] = []
     for batch in batches:
