@@ -8,6 +8,7 @@ PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/forcedmove compile
 	touch $@
 
 run: .venv/stamp

@@ -96,7 +96,7 @@ class SimulateSourceConfig:
     kind: Annotated[Literal["simulate"], Key("", "a simulated market")] = "simulate"
     seed: Annotated[int, Key("", "the same seed gives the same market", 0, 2**63 - 1)] = 1
     speed: Annotated[float, Key("x", "event seconds per second; 0 means as fast as possible", 0, 1e6)] = 1.0
-    warmup_hours: Annotated[float, Key("h", "history that is played at once before the stream starts", 0, 8_760)] = 24.0
+    warmup_hours: Annotated[float, Key("h", "history that is played at once before the stream starts", 0, 8_760)] = 8.0
     symbols: Annotated[tuple[str, ...], Key("", "symbols to simulate; empty means all it knows")] = ()
 
 

@@ -23,7 +23,8 @@ from forcedmove_server.market.instruments import ContractType, Instrument
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
 
-_CLUSTERS_SHOWN = 12
+#: published clusters: the largest within this fraction of the mark
+_CLUSTERS_SHOWN, _CLUSTERS_WITHIN = 12, 0.3
 #: the next cascade is looked for within this fraction of the mark
 _NEXT_WITHIN = 0.1
 
@@ -105,7 +106,9 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, fresh_after_s: f
     fresh = sum(m.open_interest_usd for m in markets if m.fresh)
     found = {side: _clusters(pipeline, state, side) for side in (LONG, SHORT)}
     infos = [_cluster_info(state, side, found[side], k) for side in found for k in range(len(found[side].begin))]
-    infos.sort(key=lambda cluster: -cluster.notional_usd)
+    infos = sorted(
+        (info for info in infos if abs(info.distance_fraction) <= _CLUSTERS_WITHIN), key=lambda info: -info.notional_usd
+    )
     return SymbolMap(
         symbol=state.rows.symbol,
         seq=seq,

@@ -21,16 +21,17 @@ class LeveragePrior:
     """A bulk and a tail, each log-normal in leverage. ``tail_share`` is the tail's share of notional."""
 
     tail_share: float
-    bulk_median: float = 2.6
+    bulk_median: float
     bulk_log_sd: float = 0.65
     tail_median: float = 18.0
     tail_log_sd: float = 0.75
 
 
-#: Hyperliquid, February 2026, large accounts by effective leverage: 67 % below 3x, 27 % at 3-7x, 3 % above 10x
-_ON_CHAIN = LeveragePrior(tail_share=0.10)
+#: Hyperliquid, February 2026, large accounts by effective leverage: 67 % below 3x, 27 % at 3-7x, 3 % above 10x; the tail
+#: is twice what those accounts show, because small ones are levered higher
+_ON_CHAIN = LeveragePrior(tail_share=0.06, bulk_median=2.1)
 #: centralised venues: isolated retail accounts are a larger part (BitMEX 2019: open contracts averaged 22x-30x)
-_CENTRALISED = LeveragePrior(tail_share=0.30)
+_CENTRALISED = LeveragePrior(tail_share=0.20, bulk_median=2.6)
 _ON_CHAIN_VENUES = frozenset({"hyperliquid", "dydx", "lighter", "paradex", "aster"})
 
 
