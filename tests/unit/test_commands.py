@@ -1,0 +1,139 @@
+"""Server commands as a person runs them: what they write, and how they say no."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from forcedmove_client.cli import main
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half an hour of the simulated market, recorded by the product."""
+    folder = tmp_path_factory.mktemp("recorded") / "simulated"
+    assert main(["record", "--hours", "0.5", "--seed", "3", "--symbols", "BTC", "ETH", "--output", str(folder)]) == 0
+    return folder
+
+
+def test_replay_writes_the_agreed_table_and_summary(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dump, summary = tmp_path / "map.parquet", tmp_path / "summary.json"
+    assert main(["replay", "--input", str(recording), "--dump", str(dump), "--summary", str(summary)]) == 0
+    table = pyarrow.parquet.read_table(dump).to_pandas()
+    assert list(table.columns) == [
+        "symbol",
+        "venue",
+        "side",
+        "leverage",
+        "price_low",
+        "price_high",
+        "notional_usd",
+        "at",
+    ]
+    assert set(table["side"]) == {"long", "short"}
+    assert set(table["symbol"]) == {"BTC", "ETH"}
+    told = json.loads(summary.read_text())
+    assert told["events_total"] == sum(told["events"].values()) > 100_000
+    assert told["events_per_second"] > 0
+    assert len(told["markets"]) == 10
+    for market in told["markets"].values():
+        assert market["live_lots"]["long"] == market["live_lots"]["short"] == market["open_interest_lots"] > 0
+        for side in ("long", "short"):
+            balance = market["live"][side] + market["closed"][side] + market["liquidated"][side]
+            assert market["opened"][side] + market["overkill"][side] == pytest.approx(balance)
+    # the table is the whole map: linear notional over the bin's middle is the open interest again
+    linear = table[(table["venue"] == "bybit") & (table["symbol"] == "ETH")]
+    middle = (linear["price_low"] + linear["price_high"]) / 2
+    quantity = (linear["notional_usd"] / middle).groupby(linear["side"]).sum()
+    expected = told["markets"]["bybit:ETHUSDT"]["open_interest"]
+    assert quantity["long"] == pytest.approx(expected, rel=1e-9)
+    assert quantity["short"] == pytest.approx(expected, rel=1e-9)
+    assert "bybit:ETHUSDT" in capsys.readouterr().out
+
+
+def test_two_replays_write_the_same_bytes(recording: Path, tmp_path: Path) -> None:
+    written = []
+    for name in ("a.csv", "b.csv"):
+        assert main(["replay", "--input", str(recording), "--dump", str(tmp_path / name)]) == 0
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+    assert pyarrow.csv.read_csv(tmp_path / "a.csv").num_rows > 1000
+
+
+def test_replay_stops_before_until(recording: Path, tmp_path: Path) -> None:
+    totals = []
+    for until in ("2026-01-05T00:10", "2026-01-05T00:20"):
+        summary = tmp_path / "s.json"
+        assert main(["replay", "--input", str(recording), "--until", until, "--summary", str(summary)]) == 0
+        totals.append(json.loads(summary.read_text())["events_total"])
+    assert 0 < totals[0] < totals[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--input", "{missing}"], ["path", "missing"]),
+        (["--input", "{empty}"], ["empty"]),
+        (["--input", "{garbage}"], ["garbage.csv"]),
+        (["--input", "{recording}", "--symbols", "DOGE"], ["DOGE", "BTC, ETH"]),
+        (["--input", "{recording}", "--symbols", "kraken:BTC"], ["kraken:BTC"]),
+        (["--input", "{recording}", "--dump", "map.txt"], ["dump", "map.txt", ".parquet or .csv"]),
+        (["--input", "{recording}", "--dump", "{missing}/map.csv"], ["dump", "map.csv"]),
+        (["--input", "{recording}", "--config", "{garbage}"], ["garbage.csv"]),
+    ],
+)
+def test_replay_refuses_bad_input_by_name(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: list[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "garbage.csv").write_bytes(b"\x00\xffthis is not a recording\n" * 3)
+    places = {
+        "missing": tmp_path / "missing",
+        "empty": tmp_path / "empty",
+        "garbage": tmp_path / "garbage.csv",
+        "recording": recording,
+    }
+    assert main(["replay", *(argument.format(**places) for argument in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    for word in said:
+        assert word in error
+
+
+def test_evaluate_compares_both_weightings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = tmp_path / "scores.json"
+    arguments = ["--hours", "2", "--skip-hours", "1", "--seed", "7", "--symbols", "BTC", "--json", str(scores)]
+    assert main(["evaluate", *arguments]) == 0
+    told = json.loads(scores.read_text())
+    assert {score["weights"] for score in told["scores"]} == {"prior", "true"}
+    assert told["means"]["true"]["wasserstein_bp"] < told["means"]["prior"]["wasserstein_bp"]
+    assert "true leverage weights" in capsys.readouterr().out
+    assert main(["evaluate", "--hours", "1", "--skip-hours", "2"]) == 2
+    assert "skip-hours = 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "nan"])
+def test_a_recording_needs_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[str], hours: str) -> None:
+    assert main(["record", "--hours", hours, "--output", str(tmp_path / "x")]) == 2
+    assert "hours = " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--source", "replay"], "input = None"),
+        (["--input", "x"], "--source replay"),
+        (["--port", "70000"], "port = 70000"),
+        (["--source", "simulate", "--symbols", "NOPE"], "NOPE"),
+    ],
+)
+def test_serve_refuses_bad_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    assert main(["serve", *arguments]) == 2
+    assert said in capsys.readouterr().err
