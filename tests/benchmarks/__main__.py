@@ -20,14 +20,18 @@ MODULES = ("kernels_bench", "replay_bench", "pipeline_bench", "stream_bench")
 
 def table(results: list[dict[str, Any]]) -> str:
     """Lay out results as text."""
-    lines = [f"{'benchmark':<34}{'parameters':<58}{'median':>14} {'unit':<12}{'ratio':>8}  baseline"]
-    for row in results:
-        params = ", ".join(f"{key}={value}" for key, value in row["params"].items())
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}x"
-        lines.append(
-            f"{row['name']:<34}{params:<58}{row['median']:>14,.4g} {row['unit']:<12}{ratio:>8}  {row['baseline'] or ''}"
-        )
-    return "\n".join(lines)
+    rows = [("benchmark", "parameters", "median", "unit", "ratio", "baseline")]
+    for result in results:
+        params = ", ".join(f"{key}={value}" for key, value in result["params"].items())
+        ratio = "" if result["ratio"] is None else f"{result['ratio']:.2f}x"
+        median = f"{result['median']:,.4g}"
+        rows.append((result["name"], params, median, result["unit"], ratio, result["baseline"] or ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    aligned = ("<", "<", ">", "<", ">", "<")
+    return "\n".join(
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, aligned, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def main() -> int:

@@ -269,7 +269,7 @@ def run(results: list[dict[str, Any]]) -> None:
                     "params": common | {"subscribers": readers},
                     "median": ours[key],
                     "unit": unit,
-                    "baseline": naive[key],
+                    "baseline": f"repeated float, a message per subscriber: {naive[key]:,.4g}",
                     "ratio": ours[key] / naive[key] if key == "due" else naive[key] / ours[key],
                 }
             )
@@ -280,12 +280,8 @@ def run(results: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
+    from tests.benchmarks.__main__ import table
+
     rows: list[dict[str, Any]] = []
-    begin = time.monotonic()
     run(rows)
-    for name, group in itertools.groupby(rows, key=lambda row: row["params"]["subscribers"]):
-        print(f"{name} subscriber(s)")
-        for row in group:
-            against = f"   baseline {row['baseline']:12,.2f}   {row['ratio']:6.1f}x" if row["baseline"] else ""
-            print(f"  {row['name']:42s} {row['median']:12,.2f} {row['unit']:5s}{against}")
-    print(f"{time.monotonic() - begin:.0f} s")
+    print(table(rows))
