@@ -10,7 +10,6 @@ first: for every reader a message with ``repeated float``, built from the same t
 from __future__ import annotations
 
 import asyncio
-import itertools
 import multiprocessing as mp
 import time
 from multiprocessing.connection import Connection

@@ -27,8 +27,8 @@ class LeveragePrior:
     tail_log_sd: float = 0.75
 
 
-#: Hyperliquid, February 2026, large accounts by effective leverage: 67 % below 3x, 27 % at 3-7x, 3 % above 10x; the tail
-#: is twice what those accounts show, because small ones are levered higher
+#: Hyperliquid, February 2026, large accounts by effective leverage: 67 % below 3x, 27 % at 3-7x, 3 % above 10x; the
+#: tail is twice what those accounts show, because small ones are levered higher
 _ON_CHAIN = LeveragePrior(tail_share=0.06, bulk_median=2.1)
 #: centralised venues: isolated retail accounts are a larger part (BitMEX 2019: open contracts averaged 22x-30x)
 _CENTRALISED = LeveragePrior(tail_share=0.20, bulk_median=2.6)
