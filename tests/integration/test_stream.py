@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -20,24 +19,6 @@ from forcedmove_server.rpc.server import RpcServer
 from tests.integration.fake_engine import LEVERAGES, FakeEngine, eventually, serving
 
 WHOLE: dict[str, Any] = {"price_range": 0}
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-async def server(engine: FakeEngine) -> AsyncIterator[RpcServer]:
-    async with serving(engine) as server:
-        engine.step()
-        yield server
-
-
-@pytest.fixture
-async def client(server: RpcServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(f"127.0.0.1:{server.port}") as client:
-        yield client
 
 
 async def started(engine: FakeEngine, stream: Subscription) -> MapFrame:

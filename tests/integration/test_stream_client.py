@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -28,24 +28,6 @@ from tests.integration.fake_engine import FakeEngine, eventually, serving
 
 WHOLE: dict[str, Any] = {"price_range": 0}
 NAN = float("nan")
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-async def server(engine: FakeEngine) -> AsyncIterator[RpcServer]:
-    async with serving(engine) as server:
-        engine.step()
-        yield server
-
-
-@pytest.fixture
-async def client(server: RpcServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(f"127.0.0.1:{server.port}") as client:
-        yield client
 
 
 async def test_a_restarted_server_is_taken_up_with_a_snapshot(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -19,29 +18,10 @@ from forcedmove_client import (
 )
 from forcedmove_server.engine.frames import SymbolMap
 from forcedmove_server.rpc.limits import Limits
-from forcedmove_server.rpc.server import RpcServer
 from tests.integration.fake_engine import FakeEngine, eventually, serving
 
 WHOLE: dict[str, Any] = {"price_range": 0}
 NAN = float("nan")
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-async def server(engine: FakeEngine) -> AsyncIterator[RpcServer]:
-    async with serving(engine) as server:
-        engine.step()
-        yield server
-
-
-@pytest.fixture
-async def client(server: RpcServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(f"127.0.0.1:{server.port}") as client:
-        yield client
 
 
 BAD_SUBSCRIPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
