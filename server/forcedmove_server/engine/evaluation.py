@@ -61,7 +61,6 @@ class Evaluation:
         for batch in self.source.batches(self.registry):
             for pipeline in self._pipelines.values():
                 pipeline.take(batch)
-                pipeline.store.age(pipeline.now_s)
             if batch.until_ns >= self._next_ns:
                 self._score()
                 self._next_ns += _HOUR_NS

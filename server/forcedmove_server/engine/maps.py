@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,10 +106,6 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, fresh_after_s: f
     interest = sum(m.open_interest_usd for m in markets)
     fresh = sum(m.open_interest_usd for m in markets if m.fresh)
     found = {side: _clusters(pipeline, state, side) for side in (LONG, SHORT)}
-    infos = [_cluster_info(state, side, found[side], k) for side in found for k in range(len(found[side].begin))]
-    infos = sorted(
-        (info for info in infos if abs(info.distance_fraction) <= _CLUSTERS_WITHIN), key=lambda info: -info.notional_usd
-    )
     return SymbolMap(
         symbol=state.rows.symbol,
         seq=seq,
@@ -117,7 +114,7 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, fresh_after_s: f
         bin_width_usd=state.rows.bin_width_usd,
         markets=markets,
         coverage=fresh / interest if interest else 0.0,
-        clusters=tuple(infos[:_CLUSTERS_SHOWN]),
+        clusters=_largest(state, found),
         next_down=_next_chain(pipeline, state, LONG, found[LONG]),
         next_up=_next_chain(pipeline, state, SHORT, found[SHORT]),
         assumptions=assumptions(pipeline, state),
@@ -128,6 +125,20 @@ def _clusters(pipeline: Pipeline, state: SymbolState, side: int) -> Clusters:
     model, row = pipeline.model, state.profile[side]
     minimum = max(1, int(float(row.sum()) * model.cluster_minimum_share))
     return pipeline.backend.clusters(row, model.cluster_half_width, model.cluster_ratio_percent, minimum)
+
+
+def _largest(state: SymbolState, found: dict[int, Clusters]) -> tuple[ClusterInfo, ...]:
+    """Describe the clusters with the most notional among those within reach of the mark."""
+    mark = state.rows.mark_usd
+    reach = mark * _CLUSTERS_WITHIN
+    low, high = state.cell(mark - reach), state.cell(mark + reach)
+    near = [
+        (int(clusters.notional[k]), side, k)
+        for side, clusters in found.items()
+        for k in np.flatnonzero((clusters.end > low) & (clusters.begin <= high)).tolist()
+    ]
+    near.sort(key=lambda cluster: -cluster[0])
+    return tuple(_cluster_info(state, side, found[side], k) for _, side, k in near[:_CLUSTERS_SHOWN])
 
 
 def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> ClusterInfo:
@@ -202,6 +213,7 @@ def _market_statuses(pipeline: Pipeline, rows: SymbolRows, fresh_after_s: float)
     return tuple(statuses)
 
 
+@lru_cache(maxsize=65_536)
 def _rule_name(instrument: Instrument) -> str:
     rule = rule_for(instrument)
     return rule.formula.name + (" (assumed)" if rule.assumed else "")

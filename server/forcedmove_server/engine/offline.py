@@ -53,7 +53,6 @@ class OfflineRun:
         for batch in self.clock.timed("source", batches):
             begin = time.perf_counter()
             pipeline.take(batch)
-            pipeline.store.age(pipeline.now_s)
             self.clock.seconds["inference and lifecycle"] += time.perf_counter() - begin
             yield batch
 

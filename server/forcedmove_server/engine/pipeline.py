@@ -51,7 +51,7 @@ class Pipeline:
         return self.now_ns // 10**9
 
     def take(self, batch: EventBatch) -> None:
-        """Process one batch completely."""
+        """Process one batch completely, and let cohorts age."""
         for update in self.inference.step(batch):
             self._apply(update)
         self.books.take(batch.depth)
@@ -59,6 +59,7 @@ class Pipeline:
         for kind, rows in batch.by_kind().items():
             self.events[kind] += len(rows)
         self.now_ns = max(self.now_ns, batch.until_ns)
+        self.store.age(self.now_s)
 
     def sweep(self) -> None:
         """Kill the levels that the price has crossed since the last open interest."""
