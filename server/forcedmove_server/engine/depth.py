@@ -35,11 +35,6 @@ class BookTable:
             rows = depth[depth["market"] == market]
             self._books[int(market)] = rows[rows["time_ns"] == rows["time_ns"][-1]]
 
-    def age_ns(self, market: int, now_ns: int) -> int | None:
-        """Age of a market's book; None where none was seen."""
-        rows = self._books.get(market)
-        return None if rows is None else now_ns - int(rows["time_ns"][-1])
-
     def visible_usd(self, markets: list[int], first_bin: int, bins: int, bin_width: float) -> tuple[F64, int]:
         """Pool the books of ``markets``: float64 ``[2, bins + 2]`` USD (0 bids, 1 asks), and how many had one."""
         pooled = np.zeros((2, bins + 2))

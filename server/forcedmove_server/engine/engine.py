@@ -226,7 +226,7 @@ class Engine:
         tick = Tick(
             epoch=self.epoch,
             number=self.ticks,
-            event_time_ns=pipeline.now_ns,
+            event_time_ns=pipeline.newest_event_ns,
             published_ns=time.time_ns(),
             maps=maps,
             changed=frozenset(changed),

@@ -38,7 +38,7 @@ def full_map(pipeline: Pipeline) -> pa.Table:
         for symbol in pipeline.registry.symbols()
         for market in pipeline.mapped_markets(symbol)
     ]
-    at = datetime.fromtimestamp(pipeline.now_ns / 1e9, UTC)
+    at = datetime.fromtimestamp(pipeline.newest_event_ns / 1e9, UTC)
     schema = pa.schema(
         [
             ("symbol", pa.string()),

@@ -109,7 +109,7 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, fresh_after_s: f
     return SymbolMap(
         symbol=state.rows.symbol,
         seq=seq,
-        event_time_ns=pipeline.now_ns,
+        event_time_ns=pipeline.newest_event_ns,
         mark_price_usd=state.rows.mark_usd,
         bin_width_usd=state.rows.bin_width_usd,
         markets=markets,

@@ -70,7 +70,7 @@ class OfflineRun:
         return {
             "source": self.source.name,
             "backend": pipeline.backend_choice.name,
-            "until_ns": pipeline.now_ns,
+            "newest_event_ns": pipeline.newest_event_ns,
             "events": events,
             "events_total": sum(events.values()),
             "defects": dict(sorted(defects.items())),

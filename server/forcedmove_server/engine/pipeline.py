@@ -42,12 +42,14 @@ class Pipeline:
         self.books = BookTable(registry)
         self.activity = Activity(registry)
         self.events: Counter[str] = Counter()
+        #: the watermark: event time up to which everything has been seen; ages count from it
         self.now_ns = 0
+        self.newest_event_ns = 0
         self._leverage_shares = leverage_shares or {}
 
     @property
     def now_s(self) -> int:
-        """Event time in Unix seconds."""
+        """The watermark in Unix seconds."""
         return self.now_ns // 10**9
 
     def take(self, batch: EventBatch) -> None:
@@ -58,6 +60,8 @@ class Pipeline:
         self.activity.take(batch)
         for kind, rows in batch.by_kind().items():
             self.events[kind] += len(rows)
+            if len(rows):
+                self.newest_event_ns = max(self.newest_event_ns, int(rows["time_ns"][-1]))
         self.now_ns = max(self.now_ns, batch.until_ns)
         self.store.age(self.now_s)
 
