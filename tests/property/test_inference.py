@@ -172,3 +172,26 @@ def test_without_tape_openings_follow_the_price_path() -> None:
 def test_contracts_fed_as_coins_are_refused() -> None:
     with pytest.raises(InstrumentError, match=r"open_interest = 500000000.*inverse market fed as linear"):
         one_market((0, 500_000_000))
+
+
+def test_a_market_that_outgrows_its_lots_gets_coarser_ones() -> None:
+    pipeline = Pipeline(registry(), ENGINE, ModelConfig())
+    seconds = range(0, 300, 60)
+    quantities = [60_000.0 * 10.0 ** (k // 2) for k in range(len(seconds))]
+    batch = EventBatch(
+        until_ns=START + 10**6 * S,
+        mark_prices=np.array([(START + t * S, 0, 100_000, 0, 0) for t in seconds], MARK_PRICE),
+        open_interest=np.array(
+            [(START + t * S, 0, q, 0, 0) for t, q in zip(seconds, quantities, strict=True)], OPEN_INTEREST
+        ),
+    )
+    for part in split(batch, [70, 190]):
+        pipeline.take(part)
+        live = pipeline.store.ledger.live[0] * pipeline.inference.markets.lot[0]
+        last = part.open_interest["quantity"][-1]
+        np.testing.assert_allclose(live, last, rtol=1e-9)
+    assert pipeline.inference.markets.lot[0] == pytest.approx(0.01)
+    ledger = pipeline.store.ledger
+    np.testing.assert_array_equal(ledger.opened + ledger.overkill, ledger.live + ledger.closed + ledger.liquidated)
+    pipeline.store.refresh(pipeline.now_s)
+    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), ledger.live)

@@ -114,6 +114,8 @@ class Pipeline:
         return round(float(np.average(price, weights=weight if weight.sum() > 0 else None)))
 
     def _apply(self, updates: Updates) -> None:
+        while self.inference.markets.coarsened:
+            self.store.coarsen(self.inference.markets.coarsened.pop())
         for market in updates.market:
             if not self.store.has_market(int(market)):
                 instrument = self.registry[int(market)]

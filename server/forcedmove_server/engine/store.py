@@ -117,6 +117,20 @@ class CohortStore:
         self._added_from[market[untouched]] = outcome.first_new[untouched]
         return outcome
 
+    def coarsen(self, market: int) -> None:
+        """Follow a market's lot that became ten times as large: live lots by prefix rounding, the ledger likewise."""
+        begin = self.cohorts.start[market]
+        slots = slice(begin, begin + self.cohorts.used[market])
+        for side in (0, 1):
+            prefix = np.cumsum(self.cohorts.lots[side, slots], dtype=np.uint64) // 10
+            self.cohorts.lots[side, slots] = np.diff(prefix, prepend=np.uint64(0))
+            self.ledger.live[market, side] = int(prefix[-1]) if len(prefix) else 0
+        for column in (self.ledger.closed, self.ledger.liquidated, self.ledger.overkill):
+            column[market] //= 10
+        kept = self.ledger.live[market] + self.ledger.closed[market] + self.ledger.liquidated[market]
+        self.ledger.opened[market] = kept - self.ledger.overkill[market]
+        self._stale[market] = True
+
     def age(self, now: int) -> None:
         """Merge ageing cohorts: each market once an hour of event time. ``now`` in Unix seconds."""
         due = np.flatnonzero((self.cohorts.used > 0) & (now - self._compacted_at >= _HOUR))

@@ -18,8 +18,8 @@ U32 = NDArray[np.uint32]
 
 #: entry buckets of one market's volume histogram: +-25 % of price at 5 bp per bin
 BUCKETS = 1024
-#: lots of a market's first open interest at most: leaves a factor of 32 for growth and keeps 1e-8 of resolution
-FIRST_OPEN_INTEREST_LOTS = 1 << 27
+#: lots of a market's first open interest at most; when it outgrows the format its lot becomes ten times coarser
+FIRST_OPEN_INTEREST_LOTS = 1 << 31
 #: no perpetual has ever had more open; beyond it the quantity is in another unit than the instrument says
 IMPLAUSIBLE_OPEN_INTEREST_USD = 1e12
 #: a mark older than this no longer shows the price path, so trade prices are taken as well
@@ -50,6 +50,8 @@ class MarketTable:
         self.turnover = np.zeros((capacity, BUCKETS), np.uint64)
         self.first_bucket = np.zeros(capacity, np.int64)
         self.last_mark_ns = np.full(capacity, -1, np.int64)
+        #: markets whose lot has just become ten times coarser, once per time; the store has to follow
+        self.coarsened: list[int] = []
         self._symbol_bin_width: dict[str, float] = {}
 
     def refuse(self, market: int) -> NoReturn:
@@ -69,6 +71,7 @@ class MarketTable:
     def lots(self, market: I64, quantity: F64, price: U32) -> I64:
         """Lots of open-interest quantities (model units); a market's first positive one fixes its lot.
 
+        A market whose lots would no longer fit the format gets a coarser lot and is added to :attr:`coarsened`.
         ``price`` are price units at the observation. Raises InstrumentError where a quantity cannot be in the unit its
         instrument says.
         """
@@ -84,16 +87,22 @@ class MarketTable:
         for row in np.flatnonzero((self.lot[market] == 0) & (quantity > 0)):
             if self.lot[market[row]] == 0:
                 self.lot[market[row]] = _lot_size(self.registry[int(market[row])], float(quantity[row]))
-        lot = self.lot[market]
-        lots = np.rint(np.maximum(quantity, 0) / np.where(lot > 0, lot, 1.0)).astype(np.int64)
-        for row in np.flatnonzero(lots >= MAX_LOTS):
-            raise InstrumentError(
-                "open_interest",
-                float(quantity[row]),
-                f"more than {MAX_LOTS} lots of {lot[row]:g}",
-                self.registry[int(market[row])].key,
-            )
-        return lots
+        while True:
+            lot = self.lot[market]
+            lots: I64 = np.rint(np.maximum(quantity, 0) / np.where(lot > 0, lot, 1.0)).astype(np.int64)
+            outgrown = np.unique(market[lots >= MAX_LOTS])
+            if not len(outgrown):
+                return lots
+            for row in outgrown.tolist():
+                self._coarsen(row)
+
+    def _coarsen(self, market: int) -> None:
+        """Make a market's lot ten times as large, and everything that is counted in lots ten times as few."""
+        self.lot[market] *= 10
+        self.open_interest[market] = max(int(self.open_interest[market]) // 10, min(int(self.open_interest[market]), 0))
+        self.volume[market] //= 10
+        self.turnover[market] //= 10
+        self.coarsened.append(market)
 
 
 def _lot_size(instrument: Instrument, open_interest: float) -> float:
