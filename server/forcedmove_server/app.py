@@ -47,13 +47,14 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     warm_ns = max((pump.pace_from_ns for pump in pumps), default=0)
     heartbeat_s = config.server.heartbeat_ms / 1000
     server = await serve(engine, config.server.host, config.server.port, limits=Limits(heartbeat_s=heartbeat_s))
+    defect_log = DefectLog(engine, pumps)
     engine.start()
     for pump in pumps:
         pump.start()
     try:
         async with asyncio.TaskGroup() as tasks:
             ready = tasks.create_task(_announce(engine, server, config.server.host, warm_ns, ready_file))
-            defects = tasks.create_task(_report_defects(pumps))
+            defects = tasks.create_task(defect_log.watch())
             await stop.wait()
             ready.cancel()
             defects.cancel()
@@ -61,6 +62,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         # whoever reads is told first; then nothing new comes in, and the tick in progress ends
         await server.drain()
         await asyncio.to_thread(_stop_threads, engine, pumps)
+        defect_log.tell()
     if engine.failure:
         raise engine.failure
     for pump in pumps:
@@ -97,11 +99,10 @@ async def _announce(engine: Engine, server: RpcServer, host: str, warm_ns: int, 
     first = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def ticked(tick: Tick) -> None:
-        with contextlib.suppress(RuntimeError):
-            if tick.event_time_ns < warm_ns:
-                return
-            loop.call_soon_threadsafe(first.set)
+    def ticked(_: Tick) -> None:
+        if engine.pipeline.now_ns >= warm_ns:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(first.set)
 
     remove = engine.on_tick(ticked)
     try:
@@ -115,17 +116,32 @@ async def _announce(engine: Engine, server: RpcServer, host: str, warm_ns: int, 
         os.replace(partial, ready_file)
 
 
-async def _report_defects(pumps: list[Pump]) -> None:
-    """Log what sources could not use: nothing is lost silently."""
-    reported: dict[str, int] = {}
-    while True:
-        await asyncio.sleep(_DEFECT_REPORT_S)
-        for pump in pumps:
-            for kind, rows in pump.source.defects.counts.items():
-                key = f"{pump.source.name}: {kind}"
-                if rows != reported.get(key, 0):
-                    reported[key] = rows
-                    _LOG.warning("%s: %d so far, first at %s", key, rows, pump.source.defects.samples.get(kind, "?"))
+class DefectLog:
+    """Logs what could not be used, and missed ticks, whenever there is more of it: nothing is lost silently."""
+
+    def __init__(self, engine: Engine, pumps: list[Pump]) -> None:
+        self._engine = engine
+        self._by_name = {pump.source.name: pump.source.defects for pump in pumps}
+        self._by_name["inference"] = engine.pipeline.inference.defects
+        self._told: dict[tuple[str, str], int] = {}
+
+    async def watch(self) -> None:
+        """Tell once a minute."""
+        while True:
+            await asyncio.sleep(_DEFECT_REPORT_S)
+            self.tell()
+
+    def tell(self) -> None:
+        """Log what is new since the last time."""
+        for name, defects in self._by_name.items():
+            for kind, rows, sample in defects.so_far():
+                self._tell_one((name, kind), rows, f"; the first: {sample}" if sample else "")
+        self._tell_one(("engine", "missed ticks"), self._engine.missed_ticks, "")
+
+    def _tell_one(self, key: tuple[str, str], count: int, more: str) -> None:
+        if count != self._told.get(key, 0):
+            self._told[key] = count
+            _LOG.warning("%s: %s: %d so far%s", *key, count, more)
 
 
 def exit_status(error: BaseException) -> int:

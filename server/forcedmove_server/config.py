@@ -43,7 +43,7 @@ class EngineConfig:
     bins: Annotated[int, Key("bins", "price bins of a symbol's window", 64, 65_536)] = 2_048
     max_markets: Annotated[int, Key("markets", "markets the store has room for", 1, 65_536)] = 512
     max_cohorts_per_market: Annotated[
-        int, Key("cohorts", "cohorts one market may have; older ones are merged before it is full", 256, 1_048_576)
+        int, Key("cohorts", "cohorts one market may have; older ones are merged before it is full", 2_048, 1_048_576)
     ] = 2_048
 
 

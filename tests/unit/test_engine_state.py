@@ -22,6 +22,13 @@ def pipeline() -> Pipeline:
     return fed_pipeline()
 
 
+def scattered(batch: EventBatch, seed: int) -> EventBatch:
+    """The same minute with its trades spread over a tenth of the price, as in a crash: hundreds of entry buckets."""
+    trades = np.repeat(batch.trades, 20)
+    trades["price"] *= np.random.default_rng(seed).uniform(0.9, 1.1, len(trades))
+    return dataclasses.replace(batch, trades=trades)
+
+
 def rebuilt(pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray]:
     store = pipeline.store
     kept = store.totals.copy(), store.fresh_totals.copy()
@@ -46,22 +53,26 @@ def test_totals_hold_everything_alive(pipeline: Pipeline) -> None:
     assert np.all(pipeline.store.fresh_totals <= pipeline.store.totals)
 
 
-def test_ageing_keeps_every_lot() -> None:
-    pipeline = fed_pipeline(5)
-    before = pipeline.store.ledger.live.copy()
-    used = int(pipeline.store.cohorts.used.sum())
-    pipeline.store.age(pipeline.now_s + 2 * 86_400)
-    pipeline.store.refresh(pipeline.now_s + 2 * 86_400)
-    assert int(pipeline.store.cohorts.used.sum()) < used
-    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), before)
+def test_cohorts_merge_as_they_age_and_keep_every_lot() -> None:
+    pipeline = fed_pipeline(50)
+    used = pipeline.store.cohorts.used.copy()
+    pipeline.take(minute(60 * 24))
+    assert np.all(pipeline.store.cohorts.used[:4] < used[:4])
+    pipeline.store.refresh(pipeline.now_s)
+    ledger = pipeline.store.ledger
+    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), ledger.live)
+    np.testing.assert_array_equal(ledger.live[:, 0], ledger.live[:, 1])
 
 
 def test_a_market_of_young_cohorts_far_apart_still_fits() -> None:
     pipeline = fed_pipeline(1)
-    for number in range(1, 70):
-        pipeline.take(minute(number, move=0.05))
+    compacted = []
+    compact = pipeline.store._compact
+    pipeline.store._compact = lambda *arguments: compacted.append(arguments[0]) or compact(*arguments)  # type: ignore[func-returns-value, method-assign]
+    for number in range(1, 25):
+        pipeline.take(scattered(minute(number, move=0.05), number))
         assert np.all(pipeline.store.cohorts.used <= 2048)
-    assert pipeline.store.compactions > 0
+    assert set(compacted) == {0, 1, 2, 3}
     np.testing.assert_array_equal(pipeline.store.ledger.live[:4, 0], pipeline.store.ledger.live[:4, 1])
 
 
@@ -114,7 +125,7 @@ def test_view_errors_name_what_is_wrong(pipeline: Pipeline) -> None:
     rows = pipeline.symbol_rows("BTC", pipeline.notional())
     with pytest.raises(UnknownNameError, match="unknown venue 'bybit'; known: binance, hyperliquid"):
         render_view(pipeline.store, rows, ViewSpec(venues=("bybit",)), 0)
-    with pytest.raises(InputError, match=r"leverage_max = 1\.5"):
+    with pytest.raises(InputError, match=r"view\.leverage_max = 1\.5"):
         render_view(pipeline.store, rows, ViewSpec(leverage_min=1, leverage_max=1.5), 0)
 
 

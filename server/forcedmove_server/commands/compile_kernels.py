@@ -16,12 +16,13 @@ from forcedmove_server.sources.make import bounded_simulation
 
 HELP = "compile the kernels into the cache; later starts are quick"
 
-_HOURS = 0.05
+#: more than one, because cohorts merge every hour
+_HOURS = 1.1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.description = "Run three minutes of the simulated market through every kernel, so that all are compiled."
+    parser.description = "Run an hour of the simulated market through every kernel, so that all are compiled."
     add_config_argument(parser)
 
 
@@ -32,7 +33,6 @@ def run(args: argparse.Namespace) -> int:
     offline = OfflineRun(bounded_simulation(1, ("BTC",), _HOURS), read_base_config(args))
     offline.finish()
     pipeline = offline.pipeline
-    pipeline.store.age(pipeline.now_s + 86_400)
     markets = np.array(pipeline.mapped_markets("BTC"), np.int64)
     pipeline.store.centre(markets, int(pipeline.inference.markets.price[markets[0]]))
     pipeline.store.refresh(pipeline.now_s)

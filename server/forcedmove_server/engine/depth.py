@@ -22,6 +22,10 @@ F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
 
 
+#: a cell that holds this much stops every chain; what the law gives may exceed the integer format
+_DEEPEST_CENTS = float(1 << 62)
+
+
 class BookTable:
     """The newest book snapshot of every market."""
 
@@ -77,5 +81,6 @@ def depth_after_shock(
     implied = (np.maximum(far, seen_to) ** 2 - np.maximum(near, seen_to) ** 2) * law.volume_day_usd
     implied /= (law.y * law.sigma_day) ** 2
     moved = np.maximum((mark - edges[1:]) if side == 0 else (edges[:-1] - mark), 0) / mark
-    cents: U64 = np.floor((visible[side] + implied) * np.exp(-moved / law.withdrawal_fraction) * 100).astype(np.uint64)
+    usd = (visible[side] + implied) * np.exp(-moved / law.withdrawal_fraction)
+    cents: U64 = np.floor(np.minimum(usd * 100, _DEEPEST_CENTS)).astype(np.uint64)
     return cents

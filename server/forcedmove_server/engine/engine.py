@@ -19,7 +19,7 @@ from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, 
 from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_state
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.views import render_view
-from forcedmove_server.errors import NotReadyError, UnknownNameError
+from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
 
@@ -57,8 +57,11 @@ class Engine:
         self._watched: Counter[tuple[str, ViewSpec]] = Counter()
         self._unrendered: set[tuple[str, ViewSpec]] = set()
         self._watch_lock = threading.Lock()
+        #: nothing has been taken in since the last tick: what readers ask for belongs to the maps it published
+        self._at_tick = True
         self._latest: Tick | None = None
-        self._seen_events: dict[str, int] = {}
+        #: events of a symbol and which of its markets were fresh, when its map was built
+        self._seen: dict[str, tuple[int, bytes]] = {}
         self._states: dict[str, SymbolState] = {}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -83,10 +86,6 @@ class Engine:
             self._wake.set()
             return True
         return False
-
-    def drained(self) -> bool:
-        """Whether every batch handed over has been processed."""
-        return self._batches.unfinished_tasks == 0
 
     def latest(self) -> Tick:
         """Return the newest tick. Raises NotReadyError before the first one that has a map."""
@@ -134,6 +133,8 @@ class Engine:
             return future
         self._requests.put((work, future))
         self._wake.set()
+        if self._stopping.is_set():  # it may have ended in between, and nobody would answer
+            self._refuse()
         return future
 
     def _map(self, symbol: str) -> SymbolMap:
@@ -151,7 +152,8 @@ class Engine:
         try:
             deadline = time.monotonic() + self._interval_s
             while not self._stopping.is_set():
-                self._answer()
+                if self._at_tick:
+                    self._answer()
                 if time.monotonic() >= deadline:
                     self._tick()
                     deadline = self._next_deadline(deadline)
@@ -176,8 +178,8 @@ class Engine:
             batch = self._batches.get_nowait()
         except queue.Empty:
             return False
+        self._at_tick = False
         self.pipeline.take(batch)
-        self._batches.task_done()
         return True
 
     def _answer(self) -> None:
@@ -195,13 +197,17 @@ class Engine:
                 future.set_exception(error)
 
     def _refuse(self) -> None:
-        while not self._requests.empty():
-            _, future = self._requests.get_nowait()
+        while True:
+            try:
+                _, future = self._requests.get_nowait()
+            except queue.Empty:
+                return
             if future.set_running_or_notify_cancel():
                 future.set_exception(NotReadyError("the engine has stopped"))
 
     def _tick(self) -> None:
         pipeline = self.pipeline
+        self._at_tick = True
         pipeline.sweep()
         notional = pipeline.notional()
         symbols = [s for s in self.registry.symbols() if pipeline.mapped_markets(s)]
@@ -213,11 +219,14 @@ class Engine:
         maps = dict(self._latest.maps) if self._latest else {}
         changed = set()
         for symbol in symbols:
-            own = pipeline.registry.markets_of(symbol)
-            events = int(pipeline.inference.markets.events[own].sum())
-            if symbol in maps and events == self._seen_events.get(symbol) and not store_changed[own].any():
+            own = [m for m in pipeline.registry.markets_of(symbol) if m < pipeline.inference.markets.capacity]
+            seen = (
+                int(pipeline.inference.markets.events[own].sum()),
+                pipeline.fresh(own, self._stale_after_s).tobytes(),
+            )
+            if symbol in maps and seen == self._seen.get(symbol) and not store_changed[own].any():
                 continue
-            self._seen_events[symbol] = events
+            self._seen[symbol] = seen
             maps[symbol] = self._build(symbol, notional, maps[symbol].seq + 1 if symbol in maps else 1)
             changed.add(symbol)
         if not maps:
@@ -248,7 +257,7 @@ class Engine:
         for symbol, spec in wanted:
             try:
                 views[symbol, spec] = self._render(symbol, spec)
-            except UnknownNameError:
-                # a venue filter that names no market of this symbol: the reader of "all symbols" sees the others
+            except ForcedMoveError:
+                # for example a venue filter that names no market of this symbol: its reader sees the other symbols
                 continue
         return views

@@ -100,9 +100,9 @@ def shock_chain(pipeline: Pipeline, state: SymbolState, shock_usd: float) -> Cha
     )
 
 
-def build_map(pipeline: Pipeline, state: SymbolState, seq: int, fresh_after_s: float) -> SymbolMap:
+def build_map(pipeline: Pipeline, state: SymbolState, seq: int, stale_after_s: float) -> SymbolMap:
     """Build the published map of one symbol."""
-    markets = _market_statuses(pipeline, state.rows, fresh_after_s)
+    markets = _market_statuses(pipeline, state.rows, stale_after_s)
     interest = sum(m.open_interest_usd for m in markets)
     fresh = sum(m.open_interest_usd for m in markets if m.fresh)
     found = {side: _clusters(pipeline, state, side) for side in (LONG, SHORT)}
@@ -183,10 +183,11 @@ def _edge(state: SymbolState, cell: int) -> float:
     return (state.first_bin + cell - 1) * state.rows.bin_width_usd
 
 
-def _market_statuses(pipeline: Pipeline, rows: SymbolRows, fresh_after_s: float) -> tuple[MarketStatus, ...]:
+def _market_statuses(pipeline: Pipeline, rows: SymbolRows, stale_after_s: float) -> tuple[MarketStatus, ...]:
     table, ledger, now_ns = pipeline.inference.markets, pipeline.store.ledger, pipeline.now_ns
     statuses = []
-    for market in rows.markets.tolist():
+    own = rows.markets.tolist()
+    for market, is_fresh in zip(own, pipeline.fresh(own, stale_after_s), strict=True):
         instrument = pipeline.registry[market]
         price = float(table.price[market]) * rows.bin_width_usd / (1 << PRICE_BITS)
         lot = float(table.lot[market])
@@ -204,7 +205,7 @@ def _market_statuses(pipeline: Pipeline, rows: SymbolRows, fresh_after_s: float)
                 live_short=float(ledger.live[market, SHORT]) * lot,
                 price_age_ms=price_age_ns // 10**6,
                 open_interest_age_ms=interest_age_ns // 10**6,
-                fresh=max(price_age_ns, interest_age_ns) <= fresh_after_s * 1e9,
+                fresh=bool(is_fresh),
                 margin_rule=_rule_name(instrument),
                 cohorts=int(pipeline.store.cohorts.used[market]),
                 events=int(table.events[market]),

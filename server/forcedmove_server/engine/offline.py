@@ -66,7 +66,7 @@ class OfflineRun:
         pipeline = self.pipeline
         events = dict(sorted((kind, n) for kind, n in pipeline.events.items() if n))
         wall = sum(self.clock.seconds.values())
-        defects = self.source.defects.counts + pipeline.inference.defects
+        defects = self.source.defects.counts + pipeline.inference.defects.counts
         return {
             "source": self.source.name,
             "backend": pipeline.backend_choice.name,

@@ -53,7 +53,9 @@ class Pipeline:
         return self.now_ns // 10**9
 
     def take(self, batch: EventBatch) -> None:
-        """Process one batch completely, and let cohorts age."""
+        """Process one batch completely. Raises InputError when there are more markets than the store has room for."""
+        if len(self.registry) > self.inference.markets.capacity:
+            self.inference.markets.refuse(len(self.registry) - 1)
         for update in self.inference.step(batch):
             self._apply(update)
         self.books.take(batch.depth)
@@ -63,7 +65,6 @@ class Pipeline:
             if len(rows):
                 self.newest_event_ns = max(self.newest_event_ns, int(rows["time_ns"][-1]))
         self.now_ns = max(self.now_ns, batch.until_ns)
-        self.store.age(self.now_s)
 
     def sweep(self) -> None:
         """Kill the levels that the price has crossed since the last open interest."""
@@ -75,10 +76,17 @@ class Pipeline:
         """Cents per lot of every market; see kernels.arrays.Notional."""
         markets = self.inference.markets
         inverse = np.zeros(markets.capacity, bool)
-        for market, instrument in enumerate(self.registry):
+        for market, instrument in zip(range(markets.capacity), self.registry, strict=False):
             inverse[market] = instrument.contract_type is ContractType.INVERSE
         cents = markets.lot * 100
         return Notional(base=np.where(inverse, cents, 0.0), slope=np.where(inverse, 0.0, cents * markets.bin_width))
+
+    def fresh(self, markets: list[int], within_s: float) -> NDArray[np.bool_]:
+        """Return which markets' price and open interest are both at most ``within_s`` older than the watermark."""
+        table = self.inference.markets
+        oldest = np.minimum(table.price_ns[markets], table.open_interest_ns[markets])
+        fresh: NDArray[np.bool_] = (oldest >= 0) & (self.now_ns - oldest <= within_s * 1e9)
+        return fresh
 
     def mapped_markets(self, symbol: str) -> list[int]:
         """Indices of a symbol's markets that have a price and an open interest."""

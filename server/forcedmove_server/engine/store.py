@@ -31,11 +31,18 @@ AGE_LADDER = np.array(
     ],
     np.uint32,
 )
-#: the last resort of a market whose cohorts are all young and far apart: everything older than nothing is old
-_CRUSH_LADDER = np.array([(0, _HOUR), (0, _HOUR)], np.uint32)
+#: for a market whose cohorts are all young and far apart, as in a crash
+_CRUSH_LADDER = np.array([(0, _HOUR), (1, _HOUR)], np.uint32)
+#: what is left when even that does not do: one cohort per pair of live tiers and widest entry bucket
+_LAST_LADDER = np.array([(0, 1 << 30), (1, 1 << 30)], np.uint32)
 #: share of a market's slots that a compaction should leave used at most
 _COMPACT_TO = 0.6
-_MAX_ENTRY_SHIFT = 8
+_SHIFTS = range(9)
+_ATTEMPTS = [
+    *((AGE_LADDER, shift) for shift in _SHIFTS),
+    *((_CRUSH_LADDER, shift) for shift in _SHIFTS),
+    *((_LAST_LADDER, shift) for shift in (8, 12, 21)),
+]
 _FRESHNESS_STEPS = 4096
 #: a mark this close to the window's edge (share of the bins) re-centres it
 _EDGE_SHARE = 0.25
@@ -76,7 +83,6 @@ class CohortStore:
         self.totals: U64 = np.zeros((max_markets, 2, bins + 2), np.uint64)
         self.fresh_totals: U64 = np.zeros((max_markets, 2, bins + 2), np.uint64)
         self.ledger = Ledger.empty(max_markets)
-        self.compactions = 0
         self._capacity = max_cohorts
         self._typical_usd = model.typical_position_usd
         self._unweighted = freshness_table(1, 1, np.inf)
@@ -88,7 +94,7 @@ class CohortStore:
         self._known: set[int] = set()
         self._stale = np.zeros(max_markets, bool)
         self._added_from = np.full(max_markets, -1, np.int64)
-        self._compacted_at = np.zeros(max_markets, np.int64)
+        self._compacted_in = np.zeros(max_markets, np.int64)
 
     def add_market(self, market: int, instrument: Instrument, shares: NDArray[np.float64] | None = None) -> None:
         """Give a market its rules; ``shares`` float64 ``[2, T]`` replace the venue's prior."""
@@ -100,11 +106,18 @@ class CohortStore:
         return market in self._known
 
     def apply(self, updates: Updates) -> Outcome:
-        """Run one lifecycle step; compacts markets whose slots would not do."""
+        """Run one lifecycle step.
+
+        Cohorts age by event time: a market is compacted with its first update of every hour, so that it does not matter
+        how the events were cut into batches; and whenever its slots would not do.
+        """
         openings = np.diff(updates.first_open)
+        hour = updates.opened_at.astype(np.int64) // _HOUR
+        due = hour > self._compacted_in[updates.market]
         full = self.cohorts.used[updates.market] + openings > self._capacity
-        for market, now in zip(updates.market[full], updates.opened_at[full], strict=True):
-            self._compact(int(market), int(now), self._capacity * _COMPACT_TO)
+        for row in np.flatnonzero(due | full):
+            most = min(self._capacity * _COMPACT_TO, self._capacity - int(openings[row]))
+            self._compact(int(updates.market[row]), int(updates.opened_at[row]), most)
         outcome = self.backend.apply_updates(self.cohorts, self.rules, updates)
         market = updates.market
         self.ledger.opened[market] += outcome.opened.astype(np.int64)
@@ -130,12 +143,6 @@ class CohortStore:
         kept = self.ledger.live[market] + self.ledger.closed[market] + self.ledger.liquidated[market]
         self.ledger.opened[market] = kept - self.ledger.overkill[market]
         self._stale[market] = True
-
-    def age(self, now: int) -> None:
-        """Merge ageing cohorts: each market once an hour of event time. ``now`` in Unix seconds."""
-        due = np.flatnonzero((self.cohorts.used > 0) & (now - self._compacted_at >= _HOUR))
-        for market in due:
-            self._compact(int(market), now, self._capacity * _COMPACT_TO)
 
     def refresh(self, now: int) -> NDArray[np.bool_]:
         """Bring the totals up to date; return which markets changed (bool ``[M]``). ``now`` in Unix seconds."""
@@ -193,10 +200,10 @@ class CohortStore:
 
     def _compact(self, market: int, now: int, most: float) -> None:
         """Merge a market's cohorts, widening old entry buckets until at most ``most`` remain."""
-        attempts = ((ladder, shift) for ladder in (AGE_LADDER, _CRUSH_LADDER) for shift in range(_MAX_ENTRY_SHIFT + 1))
-        for ladder, shift in attempts:
+        self._compacted_in[market] = now // _HOUR
+        if not self.cohorts.used[market]:
+            return
+        for ladder, shift in _ATTEMPTS:
             if self.backend.compact(self.cohorts, market, now, ladder, shift) <= most:
                 break
-        self.compactions += 1
-        self._compacted_at[market] = now
         self._stale[market] = True

@@ -79,6 +79,11 @@ def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec, now: int) 
     )
 
 
+def check_view(spec: ViewSpec) -> None:
+    """Raise InputError for a view that no symbol could ever have."""
+    _chosen_tiers(spec)
+
+
 def usd_per_lot(notional: Notional, rows: NDArray[np.int64], first_bin: int, bins: int) -> F64:
     """USD of one lot in every cell: float64 ``[K, C]``, at the middle of the bin."""
     middle = first_bin + np.arange(bins + 2) - 0.5
@@ -98,7 +103,7 @@ def _chosen_tiers(spec: ViewSpec) -> NDArray[np.int64]:
     tiers = np.flatnonzero((spec.leverage_min <= LEVERAGES) & (highest >= LEVERAGES))
     if not len(tiers):
         raise InputError(
-            "leverage_max",
+            "view.leverage_max",
             spec.leverage_max,
             f"no leverage tier between {spec.leverage_min} and it; "
             f"tiers are {', '.join(f'{tier:g}' for tier in LEVERAGES)}",

@@ -69,11 +69,15 @@ class Intervals:
         low = np.full(self.rows, MAX_PRICE_UNITS, np.uint32)
         high = np.zeros(self.rows, np.uint32)
         price = np.zeros(self.rows, np.uint32)
-        for row, units in ((self.trade_row[path], self.trade_units[path]), (mark_row, mark_units)):
-            np.minimum.at(low, row, units)
-            np.maximum.at(high, row, units)
-            # with a repeated index NumPy keeps the last value: rows are in time order, and a mark beats a trade
-            price[row] = units
+        row = np.concatenate((self.trade_row[path], mark_row))
+        units = np.concatenate((self.trade_units[path], mark_units))
+        market = np.concatenate((trades["market"][path], marks["market"]))
+        time_ns = np.concatenate((trades["time_ns"][path], marks["time_ns"]))
+        np.minimum.at(low, row, units)
+        np.maximum.at(high, row, units)
+        # with a repeated index NumPy keeps the last value; at equal times that is the mark
+        in_time = np.argsort(time_ns, kind="stable")
+        price[row[in_time]] = units[in_time]
         carried = table.price[self.market]
         first = np.zeros(self.rows, bool)
         first[self.start] = True
@@ -91,8 +95,7 @@ class Intervals:
         self.low, self.high, self.price = low, high, price
         self.first_bucket = np.maximum((before >> PRICE_BITS).astype(np.int64) - BUCKETS // 2, 0)
         self.first_bucket[self.start] = table.first_bucket[self.market]
-        table.price_ns[trades["market"][path]] = trades["time_ns"][path]
-        table.price_ns[marks["market"]] = marks["time_ns"]
+        table.price_ns[market[in_time]] = time_ns[in_time]
         table.last_mark_ns[marks["market"]] = marks["time_ns"]
 
 

@@ -7,7 +7,6 @@ is appended. The kernels do those three; nothing here looks at a cohort.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,6 +19,7 @@ from forcedmove_server.config import ModelConfig
 from forcedmove_server.inference.intervals import Intervals
 from forcedmove_server.inference.markets import BUCKETS, MarketTable
 from forcedmove_server.inference.openings import bar_path, entry_spread, split_openings
+from forcedmove_server.market.defects import Defects
 from forcedmove_server.market.events import EventBatch, Records
 from forcedmove_server.market.instruments import InstrumentRegistry
 
@@ -36,8 +36,7 @@ class PositionInference:
 
     def __init__(self, registry: InstrumentRegistry, model: ModelConfig, backend: Backend, max_markets: int) -> None:
         self.markets = MarketTable(registry, max_markets)
-        #: what could not be used, by kind
-        self.defects: Counter[str] = Counter()
+        self.defects = Defects()
         self._model = model
         self._backend = backend
 
@@ -77,9 +76,10 @@ class PositionInference:
         return update
 
     def _admit_new(self, batch: EventBatch) -> None:
-        for rows in (batch.mark_prices, batch.trades):
+        for rows in batch.by_kind().values():
             if len(rows) and int(rows["market"].max()) >= self.markets.capacity:
                 self.markets.refuse(int(rows["market"].max()))
+        for rows in (batch.mark_prices, batch.trades):
             new = np.flatnonzero(self.markets.bin_width[rows["market"]] == 0)
             for market, row in zip(*np.unique(rows["market"][new], return_index=True), strict=True):
                 self.markets.admit(int(market), float(rows["price"][new[row]]))
@@ -87,12 +87,10 @@ class PositionInference:
     def _step(self, batch: EventBatch) -> Iterator[Updates]:
         """Yield the updates of a part of a batch that has few observations."""
         markets = self.markets
-        if int(batch.open_interest["market"].max(initial=-1)) >= markets.capacity:
-            markets.refuse(int(batch.open_interest["market"].max()))
         spans = Intervals(batch, markets)
         interest = batch.open_interest
         priced = spans.price[spans.observed] > 0
-        self.defects["open_interest.before_any_price"] += int((~priced).sum())
+        self.defects.note("open_interest.before_any_price", int((~priced).sum()))
         # rounds in order, so that each round's updates are one slice
         chosen = np.flatnonzero(priced)
         chosen = chosen[np.argsort(spans.round[chosen], kind="stable")]
@@ -144,7 +142,7 @@ class PositionInference:
             counted = spans.trade_row > lot_fixed_by[spans.column(trades["market"])]
             lot = np.where(counted, markets.lot[trades["market"]], np.inf)
             lots = np.minimum(np.rint(trades["quantity"] / np.where(lot > 0, lot, np.inf)), MAX_LOTS)
-            self._backend.accumulate_volume(
+            clamped = self._backend.accumulate_volume(
                 spans.trade_row.astype(np.int32),
                 spans.trade_units,
                 lots.astype(np.uint32),
@@ -152,6 +150,8 @@ class PositionInference:
                 volume,
                 turnover,
             )
+            # a move beyond the histogram between two observations: counted at its edge
+            self.defects.note("trades.outside_histogram", clamped)
         return volume, turnover
 
     def _opened(self, lots: I64, before: I64, elapsed_ns: I64, volume: U64, taped: NDArray[np.bool_]) -> I64:

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from forcedmove_server.market.defects import Defects
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
-
-
-@dataclass(slots=True)
-class Defects:
-    """What was wrong with a source's input, counted by kind, with one sampled place per kind.
-
-    Kinds are ``<what>.<defect>``, for example ``trades.out_of_order`` or ``open_interest.zero``.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    samples: dict[str, str] = field(default_factory=dict)
-
-    def note(self, kind: str, rows: int = 1, sample: str = "") -> None:
-        """Count ``rows`` defects of one kind; the first sample of a kind is kept."""
-        if rows > 0:
-            self.counts[kind] += rows
-            if sample:
-                self.samples.setdefault(kind, sample)
 
 
 class Source(Protocol):

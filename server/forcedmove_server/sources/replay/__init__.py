@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from forcedmove_server.errors import FileFormatError, InstrumentError, UnknownNameError
+from forcedmove_server.market.defects import Defects
 from forcedmove_server.market.events import EVENT_DTYPES, EventBatch
 from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
 from forcedmove_server.sources.replay.blocks import (
@@ -25,7 +26,6 @@ from forcedmove_server.sources.replay.blocks import (
 from forcedmove_server.sources.replay.detect import FORMATS, find_files
 from forcedmove_server.sources.replay.gaps import GapWatch
 from forcedmove_server.sources.replay.merge import Lane, in_time_order, merge
-from forcedmove_server.sources.source import Defects
 
 __all__ = ["ReplaySource"]
 

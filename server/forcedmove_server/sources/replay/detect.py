@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 from forcedmove_server.errors import FileFormatError
+from forcedmove_server.market.defects import Defects
 from forcedmove_server.sources.replay import binance_archive, jsonl, oi_bars, parquet, tardis
 from forcedmove_server.sources.replay.blocks import RecordedFile
-from forcedmove_server.sources.source import Defects
 
 #: by the name that ``format`` takes; Tardis last, for it looks into files whose names tell nothing
 FORMATS: dict[str, ModuleType] = {

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from forcedmove_server.market.defects import Defects
 from forcedmove_server.market.events import STREAM_GAP, Channel, EventBatch, Records
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.sources.replay.blocks import SECOND_NS, Floats, Mask, Times
-from forcedmove_server.sources.source import Defects
 
 _MEMORY_S = 7200.0
 _REGULAR_STEPS, _REGULAR_FLOOR_S = 5.0, 10.0

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_server.errors import NotReadyError
+from forcedmove_server.market.defects import Defects
 from forcedmove_server.market.events import EventBatch, Records
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.sources.simulate.config import STEP_NS, STEP_S, SimulationConfig
 from forcedmove_server.sources.simulate.emission import Emission
 from forcedmove_server.sources.simulate.world import World
-from forcedmove_server.sources.source import Defects
 
 
 class SimulatedSource:
