@@ -129,6 +129,33 @@ def test_batch_boundaries_do_not_matter(seed: int, cuts: list[int]) -> None:
     assert updates(split(batch, cuts)) == updates(iter([batch]))
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 39), max_size=8))
+def test_the_whole_store_does_not_depend_on_batch_boundaries(seed: int, cuts: list[int]) -> None:
+    batch = sparse_marks(random_market(seed))
+    stores = []
+    for batches in (iter([batch]), split(batch, [3600 * cut for cut in cuts])):
+        pipeline = Pipeline(registry(), ENGINE, ModelConfig())
+        for part in batches:
+            pipeline.take(part)
+        stores.append(pipeline.store)
+    for name, whole, cut in zip(stores[0].cohorts._fields, stores[0].cohorts, stores[1].cohorts, strict=True):
+        np.testing.assert_array_equal(whole, cut, name)
+    np.testing.assert_array_equal(stores[0].ledger.opened, stores[1].ledger.opened)
+    np.testing.assert_array_equal(stores[0].ledger.liquidated, stores[1].ledger.liquidated)
+
+
+def sparse_marks(batch: EventBatch) -> EventBatch:
+    """The same market with a mark every quarter of a minute, so that trades show the path between them, over days."""
+    kinds = {}
+    for kind, rows in batch.by_kind().items():
+        rows = rows.copy()
+        rows["time_ns"] = START + (rows["time_ns"] - START) // S * (3600 * S) + (rows["time_ns"] - START) % S
+        kinds[kind] = rows
+    kinds["mark_prices"] = kinds["mark_prices"][::15]
+    return EventBatch(until_ns=START + (batch.until_ns - START) * 3600, **kinds)
+
+
 def opening_lots(update: Updates, k: int = 0) -> int:
     return int(update.open_lots[update.first_open[k] : update.first_open[k + 1]].sum())
 

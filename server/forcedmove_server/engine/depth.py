@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from forcedmove_kernels.fixed_point import PRICE_BITS, price_units
 from forcedmove_server.market.events import Records
 from forcedmove_server.market.instruments import ContractType, InstrumentRegistry
 
@@ -50,7 +51,8 @@ class BookTable:
             seen += 1
             inverse = self._registry[market].contract_type is ContractType.INVERSE
             usd = rows["quantity"] * (1.0 if inverse else rows["price"])
-            cell = np.clip(np.floor(rows["price"] / bin_width).astype(np.int64) - first_bin + 1, 0, bins + 1)
+            absolute = (price_units(rows["price"], bin_width) >> PRICE_BITS).astype(np.int64)
+            cell = np.clip(absolute - first_bin + 1, 0, bins + 1)
             np.add.at(pooled, (rows["side"], cell), usd)
         return pooled, seen
 

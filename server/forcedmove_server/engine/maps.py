@@ -12,7 +12,7 @@ from forcedmove_kernels.arrays import Clusters, Notional, Window
 from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHORT
 from forcedmove_server.engine.activity import DEFAULT_DAILY_VOLATILITY
 from forcedmove_server.engine.assumptions import assumptions
-from forcedmove_server.engine.chains import chain_info, follow_shock
+from forcedmove_server.engine.chains import cell_of, chain_info, follow_shock, lower_edge
 from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
 from forcedmove_server.engine.frames import SIDES, ChainInfo, ClusterInfo, MarketStatus, SymbolMap
 from forcedmove_server.engine.pipeline import Pipeline
@@ -46,8 +46,11 @@ class SymbolState:
 
     def cell(self, price_usd: float) -> int:
         """Cell of a price; the outer cells stand for everything outside the window."""
-        cell = int(price_usd // self.rows.bin_width_usd) - self.first_bin + 1
-        return min(max(cell, 0), int(self.profile.shape[1]) - 1)
+        return cell_of(price_usd, self.first_bin, self.rows.bin_width_usd, self.profile.shape[1])
+
+    def edge(self, cell: int) -> float:
+        """Lower edge of a cell in USD."""
+        return lower_edge(cell, self.first_bin, self.rows.bin_width_usd)
 
 
 def symbol_state(pipeline: Pipeline, symbol: str, notional: Notional) -> SymbolState:
@@ -82,8 +85,7 @@ def shock_chain(pipeline: Pipeline, state: SymbolState, shock_usd: float) -> Cha
     mark = state.rows.mark_usd
     cell = state.cell(shock_usd)
     if not 0 < cell < state.profile.shape[1] - 1:
-        low = state.first_bin * state.rows.bin_width_usd
-        high = low + pipeline.store.bins * state.rows.bin_width_usd
+        low, high = state.edge(1), state.edge(state.profile.shape[1] - 1)
         raise InputError("price_usd", shock_usd, f"must lie in the map's window, {low:g} to {high:g}")
     side = LONG if shock_usd <= mark else SHORT
     width = state.rows.bin_width_usd
@@ -143,7 +145,7 @@ def _largest(state: SymbolState, found: dict[int, Clusters]) -> tuple[ClusterInf
 
 def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> ClusterInfo:
     begin, end = int(found.begin[k]), int(found.end[k])
-    low, high = _edge(state, begin), _edge(state, end)
+    low, high = state.edge(begin), state.edge(end)
     near = high if side == LONG else low
     split = {venue: float(cents[side, begin:end].sum()) / 100 for venue, cents in state.venue_cents.items()}
     venues = sorted(((venue, usd) for venue, usd in split.items() if usd > 0), key=lambda item: -item[1])
@@ -151,7 +153,7 @@ def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> Clu
         side=SIDES[side],
         price_low_usd=low,
         price_high_usd=high,
-        peak_price_usd=_edge(state, int(found.peak[k])),
+        peak_price_usd=state.edge(int(found.peak[k])),
         notional_usd=float(found.notional[k]) / 100,
         distance_fraction=near / state.rows.mark_usd - 1,
         venues=tuple(venues),
@@ -175,12 +177,7 @@ def _next_chain(pipeline: Pipeline, state: SymbolState, side: int, found: Cluste
     if not within.any():
         return None
     cell = (max(met) if side == LONG else min(met)) if met else low + int(within.argmax())
-    return shock_chain(pipeline, state, _edge(state, cell))
-
-
-def _edge(state: SymbolState, cell: int) -> float:
-    """Lower edge of a cell in USD."""
-    return (state.first_bin + cell - 1) * state.rows.bin_width_usd
+    return shock_chain(pipeline, state, state.edge(cell))
 
 
 def _market_statuses(pipeline: Pipeline, rows: SymbolRows, stale_after_s: float) -> tuple[MarketStatus, ...]:
