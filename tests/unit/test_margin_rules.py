@@ -124,10 +124,13 @@ def test_the_tier_is_the_one_at_the_liquidation_price(
     assert initial + profit == pytest.approx(requirement, abs=1e-9 * (value + there))
 
 
+PRICES = {"BTC": 97_500.0, "ETH": 3_400.0, "SOL": 190.0}
+
+
 @pytest.mark.parametrize("instrument", MARKETS, ids=lambda i: i.key + i.base)
 def test_ratios_of_every_venue(instrument: Instrument) -> None:
     """Long ratios rise and stay below the entry; short ratios fall and stay above it: nothing is dead at birth."""
-    ratios = liquidation_ratios(instrument)
+    ratios = liquidation_ratios(instrument, LEVERAGE_TIERS, 50_000.0, PRICES.get(instrument.base, 1.0))
     assert ratios.shape == (2, len(LEVERAGE_TIERS))
     assert np.all(np.isfinite(ratios))
     assert np.all(np.diff(ratios[LONG]) >= 0)
@@ -144,7 +147,7 @@ def test_ratios_of_every_venue(instrument: Instrument) -> None:
 
 def test_ratios_against_the_formula() -> None:
     """Hyperliquid at 40x, isolated: (1 - 1/20) / (1 - 1/80)."""
-    ratios = liquidation_ratios(market("hyperliquid", max_leverage=40), [20.0])
+    ratios = liquidation_ratios(market("hyperliquid", max_leverage=40), [20.0], 50_000.0, 97_500.0)
     assert ratios[:, 0].tolist() == pytest.approx([(1 - 0.05) / (1 - 1 / 80), (1 + 0.05) / (1 + 1 / 80)])
 
 
@@ -152,11 +155,11 @@ def test_ratios_refuse_what_cannot_be() -> None:
     instrument = market("binance")
     for leverages in ([0.5, 2], [5, 3], [float("nan")]):
         with pytest.raises(InputError, match="leverages"):
-            liquidation_ratios(instrument, leverages)
+            liquidation_ratios(instrument, leverages, 50_000.0, 97_500.0)
     with pytest.raises(InputError, match="typical_notional_usd"):
-        liquidation_ratios(instrument, typical_notional_usd=-1)
+        liquidation_ratios(instrument, LEVERAGE_TIERS, -1, 97_500.0)
     with pytest.raises(InputError, match="price_usd"):
-        liquidation_ratios(instrument, price_usd=float("nan"))
+        liquidation_ratios(instrument, LEVERAGE_TIERS, 50_000.0, float("nan"))
 
 
 def test_leverage_above_the_maximum_is_refused() -> None:

@@ -124,8 +124,9 @@ class Pipeline:
     def _apply(self, updates: Updates) -> None:
         while self.inference.markets.coarsened:
             self.store.coarsen(self.inference.markets.coarsened.pop())
-        for market in updates.market:
-            if not self.store.has_market(int(market)):
-                instrument = self.registry[int(market)]
-                self.store.add_market(int(market), instrument, self._leverage_shares.get(instrument.key))
+        for market, units in zip(updates.market.tolist(), updates.price.tolist(), strict=True):
+            if not self.store.has_market(market):
+                instrument = self.registry[market]
+                price_usd = float(units) * self.inference.markets.bin_width[market] / (1 << PRICE_BITS)
+                self.store.add_market(market, instrument, price_usd, self._leverage_shares.get(instrument.key))
         self.store.apply(updates)

@@ -96,9 +96,11 @@ class CohortStore:
         self._added_from = np.full(max_markets, -1, np.int64)
         self._compacted_in = np.zeros(max_markets, np.int64)
 
-    def add_market(self, market: int, instrument: Instrument, shares: NDArray[np.float64] | None = None) -> None:
+    def add_market(
+        self, market: int, instrument: Instrument, price_usd: float, shares: NDArray[np.float64] | None = None
+    ) -> None:
         """Give a market its rules; ``shares`` float64 ``[2, T]`` replace the venue's prior."""
-        set_rules(self.rules, market, instrument, self._typical_usd, shares)
+        set_rules(self.rules, market, instrument, self._typical_usd, price_usd, shares)
         self._known.add(market)
 
     def has_market(self, market: int) -> bool:

@@ -16,12 +16,6 @@ from forcedmove_server.market.instruments import ContractType, Instrument
 #: default leverage tiers of a map, ascending; a market offers the first ``offered_tiers`` of them
 LEVERAGE_TIERS: tuple[float, ...] = (2, 3, 5, 8, 10, 15, 20, 25, 33, 50, 75, 100, 125)
 
-#: value in USD of the position whose maintenance tier stands for all
-TYPICAL_NOTIONAL_USD = 50_000.0
-
-#: coin prices that translate ladders counted in coins when the caller knows no price; only the tier depends on them
-_REFERENCE_PRICE_USD = {"BTC": 97_500.0, "ETH": 3_400.0, "SOL": 190.0}
-
 
 def max_leverage(instrument: Instrument) -> float:
     """Greatest leverage of a market: the lower of what the instrument and its venue's ladder say."""
@@ -34,15 +28,12 @@ def offered_tiers(instrument: Instrument, leverages: ArrayLike = LEVERAGE_TIERS)
 
 
 def liquidation_ratios(
-    instrument: Instrument,
-    leverages: ArrayLike = LEVERAGE_TIERS,
-    typical_notional_usd: float = TYPICAL_NOTIONAL_USD,
-    *,
-    price_usd: float | None = None,
+    instrument: Instrument, leverages: ArrayLike, typical_notional_usd: float, price_usd: float
 ) -> F64:
     """Liquidation price / entry as float64 ``[2, T]``: row 0 long, row 1 short, columns as ``leverages`` (ascending).
 
-    A venue does not let a position of typical size take its highest leverages: there the size is the largest that may.
+    ``typical_notional_usd`` is the value of the position whose maintenance tier stands for all; ``price_usd`` turns it
+    into coins where a ladder counts coins. A venue does not let a position of typical size take its highest leverages: there the size is the largest that may.
     Leverages the market does not offer repeat the last offered column. Rows never fall (long) and never rise (short)
     with leverage, which is enforced: a ladder with a jump could otherwise break it by a fraction of a basis point.
 
@@ -51,8 +42,7 @@ def liquidation_ratios(
     tiers = np.atleast_1d(checked("leverages", leverages, 1.0))
     checked("leverages (step)", np.diff(tiers), 0.0, open_low=True)
     notional = float(checked("typical_notional_usd", typical_notional_usd, 0.0, open_low=True))
-    known = _REFERENCE_PRICE_USD.get(instrument.base, 1.0) if price_usd is None else price_usd
-    price = float(checked("price_usd", known, 0.0, open_low=True))
+    price = float(checked("price_usd", price_usd, 0.0, open_low=True))
     rule = rule_for(instrument)
     offered = np.minimum(tiers, max_leverage(instrument))
     offered = np.where(tiers <= offered, tiers, offered[: offered_tiers(instrument, tiers)].max())
