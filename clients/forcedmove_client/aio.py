@@ -89,17 +89,18 @@ class AsyncClient:
 
         ``leverage`` is (min, max), 0 for no limit; axes that are not in ``keep`` are summed over; ``price_range`` is a
         fraction of the mark, 0 for the whole window; ``max_rate_hz`` 0 is every tick.
-        Raises InvalidArgumentError; iterating raises InvalidArgumentError, UnknownNameError, LimitExceededError and,
-        after ``reconnect_timeout_s``, UnavailableError.
+        Raises InvalidArgumentError; iterating raises InvalidArgumentError, UnknownNameError, LimitExceededError,
+        ServerError and, after ``reconnect_timeout_s``, UnavailableError. A server that has no room just now is asked
+        again for as long, before LimitExceededError is raised.
         """
-        request = heatmap_pb2.SubscribeRequest(
+        wanted = heatmap_pb2.Subscription(
             symbols=names_of(symbols),
             view=view_message(
                 venues=venues, sides=sides, leverage=leverage, keep=keep, weighting=weighting, price_range=price_range
             ),
             max_rate_hz=max_rate_hz,
         )
-        subscription = Subscription(lambda: self._heatmap.Subscribe(), request, self.target, self._patience)
+        subscription = Subscription(lambda: self._heatmap.Subscribe(), wanted, self.target, self._patience)
         self._subscriptions.add(subscription)
         return subscription
 

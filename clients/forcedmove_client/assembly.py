@@ -18,6 +18,7 @@ from forcedmove_client.decoding import (
     chain_of,
     cluster_of,
     market_of,
+    named,
     sides_of,
 )
 from forcedmove_client.errors import ServerError
@@ -55,7 +56,8 @@ class SymbolState:
     def apply(self, frame: heatmap_pb2.Frame, skipped: int = 0) -> MapFrame:
         """Return the map after ``frame``.
 
-        Raises OutOfStepError where a delta does not continue this state or the checksum does not match.
+        Raises OutOfStepError where a delta does not continue this state or the checksum does not match, ServerError
+        where the frame contradicts itself or is beyond this client.
         """
         elements = self._updated(frame) if frame.HasField("update") else array_of(frame.grid)
         if zlib.crc32(elements.data) != frame.crc32:
@@ -71,6 +73,11 @@ class SymbolState:
         if self._elements is None or frame.epoch != self.epoch or frame.prev_seq != self.seq:
             raise OutOfStepError(f"{frame.symbol}: delta to frame {frame.prev_seq} at frame {self.seq}")
         indices, values = array_of(frame.update.indices), array_of(frame.update.values)
+        if frame.update.values.scale != self._scale or values.dtype != self._elements.dtype:
+            raise ServerError(
+                f"update.values of {frame.symbol}: {values.dtype} x {frame.update.values.scale:g} do not continue "
+                f"a grid of {self._elements.dtype} x {self._scale:g}"
+            )
         elements = self._elements.copy()
         try:
             elements.reshape(-1)[indices] = values
@@ -95,7 +102,7 @@ class SymbolState:
             published_time=np.datetime64(frame.published_time_ns, "ns"),
             mark_price=frame.mark_price_usd,
             bin_width=labels.bin_width,
-            weighting=WEIGHTING_NAMES[frame.weighting],
+            weighting=named("weighting", frame.weighting, WEIGHTING_NAMES),
             axes=labels.axes,
             venues=labels.venues,
             sides=labels.sides,
@@ -114,7 +121,9 @@ class SymbolState:
 
 
 def _labels_of(axes: Any, shape: tuple[int, ...]) -> _Labels:
-    by_name: dict[AxisName, model_pb2.AxisLabels] = {AXIS_NAMES[labels.axis]: labels for labels in axes}
+    by_name: dict[AxisName, model_pb2.AxisLabels] = {
+        named("axes.axis", labels.axis, AXIS_NAMES): labels for labels in axes
+    }
     empty = model_pb2.AxisLabels()
     venues = tuple(by_name.get("venue", empty).names)
     sides = sides_of(tuple(by_name.get("side", empty).names))

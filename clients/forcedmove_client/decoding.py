@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,18 +37,26 @@ WEIGHTING_NAMES: dict[model_pb2.Weighting.ValueType, WeightingName] = {
     model_pb2.WEIGHTING_LIVE: "live",
     model_pb2.WEIGHTING_FRESH: "fresh",
 }
-_DTYPES: dict[int, np.dtype[Any]] = {
+_DTYPES: dict[model_pb2.DataType.ValueType, np.dtype[Any]] = {
     model_pb2.DATA_TYPE_FLOAT32: np.dtype("<f4"),
     model_pb2.DATA_TYPE_FLOAT64: np.dtype("<f8"),
     model_pb2.DATA_TYPE_UINT32: np.dtype("<u4"),
 }
+N = TypeVar("N", bound=int)
+T = TypeVar("T")
+
+
+def named(field: str, number: N, names: Mapping[N, T]) -> T:
+    """Return what an enum's value is called. Raises ServerError for one that this client does not know."""
+    try:
+        return names[number]
+    except KeyError:
+        raise ServerError(f"{field} = {number}: not known to this client; the server may be newer") from None
 
 
 def array_of(tensor: model_pb2.Tensor) -> NDArray[Any]:
     """Return a tensor's elements, without its scale, as a read-only array over its bytes. Raises ServerError."""
-    dtype = _DTYPES.get(tensor.data_type)
-    if dtype is None:
-        raise ServerError(f"tensor.data_type = {tensor.data_type}: not known to this client")
+    dtype = named("tensor.data_type", tensor.data_type, _DTYPES)
     try:
         return np.frombuffer(tensor.content, dtype).reshape(tuple(tensor.shape))
     except ValueError as error:
@@ -73,7 +82,7 @@ def market_of(market: model_pb2.MarketState) -> Market:
 def cluster_of(cluster: model_pb2.Cluster) -> Cluster:
     """One cluster."""
     return Cluster(
-        side=SIDE_NAMES[cluster.side],
+        side=named("cluster.side", cluster.side, SIDE_NAMES),
         price_low=cluster.price_low_usd,
         price_high=cluster.price_high_usd,
         peak_price=cluster.peak_price_usd,
@@ -86,7 +95,7 @@ def cluster_of(cluster: model_pb2.Cluster) -> Cluster:
 def chain_of(chain: model_pb2.CascadeChain) -> Chain:
     """One cascade chain."""
     return Chain(
-        side=SIDE_NAMES[chain.side],
+        side=named("chain.side", chain.side, SIDE_NAMES),
         start_price=chain.start_price_usd,
         shock_price=chain.shock_price_usd,
         levels=tuple(

@@ -48,6 +48,18 @@ _KINDS: dict[grpc.StatusCode, type[ForcedMoveClientError]] = {
 }
 
 
+#: the type of the detail by which a server says that the same request may be granted later
+_RETRY_INFO = b"type.googleapis.com/google.rpc.RetryInfo"
+
+
+def is_quota(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a server has no room just now, as opposed to a request that is too large whenever it is made."""
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return False
+    details = [value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"]
+    return any(_RETRY_INFO in (value.encode() if isinstance(value, str) else value) for value in details)
+
+
 def translated(error: grpc.aio.AioRpcError, target: str) -> ForcedMoveClientError:
     """Return the client's error for a status."""
     kind = _KINDS.get(error.code(), ServerError)

@@ -17,7 +17,7 @@ import grpc
 
 from forcedmove.v1 import heatmap_pb2
 from forcedmove_client.assembly import OutOfStepError, SymbolState
-from forcedmove_client.errors import ForcedMoveClientError, ServerError, UnavailableError, translated
+from forcedmove_client.errors import ForcedMoveClientError, ServerError, UnavailableError, is_quota, translated
 from forcedmove_client.frames import MapFrame
 
 if TYPE_CHECKING:  # the stubs are generic, the class is not
@@ -42,12 +42,17 @@ class Patience:
 
 @dataclass(slots=True)
 class StreamStats:
-    """What happened on a stream so far. ``resyncs`` counts frames that did not fit and were asked for again."""
+    """What happened on a stream so far.
+
+    ``resyncs`` counts frames that did not fit and were asked for again. ``missed_ticks`` is the server's own count, as
+    of its last heartbeat: ticks it left out since its start because the ones before took too long.
+    """
 
     frames: int = 0
     skipped: int = 0
     resyncs: int = 0
     reconnects: int = 0
+    missed_ticks: int = 0
 
 
 class Subscription:
@@ -57,16 +62,19 @@ class Subscription:
     snapshot, and so does everything after a restart of the server. Frames are read when they are asked for: a consumer
     that is slow skips frames, which ``MapFrame.skipped`` and ``stats`` tell.
 
-    Raises UnavailableError when ``reconnect_timeout_s`` has passed, and whatever the server refuses the request with.
+    Raises UnavailableError or LimitExceededError when ``reconnect_timeout_s`` has passed, and whatever the server
+    refuses the request with.
     """
 
     def __init__(
-        self, open_call: Callable[[], Call], request: heatmap_pb2.SubscribeRequest, target: str, patience: Patience
+        self, open_call: Callable[[], Call], wanted: heatmap_pb2.Subscription, target: str, patience: Patience
     ) -> None:
         self._call: Call | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.stats = StreamStats()
-        self._open_call, self._request, self._target, self._patience = open_call, request, target, patience
+        self._open_call, self._wanted, self._target, self._patience = open_call, wanted, target, patience
+        self._request_id = 0
+        self._untold_skips = 0
         self._epoch = 0
         self._states: dict[str, SymbolState] = {}
         self._resyncs: dict[str, int] = {}
@@ -117,13 +125,14 @@ class Subscription:
         if self._call is not None and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._call.cancel)
 
-    def _resume_request(self) -> heatmap_pb2.SubscribeRequest:
-        request = heatmap_pb2.SubscribeRequest()
-        request.CopyFrom(self._request)
-        request.resume_epoch = self._epoch
+    def _next_request(self) -> heatmap_pb2.SubscribeRequest:
+        """Ask for the subscription again, from where it is. What still answers an earlier request is of no use then."""
+        self._request_id += 1
+        request = heatmap_pb2.SubscribeRequest(request_id=self._request_id, subscription=self._wanted)
+        request.subscription.resume_epoch = self._epoch
         for symbol, state in self._states.items():
             if state.epoch == self._epoch:  # after a restart the states of before are of no use
-                request.resume_seq[symbol] = state.seq
+                request.subscription.resume_seq[symbol] = state.seq
         return request
 
     async def _read(self) -> heatmap_pb2.SubscribeResponse:
@@ -144,30 +153,32 @@ class Subscription:
         return response  # type: ignore[no-any-return]
 
     async def _accept(self, response: heatmap_pb2.SubscribeResponse) -> None:
-        skipped = response.skipped_frames
-        self.stats.skipped += skipped
+        if response.HasField("heartbeat"):
+            self.stats.missed_ticks = response.heartbeat.missed_ticks
+        self.stats.skipped += response.skipped_frames
+        self._untold_skips += response.skipped_frames
+        if response.request_id != self._request_id:
+            return
         lost = False
         for frame in response.frames:
             try:
-                made = self._states.setdefault(frame.symbol, SymbolState()).apply(frame, skipped)
+                made = self._states.setdefault(frame.symbol, SymbolState()).apply(frame, self._untold_skips)
             except OutOfStepError as error:
-                # a delta that comes before the snapshot that was asked for is no news
-                if not (frame.symbol in self._resyncs and frame.HasField("update")):
-                    self._note_resync(frame.symbol, error)
-                    lost = True
+                self._note_resync(frame.symbol, error)
                 self._states.pop(frame.symbol)
+                lost = True
                 continue
             self._epoch = frame.epoch
             self._resyncs.pop(frame.symbol, None)
+            self._untold_skips = 0
             self.stats.frames += 1
             self._ready.append(made)
-            skipped = 0
         if lost and self._call is not None:
             await self._send(self._call)
 
     async def _send(self, call: Call) -> None:
         with contextlib.suppress(asyncio.InvalidStateError):  # it has ended already; the next read says why
-            await call.write(self._resume_request())
+            await call.write(self._next_request())
 
     def _note_resync(self, symbol: str, error: OutOfStepError) -> None:
         self.stats.resyncs += 1
@@ -183,18 +194,23 @@ class Subscription:
             self._call = None
         if self._closed:
             return
-        if error.code() not in _TRANSPORT_CODES:
+        full = is_quota(error)
+        if error.code() not in _TRANSPORT_CODES and not full:
             self._closed = True
             raise translated(error, self._target) from None
         now = time.monotonic()
         if self._lost_at is None:
             self._lost_at = now
-            logger.warning("%s: connection lost (%s)", self._target, error.details())
+            logger.warning(
+                "%s: %s (%s)", self._target, "no room there yet" if full else "connection lost", error.details()
+            )
         delay = random.uniform(0, min(_BACKOFF_CAP_S, _BACKOFF_BASE_S * 2**self._attempts))
         if self._patience.reconnect_timeout_s is not None:
             left = self._lost_at + self._patience.reconnect_timeout_s - now
             if left <= 0:
                 self._closed = True
+                if full:
+                    raise translated(error, self._target) from None
                 raise UnavailableError(f"{self._target}: {error.details()}") from None
             delay = min(delay, left)
         self._attempts = min(self._attempts + 1, 16)

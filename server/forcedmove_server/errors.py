@@ -10,7 +10,9 @@
     ├── UnknownNameError       a symbol, market or venue that is not here
     ├── NotReadyError          nothing has been computed yet; retry
     │   └── GoingAwayError     the server is shutting down; retry later or elsewhere
-    └── LimitError             more than the server hands out at once
+    ├── LimitError             more than the server hands out at once; ask for less
+    │   └── QuotaError         more than it can hand out just now; retry
+    └── ServerFailedError      a bug ended the streams; it was reported where it happened
 
 Anything else that escapes is a bug and ends the program.
 """
@@ -63,3 +65,11 @@ class GoingAwayError(NotReadyError):
 
 class LimitError(ForcedMoveError):
     """More than the server hands out at once; the message says what to ask for instead."""
+
+
+class QuotaError(LimitError):
+    """More than can be handed out just now: others have it, and may give it back."""
+
+
+class ServerFailedError(ForcedMoveError):
+    """A bug ended the streams; it was reported where it happened."""

@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from forcedmove.v1 import heatmap_pb2
 from forcedmove_server.engine.frames import (
     SIDES,
     AssumptionInfo,
@@ -50,6 +51,18 @@ async def eventually(check: Callable[[], object], timeout_s: float = 10.0) -> No
         await asyncio.sleep(0.002)
 
 
+def subscribe_request(request_id: int = 1, **wanted: Any) -> heatmap_pb2.SubscribeRequest:
+    """A request for the subscription that ``wanted`` describes."""
+    return heatmap_pb2.SubscribeRequest(request_id=request_id, subscription=heatmap_pb2.Subscription(**wanted))
+
+
+async def next_frames(call: Any) -> heatmap_pb2.SubscribeResponse:
+    """Read a call until a response that has frames: heartbeats come whenever they are due."""
+    while not (response := await call.read()).frames:
+        pass
+    return response
+
+
 @asynccontextmanager
 async def serving(engine: FakeEngine, limits: Limits | None = None, port: int = 0) -> AsyncIterator[RpcServer]:
     """A real server in front of ``engine``; both are gone afterwards."""
@@ -77,6 +90,7 @@ class FakeEngine:
         changed_share: float = 0.02,
     ) -> None:
         self.epoch = epoch
+        self.missed_ticks = 0
         self.registry = InstrumentRegistry()
         self.venues, self.bins, self.changed_share = venues, bins, changed_share
         self.quiet: set[str] = set()

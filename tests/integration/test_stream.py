@@ -10,13 +10,13 @@ import grpc
 import numpy as np
 import pytest
 
-from forcedmove.v1 import heatmap_pb2, heatmap_pb2_grpc, model_pb2
+from forcedmove.v1 import heatmap_pb2_grpc, model_pb2
 from forcedmove_client import AsyncClient, MapFrame, Subscription
 from forcedmove_client.assembly import SymbolState
 from forcedmove_server.engine.frames import ViewSpec
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer
-from tests.integration.fake_engine import LEVERAGES, FakeEngine, eventually, serving
+from tests.integration.fake_engine import LEVERAGES, FakeEngine, eventually, next_frames, serving, subscribe_request
 
 WHOLE: dict[str, Any] = {"price_range": 0}
 
@@ -163,7 +163,7 @@ async def test_leaving_gives_every_watch_back(engine: FakeEngine, server: RpcSer
 async def test_a_vanished_connection_gives_every_watch_back(engine: FakeEngine, server: RpcServer) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         call = heatmap_pb2_grpc.HeatmapServiceStub(channel).Subscribe()
-        await call.write(heatmap_pb2.SubscribeRequest())
+        await call.write(subscribe_request())
         await eventually(lambda: engine.watched)
     await eventually(lambda: not engine.watched)
 
@@ -173,7 +173,7 @@ async def test_a_slow_reader_skips_and_is_told(engine: FakeEngine) -> None:
     async with serving(engine) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         engine.step()
         call = heatmap_pb2_grpc.HeatmapServiceStub(channel).Subscribe()
-        await call.write(heatmap_pb2.SubscribeRequest())
+        await call.write(subscribe_request())
         await eventually(lambda: engine.watched)
         first = engine.latest().number
         (reader,) = server.hub._readers
@@ -193,7 +193,7 @@ async def test_a_slow_reader_skips_and_is_told(engine: FakeEngine) -> None:
         for symbol, state in states.items():
             np.testing.assert_array_equal(state._elements, engine.view(symbol, ViewSpec()).values)
         engine.step(changed_share=0.001)  # and from here on it gets deltas again
-        response = await call.read()
+        response = await next_frames(call)
         assert [frame.HasField("update") for frame in response.frames] == [True, True]
         call.cancel()
 
@@ -214,31 +214,53 @@ async def test_max_rate_holds_back_without_calling_it_skipped(engine: FakeEngine
 async def test_heartbeats_while_nothing_changes(engine: FakeEngine) -> None:
     async with serving(engine, Limits(heartbeat_s=0.05)) as server:
         engine.step()
+        engine.missed_ticks = 7
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             call = heatmap_pb2_grpc.HeatmapServiceStub(channel).Subscribe()
-            await call.write(heatmap_pb2.SubscribeRequest(symbols=["BTC"]))
+            await call.write(subscribe_request(5, symbols=["BTC"]))
+            await eventually(lambda: engine.watched)
+            await call.read()  # may be from before the request came
             for _ in range(3):
                 response = await call.read()
                 assert not response.frames
+                assert response.request_id == 5
                 assert response.heartbeat.tick == engine.latest().number
                 assert response.heartbeat.event_time_ns == engine.latest().event_time_ns
+                assert response.heartbeat.missed_ticks == 7
             call.cancel()
+
+
+async def test_missed_ticks_are_told_also_on_a_busy_stream(engine: FakeEngine) -> None:
+    async with serving(engine, Limits(heartbeat_s=0.05)) as server:
+        engine.missed_ticks = 3
+        engine.run(0.005)
+        async with AsyncClient(f"127.0.0.1:{server.port}") as client, asyncio.timeout(10):
+            stream = client.subscribe("BTC", **WHOLE)
+            while stream.stats.missed_ticks != 3:
+                await anext(stream)
 
 
 async def test_a_later_request_replaces_the_subscription(engine: FakeEngine, server: RpcServer) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         call = heatmap_pb2_grpc.HeatmapServiceStub(channel).Subscribe()
-        await call.write(heatmap_pb2.SubscribeRequest(symbols=["BTC"]))
+        await call.write(subscribe_request(symbols=["BTC"]))
         await eventually(lambda: engine.watched.keys() == {("BTC", ViewSpec())})
         engine.step()
-        assert [frame.symbol for frame in (await call.read()).frames] == ["BTC"]
+        response = await next_frames(call)
+        assert ([frame.symbol for frame in response.frames], response.request_id) == (["BTC"], 1)
+        engine.step()  # on its way when the next request comes
+        await eventually(lambda: not any(reader._pending for reader in server.hub._readers))
         view = model_pb2.MapView(keep_axes=[model_pb2.AXIS_LEVERAGE])
-        await call.write(heatmap_pb2.SubscribeRequest(symbols=["ETH"], view=view))
+        await call.write(subscribe_request(2, symbols=["ETH"], view=view))
         spec = ViewSpec(keep=("leverage", "price"))
         await eventually(lambda: engine.watched.keys() == {("ETH", spec)})
         engine.step()
-        (frame,) = (await call.read()).frames
+        response = await next_frames(call)
+        assert ([frame.symbol for frame in response.frames], response.request_id) == (["BTC"], 1)
+        response = await next_frames(call)
+        (frame,) = response.frames
         assert (frame.symbol, list(frame.axes[0].leverages)) == ("ETH", list(LEVERAGES))
+        assert response.request_id == 2
         call.cancel()
 
 
@@ -246,21 +268,21 @@ async def test_resume_continues_with_a_delta_where_nothing_was_missed(engine: Fa
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = heatmap_pb2_grpc.HeatmapServiceStub(channel)
         keeper = stub.Subscribe()  # another reader keeps the views alive
-        await keeper.write(heatmap_pb2.SubscribeRequest())
+        await keeper.write(subscribe_request())
         await eventually(lambda: engine.watched.total() == 2)
         engine.step()
-        seqs = {frame.symbol: frame.seq for frame in (await keeper.read()).frames}
+        seqs = {frame.symbol: frame.seq for frame in (await next_frames(keeper)).frames}
         resume = {"BTC": seqs["BTC"], "ETH": seqs["ETH"] - 1, "NOPE": 3}
         call = stub.Subscribe()
-        await call.write(heatmap_pb2.SubscribeRequest(resume_epoch=1, resume_seq=resume))
-        (frame,) = (await call.read()).frames
+        await call.write(subscribe_request(resume_epoch=1, resume_seq=resume))
+        (frame,) = (await next_frames(call)).frames
         assert (frame.symbol, frame.HasField("grid")) == ("ETH", True)  # BTC is up to date
         engine.step()
-        frames = {frame.symbol: frame for frame in (await call.read()).frames}
+        frames = {frame.symbol: frame for frame in (await next_frames(call)).frames}
         assert (frames["BTC"].prev_seq, frames["BTC"].HasField("update")) == (seqs["BTC"], True)
         other_epoch = stub.Subscribe()
-        await other_epoch.write(heatmap_pb2.SubscribeRequest(resume_epoch=2, resume_seq=resume))
-        assert len((await other_epoch.read()).frames) == 2
+        await other_epoch.write(subscribe_request(resume_epoch=2, resume_seq=resume))
+        assert len((await next_frames(other_epoch)).frames) == 2
         for open_call in (keeper, call, other_epoch):
             open_call.cancel()
 
@@ -271,10 +293,10 @@ async def test_long_messages_are_split_at_frames(engine: FakeEngine) -> None:
         engine.step()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             call = heatmap_pb2_grpc.HeatmapServiceStub(channel).Subscribe()
-            await call.write(heatmap_pb2.SubscribeRequest())
+            await call.write(subscribe_request())
             await eventually(lambda: engine.watched.total() == 3)
             engine.step()
-            first, second = await call.read(), await call.read()
+            first, second = await next_frames(call), await next_frames(call)
             assert [len(first.frames), len(second.frames)] == [2, 1]
             assert max(first.ByteSize(), second.ByteSize()) <= 1 << 20
             call.cancel()

@@ -24,7 +24,7 @@ from forcedmove_server.engine.frames import ViewSpec
 from forcedmove_server.errors import InputError
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
-from tests.integration.fake_engine import FakeEngine, eventually, serving
+from tests.integration.fake_engine import FakeEngine, eventually, next_frames, serving, subscribe_request
 
 WHOLE: dict[str, Any] = {"price_range": 0}
 NAN = float("nan")
@@ -133,6 +133,23 @@ async def test_a_frame_that_does_not_fit_is_asked_for_again(engine: FakeEngine, 
     assert stream.stats.resyncs == 2
 
 
+async def test_frames_of_an_earlier_request_are_dropped(engine: FakeEngine, client: AsyncClient) -> None:
+    stream = client.subscribe("BTC", **WHOLE)
+    first = asyncio.create_task(anext(stream))
+    await eventually(lambda: engine.watched)
+    engine.step()
+    await first
+    stale = heatmap_pb2.SubscribeResponse(request_id=stream._request_id - 1, skipped_frames=2)
+    stale.frames.add(symbol="BTC", seq=99).update.SetInParent()  # would not fit
+    await stream._accept(stale)
+    assert stream.stats.resyncs == 0
+    assert not stream._ready
+    engine.step()
+    frame = await anext(stream)
+    assert (frame.skipped, stream.stats.skipped) == (2, 2)  # what was skipped is told all the same
+    np.testing.assert_array_equal(frame.grid, engine.view("BTC", ViewSpec()).values)
+
+
 async def test_cancelling_a_read_does_not_end_the_stream(engine: FakeEngine, client: AsyncClient) -> None:
     stream = client.subscribe("BTC", **WHOLE)
     with pytest.raises(TimeoutError):
@@ -196,14 +213,14 @@ async def test_health_follows_the_first_map_and_the_drain(engine: FakeEngine) ->
         await eventually_async(lambda: status("forcedmove.v1.CascadeService"), statuses.SERVING)
 
         call = stub.Subscribe()
-        await call.write(heatmap_pb2.SubscribeRequest())
+        await call.write(subscribe_request())
         await eventually(lambda: engine.watched)
         engine.step()
-        await call.read()
+        await next_frames(call)
         drained = asyncio.create_task(server.drain(0.5))
         assert (await watch.read()).status == statuses.NOT_SERVING
         with pytest.raises(grpc.aio.AioRpcError) as ended:
-            await call.read()
+            await next_frames(call)
         assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "going away" in (ended.value.details() or "")
         watch.cancel()

@@ -6,9 +6,12 @@ import asyncio
 import logging
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from forcedmove.v1 import heatmap_pb2, heatmap_pb2_grpc
 from forcedmove_client import (
     AsyncClient,
     InvalidArgumentError,
@@ -16,8 +19,11 @@ from forcedmove_client import (
     ServerError,
     UnknownNameError,
 )
-from forcedmove_server.engine.frames import SymbolMap
+from forcedmove_server.engine.frames import SymbolMap, ViewSpec
+from forcedmove_server.rpc.encoding import EncodedFrame
 from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.server import RpcServer
+from forcedmove_server.rpc.subscriber import Subscriber
 from tests.integration.fake_engine import FakeEngine, eventually, serving
 
 WHOLE: dict[str, Any] = {"price_range": 0}
@@ -120,14 +126,144 @@ async def test_a_view_that_grows_too_large_ends_its_stream(engine: FakeEngine, c
         await pending
 
 
-async def test_too_many_streams_are_refused(engine: FakeEngine) -> None:
-    async with serving(engine, Limits(max_streams=1)) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+async def test_too_many_streams_are_refused_until_one_ends(engine: FakeEngine) -> None:
+    async with serving(engine, Limits(max_streams=1)) as server:
         engine.step()
-        pending = asyncio.create_task(anext(client.subscribe("BTC")))
-        await eventually(lambda: server.hub._readers)
-        with pytest.raises(LimitExceededError, match="1 streams"):
-            await anext(client.subscribe("BTC"))
-        pending.cancel()
+        target = f"127.0.0.1:{server.port}"
+        async with AsyncClient(target) as client, AsyncClient(target, reconnect_timeout_s=0.2) as hasty:
+            held = client.subscribe("BTC")
+            pending = asyncio.create_task(anext(held))
+            await eventually(lambda: engine.watched)
+            with pytest.raises(LimitExceededError, match=r"1 streams .*max_streams"):
+                await anext(hasty.subscribe("BTC"))
+            waiting = client.subscribe("ETH", **WHOLE)
+            second = asyncio.create_task(anext(waiting))
+            await eventually(lambda: waiting.stats.reconnects)
+            pending.cancel()
+            await eventually(lambda: ("ETH", ViewSpec()) in engine.watched)
+            engine.step()
+            assert (await second).symbol == "ETH"
+
+
+async def test_too_many_views_are_refused_until_one_is_given_back(engine: FakeEngine) -> None:
+    async with serving(engine, Limits(max_views=2)) as server:
+        engine.step()
+        target = f"127.0.0.1:{server.port}"
+        async with AsyncClient(target) as client, AsyncClient(target, reconnect_timeout_s=0.2) as hasty:
+            held = client.subscribe(["BTC", "ETH"], **WHOLE)
+            pending = asyncio.create_task(caught(held))
+            await eventually(lambda: engine.watched.total() == 2)
+            shared = asyncio.create_task(caught(client.subscribe("BTC", **WHOLE)))  # the same view costs nothing
+            await eventually(lambda: len(server.hub._readers) == 2 and all(r.subscription for r in server.hub._readers))
+            with pytest.raises(LimitExceededError, match=r"2 other views .* 1 more .* 2 \(max_views\)"):
+                await anext(hasty.subscribe("BTC", keep="venue"))
+            waiting = client.subscribe("BTC", keep="venue")
+            first = asyncio.create_task(anext(waiting))
+            await eventually(lambda: waiting.stats.reconnects)
+            await held.aclose()
+            await pending
+            await eventually(lambda: engine.watched.total() == 2)
+            engine.step()
+            assert (await first).axes == ("venue", "price")
+            shared.cancel()
+            await waiting.aclose()
+            await eventually(lambda: not engine.watched)
+
+
+async def test_more_views_than_there_can_be_are_refused_for_good(engine: FakeEngine) -> None:
+    async with serving(engine, Limits(max_views=1)) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        engine.step()
+        with pytest.raises(LimitExceededError, match=r"2 symbols is 2 views.* 1 \(max_views\): ask for fewer"):
+            await anext(client.subscribe(["BTC", "ETH"]))
+        assert not engine.watched
+
+
+async def test_a_symbol_that_appears_can_be_one_view_too_many(engine: FakeEngine) -> None:
+    async with serving(engine, Limits(max_views=2)) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        engine.step()
+        pending = asyncio.create_task(caught(client.subscribe(**WHOLE)))
+        await eventually(lambda: engine.watched.total() == 2)
+        engine.add_symbol("SOL")
+        engine.step()
+        with pytest.raises(LimitExceededError, match="3 symbols is 3 views"):
+            await pending
+        await eventually(lambda: not engine.watched)
+
+
+async def test_a_view_of_a_symbol_without_a_map_is_checked_all_the_same(
+    engine: FakeEngine, client: AsyncClient
+) -> None:
+    engine.add_symbol("SOL")  # known, and without a map until the next tick
+    for symbols in ("SOL", ["BTC", "SOL"]):
+        with pytest.raises(InvalidArgumentError, match=r"leverage_max = 2\.8: no leverage tier"):
+            await anext(client.subscribe(symbols, leverage=(2.2, 2.8)))
+    with pytest.raises(UnknownNameError, match="venue 'mtgox'"):
+        await anext(client.subscribe("SOL", venues="mtgox"))
+    assert not engine.watched
+    stream = client.subscribe("SOL", **WHOLE)  # while a good one waits
+    first = asyncio.create_task(anext(stream))
+    await eventually(lambda: engine.watched)
+    engine.step()
+    assert (await first).symbol == "SOL"
+
+
+async def test_a_request_of_an_unknown_kind_is_refused(engine: FakeEngine, server: RpcServer) -> None:
+    from_the_future = b"\x08\x07\x1a\x00"  # request_id = 7 and field 3, an empty message
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call = heatmap_pb2_grpc.HeatmapServiceStub(channel).Subscribe()
+        await call.write(heatmap_pb2.SubscribeRequest.FromString(from_the_future))
+        with pytest.raises(grpc.aio.AioRpcError, match="request = None: set subscription") as refused:
+            await call.read()
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not engine.watched
+
+
+async def test_a_bug_in_delivery_ends_the_streams_and_is_reported(
+    engine: FakeEngine,
+    server: RpcServer,
+    client: AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reported = asyncio.create_task(server.raise_failure())
+    pending = [asyncio.create_task(caught(client.subscribe(symbol))) for symbol in ("BTC", "ETH")]
+    await eventually(lambda: engine.watched.total() == 2)
+
+    def broken(self: Subscriber, frame: EncodedFrame) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(Subscriber, "offer", broken)
+    with caplog.at_level(logging.ERROR):
+        engine.step()
+        for stream in pending:
+            with pytest.raises(ServerError, match=r"INTERNAL: a bug ended the streams \(ZeroDivisionError\)") as failed:
+                await stream
+            assert "secret" not in str(failed.value)
+    with pytest.raises(ZeroDivisionError):
+        await reported
+    assert caplog.text.count("Traceback") == 1
+    engine.step()  # a second failure changes nothing
+    with pytest.raises(ServerError, match="INTERNAL: a bug ended"):
+        await anext(client.subscribe("BTC"))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        async with asyncio.timeout(10):
+            while (await watch.read()).status != health_pb2.HealthCheckResponse.NOT_SERVING:
+                pass
+        watch.cancel()
+
+
+async def test_an_announcement_that_fails_is_reported(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(engine) as server:
+
+        async def broken(*arguments: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(server._health, "set", broken)
+        engine.step()
+        with pytest.raises(ZeroDivisionError):
+            async with asyncio.timeout(10):
+                await server.raise_failure()
 
 
 async def test_a_bug_ends_the_call_and_is_logged(

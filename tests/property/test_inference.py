@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -222,3 +223,58 @@ def test_a_market_that_outgrows_its_lots_gets_coarser_ones() -> None:
     np.testing.assert_array_equal(ledger.opened + ledger.overkill, ledger.live + ledger.closed + ledger.liquidated)
     pipeline.store.refresh(pipeline.now_s)
     np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), ledger.live)
+
+
+def spiked(kind: str, price: float, seed: int = 3) -> tuple[Pipeline, Pipeline]:
+    """Two pipelines fed alike, the second with one wrong print in the middle."""
+    batch = random_market(seed)
+    rows = getattr(batch, kind)
+    row = rows[len(rows) // 2 : len(rows) // 2 + 1].copy()
+    row["price"] = price
+    wrong = np.insert(rows, len(rows) // 2, row[0])
+    pipelines = []
+    for fed in (batch, dataclasses.replace(batch, **{kind: wrong})):
+        pipeline = Pipeline(registry(), ENGINE, ModelConfig())
+        pipeline.take(fed)
+        pipelines.append(pipeline)
+    return pipelines[0], pipelines[1]
+
+
+@pytest.mark.parametrize("kind", ["trades", "mark_prices"])
+@pytest.mark.parametrize("price", [1e-9, 1.0, 60_000.0, 150_000.0, 1e9, 1e18])
+def test_one_wrong_print_changes_nothing(kind: str, price: float) -> None:
+    clean, dirty = spiked(kind, price)
+    for name, expected, got in zip(clean.store.cohorts._fields, clean.store.cohorts, dirty.store.cohorts, strict=True):
+        np.testing.assert_array_equal(expected, got, name)
+    (noted,) = dirty.inference.defects.so_far()
+    assert noted[0].startswith(f"{kind}.implausible_")
+    assert noted[1] == 1
+    assert repr(price) in noted[2] or "quantity" in noted[0]
+
+
+def test_a_real_jump_is_believed_with_the_next_print() -> None:
+    inference = PositionInference(registry(), ModelConfig(), select_backend("reference")[0], 4)
+    prices = [100_000.0, 100_010.0, 60_000.0, 60_010.0, 59_990.0]
+    marks = np.array([(START + k * S, 0, p, 0, 0) for k, p in enumerate(prices)], MARK_PRICE)
+    interest = np.array([(START, 0, 10.0, 0, 0), (START + 9 * S, 0, 10.0, 0, 0)], OPEN_INTEREST)
+    _, after = inference.step(EventBatch(START + 10 * S, mark_prices=marks, open_interest=interest))
+    assert after.low[0] * 50 / 1024 == pytest.approx(59_990, abs=1)
+    assert [row[:2] for row in inference.defects.so_far()] == [("mark_prices.implausible_price", 1)]
+
+
+def test_an_absurd_trade_is_left_out() -> None:
+    _, update = one_market((0, 10), (60, 10), trades=[(30, 100_000, 1e300), (31, 100_000, 2)])
+    assert opening_lots(update) == round(0.25 * 2 * 1000)
+
+
+def test_a_price_in_another_unit_is_refused() -> None:
+    inference = PositionInference(registry(), ModelConfig(), select_backend("reference")[0], 4)
+    marks = np.array([(START, 0, 0.0016, 0, 0)], MARK_PRICE)
+    with pytest.raises(InstrumentError, match=r"price = 0\.0016: is not a plausible price of BTC"):
+        list(inference.step(EventBatch(START + S, mark_prices=marks)))
+
+
+def test_open_interest_that_starts_at_zero_keeps_its_tape() -> None:
+    _, grown = one_market((0, 0), (60, 10), trades=[(30, 98_012.0, 12)])
+    np.testing.assert_allclose(grown.open_entry[:-1] * 50 / 1024, [98_012], atol=0.05)
+    assert grown.open_lots[0] >= 10_000

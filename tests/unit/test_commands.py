@@ -137,3 +137,48 @@ def test_a_recording_needs_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_serve_refuses_bad_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     assert main(["serve", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+HL = '{{"ts":{ts},"px":{px},"sz":1.5,"side":"B"}}'
+
+
+def jsonl_market(folder: Path, price: float = 100_000.0, oi: float = 100.0) -> None:
+    """Ten minutes of one coin as JSON lines, in the layout docs/FORMATS.md describes."""
+    begin = 1_781_222_400_000
+    trades = [HL.format(ts=begin + 1000 * k, px=price + k % 7) for k in range(600)]
+    marks = [f'{{"ts":{begin + 60_000 * k},"funding":0,"oi":{oi},"mark":{price},"oracle":{price}}}' for k in range(10)]
+    for kind, lines in (("trades", trades), ("ctx", marks)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        (folder / kind / f"{kind}_BTC_20260612.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_a_run_that_gives_no_map_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jsonl_market(tmp_path, price=-5.0)
+    assert main(["replay", "--input", str(tmp_path), "--dump", str(tmp_path / "m.csv")]) == 2
+    error = capsys.readouterr().err
+    assert "gives no map" in error
+    assert "trades." in error
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_an_empty_span_of_time_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jsonl_market(tmp_path)
+    arguments = ["replay", "--input", str(tmp_path), "--from", "2026-06-12", "--until", "2026-06-11"]
+    assert main(arguments) == 2
+    assert "until = '2026-06-11T00:00:00+00:00': must be later than --from" in capsys.readouterr().err
+    assert main(["replay", "--input", str(tmp_path), "--until", "2020-01-01"]) == 2
+    assert "2020-01-01T00:00:00Z" in capsys.readouterr().err
+
+
+def test_a_copied_file_is_read_once(tmp_path: Path) -> None:
+    jsonl_market(tmp_path / "once")
+    jsonl_market(tmp_path / "twice")
+    copy = tmp_path / "twice" / "trades" / "trades_BTC_20260613.jsonl"
+    copy.write_bytes((tmp_path / "twice" / "trades" / "trades_BTC_20260612.jsonl").read_bytes())
+    told = []
+    for name in ("once", "twice"):
+        summary = tmp_path / f"{name}.json"
+        assert main(["replay", "--input", str(tmp_path / name), "--summary", str(summary)]) == 0
+        told.append(json.loads(summary.read_text()))
+    assert told[0]["markets"] == told[1]["markets"]
+    assert told[1]["defects"]["file.duplicate"] == 1

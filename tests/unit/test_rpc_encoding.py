@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from forcedmove.v1 import heatmap_pb2
+from forcedmove.v1 import heatmap_pb2, model_pb2
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.errors import ServerError
-from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
+from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.errors import LimitError
 from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder, heartbeat, responses
 from forcedmove_server.rpc.limits import Limits
@@ -132,15 +132,63 @@ def test_a_scaled_grid_is_multiplied() -> None:
     assert not grid.flags.writeable
 
 
-@given(sizes=st.lists(st.integers(1, 400), max_size=20), skipped=st.integers(0, 300))
-def test_responses_are_split_at_chunks(sizes: list[int], skipped: int) -> None:
+def test_an_update_has_the_scale_and_type_of_its_grid() -> None:
+    encoder, values = ViewEncoder(ViewSpec(), Limits(), EncodingCounts()), np.zeros((2, 100), np.float32)
+    first = encoder.encode(part(1), rendered(values))
+    changed = values.copy()
+    changed[0, 3] = 1
+    second = encoder.encode(part(2), rendered(changed))
+    assert first is not None
+    assert second is not None
+    state = SymbolState()
+    snapshot, delta = parsed(first.chunk(0)), parsed(second.chunk(1))
+    assert delta.update.values.scale == snapshot.grid.scale
+    state.apply(snapshot)
+    delta.update.values.scale = 0.5
+    with pytest.raises(
+        ServerError, match=r"update\.values of BTC: float32 x 0\.5 do not continue a grid of float32 x 1"
+    ):
+        state.apply(delta)
+    delta.update.values.scale = 1.0
+    delta.update.values.data_type = model_pb2.DATA_TYPE_UINT32
+    with pytest.raises(ServerError, match="uint32 x 1 do not continue"):
+        state.apply(delta)
+    delta.update.values.data_type = model_pb2.DATA_TYPE_FLOAT32
+    np.testing.assert_array_equal(state.apply(delta).grid, changed)
+
+
+def test_names_of_a_newer_server_are_named() -> None:
+    frame = EncodedFrame(part(1), ViewSpec(), rendered(np.zeros((2, 4), np.float32)), None, EncodingCounts())
+    message = parsed(frame.chunk(0))
+    SymbolState().apply(message)
+    unknown = {
+        "axes.axis": lambda m: setattr(m.axes[0], "axis", 9),
+        "weighting": lambda m: setattr(m, "weighting", 9),
+        "cluster.side": lambda m: m.clusters.add(side=9),
+        "chain.side": lambda m: setattr(m.next_up, "side", 9),
+        "tensor.data_type": lambda m: setattr(m.grid, "data_type", 9),
+    }
+    for field, change in unknown.items():
+        newer = heatmap_pb2.Frame.FromString(message.SerializeToString())
+        change(newer)
+        with pytest.raises(ServerError, match=f"{field} = 9: not known to this client"):
+            SymbolState().apply(newer)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 400), max_size=20),
+    skipped=st.integers(0, 300),
+    request_id=st.sampled_from([0, 1, 2**64 - 1]),
+)
+def test_responses_are_split_at_chunks(sizes: list[int], skipped: int, request_id: int) -> None:
     chunks = [delimited(1, delimited(1, b"x" * size)) for size in sizes]
-    messages = list(responses(chunks, skipped, 300))
+    messages = list(responses(chunks, skipped, request_id, 300))
     longest = max(map(len, chunks), default=0)
-    assert all(len(message) <= max(300, longest + 3) for message in messages)
+    assert all(len(message) <= max(300, longest + 3 + 11) for message in messages)
     parts = [heatmap_pb2.SubscribeResponse.FromString(message) for message in messages]
     assert [len(frame.symbol) for message in parts for frame in message.frames] == sizes
     assert [message.skipped_frames for message in parts if message.skipped_frames] == ([skipped] if skipped else [])
+    assert {message.request_id for message in parts} <= {request_id}
     for left, right in itertools.pairwise(messages):
         assert len(left) + len(right) > 300 - 3
 
@@ -152,5 +200,8 @@ def test_varints_are_protobufs(value: int) -> None:
 
 
 def test_heartbeat() -> None:
-    alive = heatmap_pb2.SubscribeResponse.FromString(heartbeat(1, 2, 3)).heartbeat
-    assert (alive.epoch, alive.tick, alive.event_time_ns) == (1, 2, 3)
+    tick = Tick(epoch=1, number=2, event_time_ns=3, published_ns=4, maps={}, changed=frozenset(), views={})
+    response = heatmap_pb2.SubscribeResponse.FromString(heartbeat(tick, 5, 6))
+    alive = response.heartbeat
+    assert (alive.epoch, alive.tick, alive.event_time_ns, alive.missed_ticks) == (1, 2, 3, 5)
+    assert response.request_id == 6

@@ -75,11 +75,26 @@ def test_names_are_resolved_once(registry: InstrumentRegistry) -> None:
         symbols_of(["BTC"] * 3, registry, Limits(max_symbols=2))
 
 
-def test_subscription_carries_rate_and_resume(registry: InstrumentRegistry) -> None:
-    request = heatmap_pb2.SubscribeRequest(max_rate_hz=4, resume_epoch=3, resume_seq={"BTC": 9})
+def test_subscription_carries_id_rate_and_resume(registry: InstrumentRegistry) -> None:
+    wanted = heatmap_pb2.Subscription(max_rate_hz=4, resume_epoch=3, resume_seq={"BTC": 9})
+    request = heatmap_pb2.SubscribeRequest(request_id=5, subscription=wanted)
     subscription = subscription_of(request, registry, Limits())
-    assert (subscription.min_interval_s, subscription.resume_epoch, subscription.resume_seq) == (0.25, 3, {"BTC": 9})
-    assert subscription_of(heatmap_pb2.SubscribeRequest(), registry, Limits()).min_interval_s == 0
+    assert (subscription.request_id, subscription.min_interval_s) == (5, 0.25)
+    assert (subscription.resume_epoch, subscription.resume_seq) == (3, {"BTC": 9})
+    everything = heatmap_pb2.SubscribeRequest(subscription=heatmap_pb2.Subscription())
+    assert subscription_of(everything, registry, Limits()).min_interval_s == 0
+
+
+def test_a_request_without_a_kind_is_not_one_for_everything(registry: InstrumentRegistry) -> None:
+    with pytest.raises(InputError, match="request = None: set subscription") as raised:
+        subscription_of(heatmap_pb2.SubscribeRequest(request_id=5), registry, Limits())
+    assert raised.value.field == "request"
+
+
+def test_a_range_between_two_tiers_is_refused(registry: InstrumentRegistry) -> None:
+    with pytest.raises(InputError, match="no leverage tier"):
+        spec_of(model_pb2.MapView(leverage_min=2.2, leverage_max=2.8), registry)
+    assert spec_of(model_pb2.MapView(leverage_min=5, leverage_max=5), registry).leverage_max == 5
 
 
 def test_views_are_described_by_what_is_set() -> None:

@@ -8,7 +8,15 @@ import grpc
 import pytest
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message_factory
 
-from forcedmove_server.errors import GoingAwayError, InputError, LimitError, NotReadyError, UnknownNameError
+from forcedmove_server.errors import (
+    GoingAwayError,
+    InputError,
+    LimitError,
+    NotReadyError,
+    QuotaError,
+    ServerFailedError,
+    UnknownNameError,
+)
 from forcedmove_server.rpc.status import status_of
 
 
@@ -55,14 +63,24 @@ def test_a_bad_value_names_its_field(rpc: dict[str, Any]) -> None:
     assert (violation.field, violation.description) == ("view.sides", message)
 
 
-@pytest.mark.parametrize("kind", [NotReadyError, GoingAwayError])
-def test_not_ready_says_when_to_retry(rpc: dict[str, Any], kind: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "expected", "delay_s"),
+    [
+        (NotReadyError, grpc.StatusCode.UNAVAILABLE, 0.5),
+        (GoingAwayError, grpc.StatusCode.UNAVAILABLE, 0.5),
+        (QuotaError, grpc.StatusCode.RESOURCE_EXHAUSTED, 2.0),
+    ],
+)
+def test_what_passes_says_when_to_retry(
+    rpc: dict[str, Any], kind: type[Exception], expected: grpc.StatusCode, delay_s: float
+) -> None:
     code, message, details = status_of(kind("later"))
-    assert (code, message) == (grpc.StatusCode.UNAVAILABLE, "later")
+    assert (code, message) == (expected, "later")
     status = rpc["Status"].FromString(details)
+    assert (status.code, status.message) == (expected.value[0], "later")
     assert status.details[0].type_url == "type.googleapis.com/google.rpc.RetryInfo"
     delay = rpc["RetryInfo"].FromString(status.details[0].value).retry_delay
-    assert delay.seconds + delay.nanos / 1e9 == 0.5
+    assert delay.seconds + delay.nanos / 1e9 == delay_s
 
 
 def test_the_other_errors() -> None:
@@ -71,7 +89,8 @@ def test_the_other_errors() -> None:
         "unknown venue 'x'; known: y",
         b"",
     )
-    assert status_of(LimitError("too much"))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert status_of(LimitError("too much")) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "too much", b"")
+    assert status_of(ServerFailedError("a bug")) == (grpc.StatusCode.INTERNAL, "a bug", b"")
     code, message, _ = status_of(KeyError("secret"))
     assert code is grpc.StatusCode.INTERNAL
     assert "KeyError" in message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -13,7 +14,16 @@ from types import FrameType, ModuleType
 
 from forcedmove_client.cli import extensions
 from forcedmove_client.cli.arguments import describe
-from forcedmove_client.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, CommandError, Terminated, status_of, tell
+from forcedmove_client.cli.failures import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    CommandError,
+    Terminated,
+    causes,
+    status_of,
+    tell,
+)
 
 __all__ = ["main"]
 
@@ -27,23 +37,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     previous = {number: signal.signal(number, _terminate) for number in _ending_signals()}
     try:
         args = _parser(arguments).parse_args(arguments)
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()  # a full disk or a closed pipe is said here, not by Python at exit
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
     except Terminated as ended:
         return int(ended.code or FAILED)
-    except BrokenPipeError:
-        # whoever read our output has gone; Python must not complain about it again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except Exception as error:
-        status = status_of(error)
-        if status is None:
+        told = status_of(error)
+        if told is None:
             raise
-        return status
+        if any(isinstance(cause, OSError) for cause in causes(error)):
+            _discard_output()
+        return told
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _discard_output() -> None:
+    """Keep Python from complaining at exit, once more, that what is still buffered cannot be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def joined(argv: Sequence[str]) -> list[str]:

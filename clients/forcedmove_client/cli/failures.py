@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from forcedmove_client.errors import (
@@ -29,6 +30,10 @@ class CommandError(Exception):
     def __init__(self, message: str, status: int = FAILED) -> None:
         super().__init__(message)
         self.status = status
+
+
+#: a disk that is full, over quota or broken
+_OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
 
 class Terminated(SystemExit):
@@ -54,10 +59,19 @@ def status_of(error: BaseException) -> int | None:
         tell(str(error))
         bad = isinstance(error, InvalidArgumentError | UnknownNameError | LimitExceededError)
         return BAD_INPUT if bad else FAILED
-    if isinstance(error, OSError) and error.filename is not None:
-        tell(f"{error.filename}: {error.strerror}")
+    if any(isinstance(cause, BrokenPipeError) for cause in causes(error)):
+        return FAILED  # whoever read our output has gone: nobody is left to tell
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _OUTPUT_ERRORS):
+        tell(f"{error.filename or 'output'}: {error.strerror}")
         return FAILED
     return None
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """Return the errors that a group holds, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for member in error.exceptions for cause in causes(member)]
+    return [error]
 
 
 def unreachable(message: str) -> str:

@@ -23,6 +23,36 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class SubscribeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """Chosen by the reader. Every response carries the id of the subscription it answers, so that frames which were on
+    their way when a later one replaced it can be told apart; ids that rise from 1 are a good choice.
+    """
+    @_builtins.property
+    def subscription(self) -> Global___Subscription: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "request_id", b"request_id", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["subscription"]  # noqa: Y015
+    _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
+
+Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
+
+@_typing.final
+class Subscription(_message.Message):
+    """What a reader wants to see. Errors name its fields from here on, for example "view.leverage_max"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
     @_typing.final
     class ResumeSeqEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
@@ -58,7 +88,9 @@ class SubscribeRequest(_message.Message):
     """
     @_builtins.property
     def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"BTC", "binance:BTCUSDT" and "BTC/USDT:USDT" all mean the symbol BTC. Empty: all symbols."""
+        """"BTC", "binance:BTCUSDT" and "BTC/USDT:USDT" all mean the symbol BTC. Empty: all symbols. One without a map yet
+        begins when it has one.
+        """
 
     @_builtins.property
     def view(self) -> _model_pb2.MapView: ...
@@ -79,22 +111,30 @@ class SubscribeRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
+Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
 
 @_typing.final
 class SubscribeResponse(_message.Message):
+    """Responses with several frames end at 1 MiB, so that a tick of many symbols does not hold up what comes behind it. A
+    frame is never divided: it comes whole, in a response of its own if need be, and has at most 4 MiB, which is what gRPC
+    clients receive by default. A view whose frames would be larger is refused.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FRAMES_FIELD_NUMBER: _builtins.int
     SKIPPED_FRAMES_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     skipped_frames: _builtins.int
     """Frames that were replaced by newer ones because this reader did not take them in time, since the last response."""
+    request_id: _builtins.int
+    """The subscription that is answered; 0 before the first."""
     @_builtins.property
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___Frame]: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Set on a response without frames: the stream is alive and the engine is at this tick."""
+        """Set about once a second, on a response without frames: the stream is alive and the engine is at this tick."""
 
     def __init__(
         self,
@@ -102,10 +142,11 @@ class SubscribeResponse(_message.Message):
         frames: _abc.Iterable[Global___Frame] | None = ...,
         skipped_frames: _builtins.int = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        request_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "heartbeat", b"heartbeat", "skipped_frames", b"skipped_frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "heartbeat", b"heartbeat", "request_id", b"request_id", "skipped_frames", b"skipped_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -118,19 +159,23 @@ class Heartbeat(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     TICK_FIELD_NUMBER: _builtins.int
     EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
+    MISSED_TICKS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     tick: _builtins.int
     event_time_ns: _builtins.int
+    missed_ticks: _builtins.int
+    """Ticks of this epoch that were left out because the ones before took too long."""
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         tick: _builtins.int = ...,
         event_time_ns: _builtins.int = ...,
+        missed_ticks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event_time_ns", b"event_time_ns", "tick", b"tick"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event_time_ns", b"event_time_ns", "missed_ticks", b"missed_ticks", "tick", b"tick"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,7 +288,7 @@ class SparseUpdate(_message.Message):
 
     @_builtins.property
     def values(self) -> _model_pb2.Tensor:
-        """Of the grid's data type."""
+        """Elements of the grid: its data type and its scale are those of the snapshot that the update builds on."""
 
     def __init__(
         self,
@@ -267,7 +312,7 @@ class GetSnapshotRequest(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """As in SubscribeRequest."""
+        """As in Subscription."""
 
     @_builtins.property
     def view(self) -> _model_pb2.MapView: ...

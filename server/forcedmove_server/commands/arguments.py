@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from forcedmove_server.config import Config, ReplaySourceConfig, SimulateSourceConfig, load_config
+from forcedmove_server.errors import InputError
 from forcedmove_server.sources.make import bounded_simulation, make_source
 from forcedmove_server.sources.replay.detect import FORMATS
 from forcedmove_server.sources.source import Source
@@ -40,7 +41,9 @@ def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def replay_config(args: argparse.Namespace, speed: float = 0.0) -> ReplaySourceConfig:
-    """Return the replay that the arguments describe."""
+    """Return the replay that the arguments describe. Raises InputError for a span of time that holds nothing."""
+    if args.start is not None and args.until is not None and args.start >= args.until:
+        raise InputError("until", args.until.isoformat(), f"must be later than --from {args.start.isoformat()}")
     return ReplaySourceConfig(
         name="replay",
         kind="replay",

@@ -11,6 +11,8 @@ from typing import Any
 
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.config import CONFIG_VARIABLE, SECTIONS, Config, read_config
+from forcedmove_server.errors import ForcedMoveError
+from forcedmove_server.sources.make import make_source
 from forcedmove_server.typed_toml import keys_of
 
 HELP = "check a config file and print what is in effect"
@@ -32,12 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the configuration, or its errors."""
     config, errors = read_config(args.file)
-    for error in errors:
+    refused = [*errors] or _unusable(config)
+    for error in refused:
         sys.stderr.write(f"forcedmove: {error}\n")
-    if errors:
+    if refused:
         return 2
     sys.stdout.write(as_toml(config))
     return 0
+
+
+def _unusable(config: Config) -> list[ForcedMoveError]:
+    """Return what serve would refuse: sources whose files or symbols are not there."""
+    errors: list[ForcedMoveError] = []
+    for source in config.sources:
+        try:
+            make_source(source)
+        except ForcedMoveError as error:
+            errors.append(error)
+    return errors
 
 
 def as_toml(config: Config) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import (
@@ -46,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
     for _ in with_progress(offline, offline.source, "replay"):
         pass
     summary = offline.summary()
+    if not any(market["cohorts"] for market in summary["markets"].values()):
+        reason = f"gives no map: no market has both a price and an open interest; {_found(summary)}"
+        raise InputError("input", args.input, reason)
     if args.dump is not None:
         write_map(full_map(offline.pipeline), args.dump)
     if args.summary is not None:
@@ -57,31 +61,36 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print(summary: dict[str, object]) -> None:
-    out = sys.stdout
-    markets = summary["markets"]
-    assert isinstance(markets, dict)
-    events, seconds, rate = (summary[key] for key in ("events_total", "wall_seconds", "events_per_second"))
-    out.write(f"{events:,} events, {seconds:.1f} s, {rate:,.0f} per second\n")
-    for name, defects in (("defects", summary["defects"]), ("stage seconds", summary["stage_seconds"])):
-        assert isinstance(defects, dict)
-        shown = ", ".join(f"{kind} {n:.2f}" if isinstance(n, float) else f"{kind} {n:,}" for kind, n in defects.items())
-        out.write(f"{name}: {shown or 'none'}\n")
-    header = (
-        "market",
-        "open interest",
-        "live long",
-        "live short",
-        "opened L",
-        "closed L",
-        "liq. L",
-        "liq. S",
-        "overkill L",
+def _found(summary: dict[str, Any]) -> str:
+    """Say what a run without a map did read, and what was wrong with the rest."""
+    events = ", ".join(f"{kind} {n:,}" for kind, n in summary["events"].items())
+    samples = summary["defect_samples"]
+    defects = ", ".join(
+        f"{kind} {n:,}" + (f" (first: {samples[kind]})" if kind in samples else "")
+        for kind, n in summary["defects"].items()
     )
-    out.write("{:<24}{:>16}{:>16}{:>16}{:>14}{:>14}{:>12}{:>12}{:>12}\n".format(*header))
-    for key, m in markets.items():
-        out.write(
-            f"{key:<24}{m['open_interest']:>16,.3f}{m['live']['long']:>16,.3f}{m['live']['short']:>16,.3f}"
-            f"{m['opened']['long']:>14,.0f}{m['closed']['long']:>14,.0f}{m['liquidated']['long']:>12,.0f}"
-            f"{m['liquidated']['short']:>12,.0f}{m['overkill']['long']:>12,.0f}\n"
+    return f"read: {events or 'nothing'}; defects: {defects or 'none'}"
+
+
+def _print(summary: dict[str, Any]) -> None:
+    out, seconds = sys.stdout, summary["wall_seconds"]
+    events = ", ".join(f"{kind} {n:,}" for kind, n in summary["events"].items())
+    trades = summary["events"].get("trades", 0)
+    rate = f", {trades / seconds:,.0f} trades/s" if trades and seconds else ""
+    out.write(f"read in {seconds:.1f} s: {events}{rate}\n")
+    stages = ", ".join(f"{stage} {spent:.2f}" for stage, spent in summary["stage_seconds"].items())
+    defects = ", ".join(f"{kind} {n:,}" for kind, n in summary["defects"].items())
+    out.write(f"stage seconds: {stages}\ndefects: {defects or 'none'}\n")
+    header = ("market", "open interest", "live long", "live short", "liq. long", "short", "overkill long", "short")
+    rows = [
+        (
+            key,
+            *(f"{quantity:,.3f}" for quantity in (m["open_interest"], m["live"]["long"], m["live"]["short"])),
+            *(f"{m[what][side]:,.0f}" for what in ("liquidated", "overkill") for side in ("long", "short")),
         )
+        for key, m in summary["markets"].items()
+    ]
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    for row in (header, *rows):
+        cells = (f"{cell:{'>' if k else '<'}{widths[k]}}" for k, cell in enumerate(row))
+        out.write("  ".join(cells).rstrip() + "\n")

@@ -74,7 +74,7 @@ class OfflineRun:
             "events": events,
             "events_total": sum(events.values()),
             "defects": dict(sorted(defects.items())),
-            "defect_samples": dict(sorted(self.source.defects.samples.items())),
+            "defect_samples": dict(sorted((self.source.defects.samples | pipeline.inference.defects.samples).items())),
             "markets": {pipeline.registry[m].key: _market_summary(pipeline, m) for m in range(len(pipeline.registry))},
             "wall_seconds": wall,
             "stage_seconds": dict(self.clock.seconds),

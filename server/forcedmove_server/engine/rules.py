@@ -27,11 +27,17 @@ def empty_rules(markets: int) -> Rules:
 
 
 def set_rules(
-    rules: Rules, market: int, instrument: Instrument, typical_usd: float, price_usd: float, shares: F64 | None = None
+    rules: Rules,
+    market: int,
+    instrument: Instrument,
+    typical_usd: float,
+    price_usd: float,
+    shares: F64 | None = None,
 ) -> None:
     """Fill one market's row, in place.
 
-    ``typical_usd`` is the position size whose maintenance tier counts, ``price_usd`` the market's price now. ``shares`` float64 ``[2, T]`` are the weights
+    ``typical_usd`` is the position size whose maintenance tier counts, ``price_usd`` the market's price now.
+    ``shares`` float64 ``[2, T]`` are the weights
     per side; without them the venue's prior. Tiers that the venue does not offer get nothing.
     """
     offered = offered_tiers(instrument)

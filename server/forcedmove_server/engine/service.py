@@ -15,6 +15,8 @@ class EngineService(Protocol):
 
     epoch: int
     registry: InstrumentRegistry
+    #: deadlines skipped because a tick overran
+    missed_ticks: int
 
     def latest(self) -> Tick:
         """Return the newest tick. Raises NotReadyError before the first one that has a map."""

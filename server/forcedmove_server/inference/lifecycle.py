@@ -19,6 +19,7 @@ from forcedmove_server.config import ModelConfig
 from forcedmove_server.inference.intervals import Intervals
 from forcedmove_server.inference.markets import BUCKETS, MarketTable
 from forcedmove_server.inference.openings import bar_path, entry_spread, split_openings
+from forcedmove_server.inference.plausible import without_implausible
 from forcedmove_server.market.defects import Defects
 from forcedmove_server.market.events import EventBatch, Records
 from forcedmove_server.market.instruments import InstrumentRegistry
@@ -27,6 +28,8 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 _DAY_NS = 86_400 * 10**9
+#: a market's price axis is fixed by the median of this many first prices at most
+_FIRST_PRICES = 9
 #: observations worked on at once: their histograms take 16 KiB each
 _MOST_OBSERVATIONS = 256
 
@@ -46,7 +49,7 @@ class PositionInference:
         Raises InstrumentError when an open interest cannot be in its instrument's unit.
         """
         self._admit_new(batch)
-        for part in _parts(batch):
+        for part in _parts(without_implausible(batch, self.markets, self.defects)):
             yield from self._step(part)
         for rows in batch.by_kind().values():
             np.add.at(self.markets.events, rows["market"], 1)
@@ -81,8 +84,9 @@ class PositionInference:
                 self.markets.refuse(int(rows["market"].max()))
         for rows in (batch.mark_prices, batch.trades):
             new = np.flatnonzero(self.markets.bin_width[rows["market"]] == 0)
-            for market, row in zip(*np.unique(rows["market"][new], return_index=True), strict=True):
-                self.markets.admit(int(market), float(rows["price"][new[row]]))
+            for market in np.unique(rows["market"][new]).tolist():
+                first = rows["price"][rows["market"] == market][:_FIRST_PRICES]
+                self.markets.admit(market, float(np.median(first)))
 
     def _step(self, batch: EventBatch) -> Iterator[Updates]:
         """Yield the updates of a part of a batch that has few observations."""
@@ -98,7 +102,7 @@ class PositionInference:
         market = rows["market"].astype(np.int64)
         lot_known = markets.lot[spans.market] > 0
         lots = markets.lots(market, rows["quantity"], spans.price[closes])
-        lot_fixed_by = _row_fixing_the_lot(spans, market, closes, lots, lot_known)
+        lot_fixed_by = _row_fixing_the_lot(spans, market, closes, lot_known)
         volume, turnover = self._histograms(batch, spans, lot_fixed_by)
         first_trade = np.full(len(spans.market), spans.rows, np.int64)
         np.minimum.at(first_trade, spans.column(batch.trades["market"]), spans.trade_row)
@@ -219,11 +223,10 @@ def _parts(batch: EventBatch) -> Iterator[EventBatch]:
         yield EventBatch(until_ns=end_ns, **part)
 
 
-def _row_fixing_the_lot(spans: Intervals, market: I64, closes: I64, lots: I64, lot_known: NDArray[np.bool_]) -> I64:
+def _row_fixing_the_lot(spans: Intervals, market: I64, closes: I64, lot_known: NDArray[np.bool_]) -> I64:
     """Return per market of ``spans`` the interval whose observation fixed its lot; -1 where an earlier batch did."""
     fixed = np.where(lot_known, -1, spans.rows)
-    positive = lots > 0
-    np.minimum.at(fixed, spans.column(market[positive].astype(np.int32)), closes[positive])
+    np.minimum.at(fixed, spans.column(market.astype(np.int32)), closes)
     return np.where(lot_known, -1, fixed)
 
 

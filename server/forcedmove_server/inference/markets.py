@@ -22,6 +22,8 @@ BUCKETS = 1024
 FIRST_OPEN_INTEREST_LOTS = 1 << 31
 #: no perpetual has ever had more open; beyond it the quantity is in another unit than the instrument says
 IMPLAUSIBLE_OPEN_INTEREST_USD = 1e12
+#: a first price of fewer bins is in another unit than USD; bins are about 2000th parts of a price
+_LEAST_PRICE_BINS = 20
 #: a mark older than this no longer shows the price path, so trade prices are taken as well
 SPARSE_MARKS_NS = 10 * 10**9
 
@@ -50,6 +52,10 @@ class MarketTable:
         self.turnover = np.zeros((capacity, BUCKETS), np.uint64)
         self.first_bucket = np.zeros(capacity, np.int64)
         self.last_mark_ns = np.full(capacity, -1, np.int64)
+        # logarithms of the last print and of the last one that was believed; see plausible.py
+        self.printed_log = np.full(capacity, np.nan)
+        self.believed_log = np.full(capacity, np.nan)
+        self.believed_ns = np.zeros(capacity, np.int64)
         #: markets whose lot has just become ten times coarser, once per time; the store has to follow
         self.coarsened: list[int] = []
         self._symbol_bin_width: dict[str, float] = {}
@@ -59,17 +65,29 @@ class MarketTable:
         raise InputError("max_markets", self.capacity, f"market {market} does not fit; raise [engine] max_markets")
 
     def admit(self, market: int, price: float) -> None:
-        """Fix a new market's price axis from its first price. All markets of a symbol share the axis of the first."""
+        """Fix a new market's price axis from its first prices. All markets of a symbol share the axis of the first.
+
+        Raises InstrumentError for a price that its symbol cannot have.
+        """
         symbol = self.registry[market].symbol
         width = self._symbol_bin_width.get(symbol)
         if width is None:
-            width = self._symbol_bin_width[symbol] = bin_width_usd(symbol, price)
+            width = bin_width_usd(symbol, price)
+            if price < _LEAST_PRICE_BINS * width:
+                raise InstrumentError(
+                    "price",
+                    price,
+                    f"is not a plausible price of {symbol}, whose bins are ${width:g}; "
+                    "is this an inverse market fed as linear?",
+                    self.registry[market].key,
+                )
+            self._symbol_bin_width[symbol] = width
         self.bin_width[market] = width
         self.first_bucket[market] = max((int(price_units([price], width)[0]) >> PRICE_BITS) - BUCKETS // 2, 0)
         self.inverse[market] = self.registry[market].contract_type is ContractType.INVERSE
 
     def lots(self, market: I64, quantity: F64, price: U32) -> I64:
-        """Lots of open-interest quantities (model units); a market's first positive one fixes its lot.
+        """Lots of open-interest quantities (model units); a market's first one fixes its lot.
 
         A market whose lots would no longer fit the format gets a coarser lot and is added to :attr:`coarsened`.
         ``price`` are price units at the observation. Raises InstrumentError where a quantity cannot be in the unit its
@@ -84,7 +102,7 @@ class MarketTable:
                 "contracts fed as coins?",
                 self.registry[int(market[row])].key,
             )
-        for row in np.flatnonzero((self.lot[market] == 0) & (quantity > 0)):
+        for row in np.flatnonzero(self.lot[market] == 0):
             if self.lot[market[row]] == 0:
                 self.lot[market[row]] = _lot_size(self.registry[int(market[row])], float(quantity[row]))
         while True:
@@ -108,4 +126,4 @@ class MarketTable:
 def _lot_size(instrument: Instrument, open_interest: float) -> float:
     """Return the venue's quantity step times the smallest power of ten that leaves room for growth."""
     coarser = open_interest / instrument.quantity_step / FIRST_OPEN_INTEREST_LOTS
-    return instrument.quantity_step * 10.0 ** max(0, math.ceil(math.log10(coarser)))
+    return instrument.quantity_step * 10.0 ** max(0, math.ceil(math.log10(max(coarser, 1.0))))

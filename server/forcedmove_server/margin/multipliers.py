@@ -33,7 +33,8 @@ def liquidation_ratios(
     """Liquidation price / entry as float64 ``[2, T]``: row 0 long, row 1 short, columns as ``leverages`` (ascending).
 
     ``typical_notional_usd`` is the value of the position whose maintenance tier stands for all; ``price_usd`` turns it
-    into coins where a ladder counts coins. A venue does not let a position of typical size take its highest leverages: there the size is the largest that may.
+    into coins where a ladder counts coins. A venue does not let a position of typical size take its highest leverages:
+    there the size is the largest that may.
     Leverages the market does not offer repeat the last offered column. Rows never fall (long) and never rise (short)
     with leverage, which is enforced: a ladder with a jump could otherwise break it by a fraction of a basis point.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove.v1 import heatmap_pb2, model_pb2
-from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
+from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.messages import (
     assumption_messages,
@@ -28,6 +28,7 @@ from forcedmove_server.rpc.wire import delimited, varint_field
 
 FRAMES_FIELD = heatmap_pb2.SubscribeResponse.FRAMES_FIELD_NUMBER
 _SKIPPED_FIELD = heatmap_pb2.SubscribeResponse.SKIPPED_FRAMES_FIELD_NUMBER
+_REQUEST_FIELD = heatmap_pb2.SubscribeResponse.REQUEST_ID_FIELD_NUMBER
 assert heatmap_pb2.GetSnapshotResponse.FRAMES_FIELD_NUMBER == FRAMES_FIELD
 
 #: a changed cell costs 8 bytes and a dense one 4, and a snapshot also mends readers that fell behind
@@ -165,28 +166,31 @@ class ViewEncoder:
         return self._previous
 
 
-def responses(chunks: Iterable[bytes], skipped: int, max_bytes: int) -> Iterator[bytes]:
+def responses(chunks: Iterable[bytes], skipped: int, request_id: int, max_bytes: int) -> Iterator[bytes]:
     """Join chunks into SubscribeResponses of at most ``max_bytes`` each, or one chunk where that alone is longer.
 
-    The first response carries the number of skipped frames.
+    The first response carries the number of skipped frames, every one the id of the request it answers.
     """
-    batch = [varint_field(_SKIPPED_FIELD, skipped)]
-    size, frames = len(batch[0]), 0
+    answered = varint_field(_REQUEST_FIELD, request_id)
+    news = varint_field(_SKIPPED_FIELD, skipped)
+    batch: list[bytes] = []
+    size = len(news) + len(answered)
     for chunk in chunks:
-        if frames and size + len(chunk) > max_bytes:
-            yield b"".join(batch)
-            batch, size, frames = [], 0, 0
+        if batch and size + len(chunk) > max_bytes:
+            yield b"".join((news, answered, *batch))
+            news, batch, size = b"", [], len(answered)
         batch.append(chunk)
         size += len(chunk)
-        frames += 1
-    if any(batch):
-        yield b"".join(batch)
+    if batch or news:
+        yield b"".join((news, answered, *batch))
 
 
-def heartbeat(epoch: int, tick: int, event_time_ns: int) -> bytes:
+def heartbeat(tick: Tick, missed_ticks: int, request_id: int) -> bytes:
     """A SubscribeResponse that says the stream is alive."""
-    alive = heatmap_pb2.Heartbeat(epoch=epoch, tick=tick, event_time_ns=event_time_ns)
-    return heatmap_pb2.SubscribeResponse(heartbeat=alive).SerializeToString()
+    alive = heatmap_pb2.Heartbeat(
+        epoch=tick.epoch, tick=tick.number, event_time_ns=tick.event_time_ns, missed_ticks=missed_ticks
+    )
+    return heatmap_pb2.SubscribeResponse(heartbeat=alive, request_id=request_id).SerializeToString()
 
 
 def _tensor(values: NDArray[np.float32] | NDArray[np.uint32]) -> model_pb2.Tensor:

@@ -80,14 +80,19 @@ class HeatmapHandlers:
             await self._hub.subscribe(reader, subscription_of(request, self._engine.registry, self._limits))
 
     async def _write(self, reader: Subscriber, context: StreamContext) -> None:
+        clock = asyncio.get_running_loop().time
+        heartbeat_due = clock() + self._limits.heartbeat_s
         while True:
-            if await reader.ready(self._limits.heartbeat_s):
+            if await reader.ready(heartbeat_due - clock()):
                 taken, skipped = reader.take()
+                request_id = reader.request_id  # another request may come while these are written
                 chunks = await self._hub.encode(taken)
-                for message in responses(chunks, skipped, self._limits.max_message_bytes):
+                for message in responses(chunks, skipped, request_id, self._limits.max_message_bytes):
                     await context.write(message)
-            elif tick := self._hub.tick:
-                await context.write(heartbeat(tick.epoch, tick.number, tick.event_time_ns))
+            if clock() >= heartbeat_due:
+                if tick := self._hub.tick:
+                    await context.write(heartbeat(tick, self._engine.missed_ticks, reader.request_id))
+                heartbeat_due = clock() + self._limits.heartbeat_s
 
     @guarded
     async def get_snapshot(self, request: heatmap_pb2.GetSnapshotRequest, context: SnapshotContext) -> bytes:

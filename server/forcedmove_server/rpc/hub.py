@@ -15,7 +15,14 @@ from typing import TypeVar, TypeVarTuple
 
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.engine.service import EngineService
-from forcedmove_server.errors import GoingAwayError, LimitError, NotReadyError, UnknownNameError
+from forcedmove_server.errors import (
+    GoingAwayError,
+    LimitError,
+    NotReadyError,
+    QuotaError,
+    ServerFailedError,
+    UnknownNameError,
+)
 from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
@@ -40,7 +47,10 @@ class Topic:
 
 
 class Hub:
-    """Keeps a topic for every view that is read, and a slot for every reader. Made on the event loop."""
+    """Keeps a topic for every view that is read, and a slot for every reader. Made on the event loop.
+
+    ``failure`` is set to an exception by a bug that nobody waits for. There are no streams from then on.
+    """
 
     def __init__(self, engine: EngineService, limits: Limits, on_first_map: Callable[[], None]) -> None:
         self.counts = EncodingCounts()
@@ -50,6 +60,7 @@ class Hub:
         self._topics: dict[tuple[str, ViewSpec], Topic] = {}
         self._readers: set[Subscriber] = set()
         self._closed = False
+        self.failure: asyncio.Future[None] = self._loop.create_future()
         self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="forcedmove-snapshots")
         self._stop_ticks = engine.on_tick(self._encode_tick)
         try:
@@ -77,12 +88,32 @@ class Hub:
                 if frame is not None:
                     news.append((topic, frame))
         try:
-            self._loop.call_soon_threadsafe(self._deliver, tick, news)
+            self._loop.call_soon_threadsafe(self._deliver_or_fail, tick, news)
         except RuntimeError:
             if not self._closed:  # a loop that ended after close() has nobody left to deliver to
                 raise
 
     # --- event loop --------------------------------------------------------------------------------------------------
+
+    def _deliver_or_fail(self, tick: Tick, news: Iterable[tuple[Topic, EncodedFrame | LimitError]]) -> None:
+        """``_deliver``, run by the loop itself, which would only log what it raises."""
+        try:
+            self._deliver(tick, news)
+        except Exception as error:  # noqa: BLE001  reported by fail()
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Report a bug that left the hub in an unknown state: end every stream, and refuse new ones."""
+        if self.failure.done():
+            return
+        logger.critical("the streams have ended: a bug", exc_info=error)
+        self.failure.set_exception(error)
+        for reader in self._readers:
+            reader.fail(self._failed())
+
+    def _failed(self) -> ServerFailedError:
+        kind = type(self.failure.exception()).__name__
+        return ServerFailedError(f"a bug ended the streams ({kind}); the server's log has the traceback")
 
     def _deliver(self, tick: Tick, news: Iterable[tuple[Topic, EncodedFrame | LimitError]]) -> None:
         known = self.tick.maps if self.tick else {}
@@ -103,16 +134,23 @@ class Hub:
         if appeared:
             for reader in self._readers:
                 if reader.subscription is not None and reader.subscription.symbols is None:
-                    self._join(reader, appeared, reader.subscription.spec)
+                    try:
+                        self._check_quota(reader, {(symbol, reader.subscription.spec) for symbol in tick.maps})
+                    except LimitError as error:
+                        reader.fail(error)
+                    else:
+                        self._join(reader, appeared, reader.subscription.spec)
         for reader in woken:
             reader.wake()
 
     def add_reader(self) -> Subscriber:
-        """Make room for a reader. Raises GoingAwayError, or LimitError when there are too many."""
+        """Make room for a reader. Raises GoingAwayError, ServerFailedError, or QuotaError when there are too many."""
         if self._closed:
             raise GoingAwayError("the server is going away")
+        if self.failure.done():
+            raise self._failed()
         if len(self._readers) >= self._limits.max_streams:
-            raise LimitError(f"{self._limits.max_streams} streams are open, which is this server's limit")
+            raise QuotaError(f"{self._limits.max_streams} streams are open, which is this server's limit (max_streams)")
         reader = Subscriber(self._loop.time)
         self._readers.add(reader)
         return reader
@@ -125,7 +163,8 @@ class Hub:
     async def subscribe(self, reader: Subscriber, subscription: Subscription) -> None:
         """Give a reader what it wants from now on, instead of what it wanted before.
 
-        Raises NotReadyError before the first map, and whatever makes the view impossible.
+        Raises NotReadyError before the first map, LimitError or QuotaError for too many views, and whatever makes the
+        view impossible.
         """
         tick = self._engine.latest()
         symbols = tick.maps.keys() if subscription.symbols is None else subscription.symbols
@@ -135,6 +174,8 @@ class Hub:
         spec = subscription.spec
         if subscription.symbols is None and self.tick is not None:
             symbols = self.tick.maps.keys()
+        wanted = {(symbol, spec) for symbol in symbols}
+        self._check_quota(reader, wanted)
         before = [key for key, topic in self._topics.items() if reader in topic.readers]
         positions: dict[str, int] = {}
         if subscription.resume_epoch == self._engine.epoch:
@@ -144,7 +185,6 @@ class Hub:
                     positions[symbol] = topic.latest.seq
         reader.restart(subscription, positions)
         self._join(reader, symbols, spec, skip=positions.keys())
-        wanted = {(symbol, spec) for symbol in symbols}
         self._leave(reader, [key for key in before if key not in wanted])
         reader.wake()
 
@@ -197,6 +237,21 @@ class Hub:
                 return
         if missing is not None:
             raise missing
+
+    def _check_quota(self, reader: Subscriber, wanted: set[tuple[str, ViewSpec]]) -> None:
+        """Raise LimitError where ``wanted`` alone is too much, QuotaError where what others read leaves no room."""
+        allowed = self._limits.max_views
+        if len(wanted) > allowed:
+            raise LimitError(
+                f"the view of {len(wanted)} symbols is {len(wanted)} views; this server has at most {allowed} "
+                "(max_views): ask for fewer symbols"
+            )
+        others = sum(key not in wanted and topic.readers != {reader} for key, topic in self._topics.items())
+        if others + len(wanted) > allowed:
+            raise QuotaError(
+                f"{others} other views are being read and {len(wanted)} more are too many for this server's limit of "
+                f"{allowed} (max_views)"
+            )
 
     def _join(self, reader: Subscriber, symbols: Iterable[str], spec: ViewSpec, skip: Iterable[str] = ()) -> None:
         """Enter a reader into topics; where one has a frame already the reader gets it, except for ``skip``."""

@@ -15,12 +15,14 @@ _FRAME_RESERVE_BYTES = 64 << 10
 class Limits:
     """Bounds of the RPC layer.
 
+    ``max_views`` counts pairs of a symbol and a view that somebody reads: each is rendered and encoded once per tick.
     ``max_frame_bytes`` stays at gRPC's default receive limit, so that any client can read any frame.
     """
 
     heartbeat_s: float = 1.0
     max_symbols: int = 1_000
     max_streams: int = 256
+    max_views: int = 512
     max_request_bytes: int = 256 << 10
     max_message_bytes: int = 1 << 20
     max_frame_bytes: int = 4 << 20

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2
 from forcedmove_server.engine.frames import AXES, SIDES, AxisName, SideName, SymbolMap, ViewSpec, WeightingName
+from forcedmove_server.engine.views import check_view
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.rpc.limits import Limits
@@ -44,6 +45,7 @@ class Subscription:
 
     symbols: tuple[str, ...] | None
     spec: ViewSpec
+    request_id: int = 0
     min_interval_s: float = 0.0
     resume_epoch: int = 0
     resume_seq: Mapping[str, int] = field(default_factory=dict)
@@ -53,13 +55,17 @@ def subscription_of(
     request: heatmap_pb2.SubscribeRequest, registry: InstrumentRegistry, limits: Limits
 ) -> Subscription:
     """Check a SubscribeRequest. Raises InputError or UnknownNameError."""
-    rate = _finite("max_rate_hz", request.max_rate_hz, 0.0)
+    if request.WhichOneof("request") is None:
+        raise InputError("request", None, "set subscription, the one kind of request that this server knows")
+    wanted = request.subscription
+    rate = _finite("max_rate_hz", wanted.max_rate_hz, 0.0)
     return Subscription(
-        symbols=symbols_of(request.symbols, registry, limits),
-        spec=spec_of(request.view, registry),
+        symbols=symbols_of(wanted.symbols, registry, limits),
+        spec=spec_of(wanted.view, registry),
+        request_id=request.request_id,
         min_interval_s=1.0 / rate if rate else 0.0,
-        resume_epoch=request.resume_epoch,
-        resume_seq=dict(request.resume_seq),
+        resume_epoch=wanted.resume_epoch,
+        resume_seq=dict(wanted.resume_seq),
     )
 
 
@@ -72,7 +78,10 @@ def symbols_of(names: Sequence[str], registry: InstrumentRegistry, limits: Limit
 
 
 def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
-    """Check a MapView and bring it to its one canonical form, so that equal wishes compare equal."""
+    """Check a MapView and bring it to its one canonical form, so that equal wishes compare equal.
+
+    Raises InputError or UnknownNameError, whether or not a map exists that the view could be rendered from.
+    """
     known = registry.venues()
     wanted = {_venue(name, known) for name in view.venues}
     sides = {_member("view.sides", number, _SIDE_NAMES) for number in view.sides}
@@ -81,7 +90,7 @@ def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
     high = _finite("view.leverage_max", view.leverage_max, 0.0)
     if high and low > high:
         raise InputError("view.leverage_min", low, f"must not be above view.leverage_max = {high!r}")
-    return ViewSpec(
+    spec = ViewSpec(
         venues=tuple(venue for venue in known if venue in wanted),
         sides=tuple(side for side in SIDES if side in sides) if len(sides) < len(SIDES) else (),
         leverage_min=low,
@@ -90,6 +99,8 @@ def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
         weighting=_member("view.weighting", view.weighting, _WEIGHTING_NAMES) if view.weighting else "live",
         price_range_fraction=_finite("view.price_range_fraction", view.price_range_fraction, 0.0, _MAX_MOVE),
     )
+    check_view(spec)
+    return spec
 
 
 def shock_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> float:

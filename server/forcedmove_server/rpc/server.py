@@ -22,7 +22,10 @@ _HEALTH_NAMES = ("", *_SERVICES)
 
 
 class RpcServer:
-    """A server that listens on ``port``. Made by ``serve``."""
+    """A server that listens on ``port``. Made by ``serve``.
+
+    Bugs that no call would notice end the streams, turn health to NOT_SERVING and are raised by ``raise_failure``.
+    """
 
     def __init__(
         self, server: grpc.aio.Server, hub: Hub, healthy: health.aio.HealthServicer, first_map: asyncio.Event, port: int
@@ -31,6 +34,11 @@ class RpcServer:
         self.hub = hub
         self._server, self._health = server, healthy
         self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
+        self._announcement.add_done_callback(self._announced)
+
+    async def raise_failure(self) -> None:
+        """Wait for a bug that no call would notice, and raise it. For a task group; cancel it to end the wait."""
+        await asyncio.shield(self.hub.failure)
 
     async def drain(self, grace_s: float = 2.0) -> None:
         """Say NOT_SERVING, end the streams with UNAVAILABLE, let running calls finish for ``grace_s``, stop."""
@@ -48,9 +56,18 @@ class RpcServer:
 
     async def _announce(self, first_map: asyncio.Event) -> None:
         await first_map.wait()
-        for name in _HEALTH_NAMES:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         logger.info("serving")
+        await asyncio.wait((self.hub.failure,))
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    def _announced(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.hub.fail(error)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for name in _HEALTH_NAMES:
+            await self._health.set(name, status)
 
 
 async def serve(

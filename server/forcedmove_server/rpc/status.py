@@ -6,7 +6,9 @@ error              status                details (google.rpc)
 InputError         INVALID_ARGUMENT      BadRequest naming the field
 UnknownNameError   NOT_FOUND
 NotReadyError      UNAVAILABLE           RetryInfo; GoingAwayError likewise
-LimitError         RESOURCE_EXHAUSTED
+QuotaError         RESOURCE_EXHAUSTED    RetryInfo
+LimitError         RESOURCE_EXHAUSTED    none: retrying does not help
+ServerFailedError  INTERNAL              logged where it happened
 anything else      INTERNAL              logged with its traceback
 =================  ====================  ==================================================
 
@@ -24,13 +26,22 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from forcedmove_server.errors import ForcedMoveError, InputError, LimitError, NotReadyError, UnknownNameError
+from forcedmove_server.errors import (
+    ForcedMoveError,
+    InputError,
+    LimitError,
+    NotReadyError,
+    QuotaError,
+    ServerFailedError,
+    UnknownNameError,
+)
 from forcedmove_server.rpc.wire import delimited, varint_field
 
 logger = logging.getLogger(__name__)
 
 DETAILS_KEY = "grpc-status-details-bin"
-_RETRY_DELAY_S = 0.5
+#: errors that go away by themselves, and when it is worth while to look again
+_RETRY_DELAYS_S: tuple[tuple[type[ForcedMoveError], float], ...] = ((NotReadyError, 0.5), (QuotaError, 2.0))
 #: trailers share one small header budget, and a message may quote what the caller sent
 _MAX_MESSAGE_CHARS = 1_000
 
@@ -39,6 +50,7 @@ _CODES: tuple[tuple[type[ForcedMoveError], grpc.StatusCode], ...] = (
     (UnknownNameError, grpc.StatusCode.NOT_FOUND),
     (NotReadyError, grpc.StatusCode.UNAVAILABLE),
     (LimitError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (ServerFailedError, grpc.StatusCode.INTERNAL),
 )
 
 Handlers = TypeVar("Handlers")
@@ -49,17 +61,18 @@ Response = TypeVar("Response")
 
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
     """Return code, message and google.rpc.Status (empty where there is nothing to add) of an error."""
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
-    if code is grpc.StatusCode.INTERNAL:
-        return code, f"internal error ({type(error).__name__}); the server's log has the traceback", b""
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    if code is None:
+        text = f"internal error ({type(error).__name__}); the server's log has the traceback"
+        return grpc.StatusCode.INTERNAL, text, b""
     message = str(error)
     if len(message) > _MAX_MESSAGE_CHARS:
         message = message[:_MAX_MESSAGE_CHARS] + " ..."
     if isinstance(error, InputError):
         violation = delimited(1, error.field.encode()) + delimited(2, message.encode())
         details = _status(code, message, "BadRequest", delimited(1, violation))
-    elif isinstance(error, NotReadyError):
-        duration = varint_field(1, int(_RETRY_DELAY_S)) + varint_field(2, int(_RETRY_DELAY_S % 1 * 1e9))
+    elif delay_s := next((delay for kind, delay in _RETRY_DELAYS_S if isinstance(error, kind)), 0.0):
+        duration = varint_field(1, int(delay_s)) + varint_field(2, int(delay_s % 1 * 1e9))
         details = _status(code, message, "RetryInfo", delimited(1, duration))
     else:
         details = b""

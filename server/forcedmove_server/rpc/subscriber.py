@@ -70,6 +70,11 @@ class Subscriber:
             except TimeoutError:
                 pass
 
+    @property
+    def request_id(self) -> int:
+        """Which request is being answered; 0 before the first."""
+        return self.subscription.request_id if self.subscription else 0
+
     def take(self) -> tuple[list[tuple[EncodedFrame, int]], int]:
         """Empty the slots: frames with the position each one follows, and how many were skipped before them."""
         interval = self.subscription.min_interval_s if self.subscription else 0.0

@@ -111,7 +111,7 @@ class ReplaySource:
             share = max(_MIN_BLOCK_BYTES, min(_MAX_BLOCK_BYTES, _ALL_BLOCKS_BYTES // max(1, len(files))))
             feeds += FORMATS[name].feeds(kept, Options(self._book, kinds, share))
         if not feeds:
-            wanted = f"{', '.join(sorted(kinds))} between {self._from_ns} and {self._until_ns}"
+            wanted = f"{', '.join(sorted(kinds))} between {_shown(self._from_ns)} and {_shown(self._until_ns)}"
             raise FileFormatError("path", str(path), f"holds no {wanted}")
         return feeds, _BARS_WINDOW_NS if by_format.keys() <= {"oi-bars"} else _WINDOW_NS
 
@@ -180,3 +180,7 @@ def _check_implied(implied: list[ImpliedPrice], batch: EventBatch, registry: Ins
                 reason = f"quantity and value imply this price, but {symbol} trades at {traded:g}; linear or inverse?"
                 raise InstrumentError("price", price.price, reason, f"{price.place} ({price.key})")
     return [price for price in implied if price.time_ns >= batch.until_ns]
+
+
+def _shown(time_ns: int) -> str:
+    return str(np.datetime64(time_ns, "ns").astype("datetime64[s]")) + "Z"

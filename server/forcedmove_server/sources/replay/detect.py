@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -30,7 +32,7 @@ def find_files(path: Path, format_name: str, defects: Defects) -> dict[str, list
         raise FileFormatError("format", format_name, f"known: auto, {', '.join(FORMATS)}")
     formats = FORMATS if format_name == "auto" else {format_name: FORMATS[format_name]}
     found: dict[str, list[RecordedFile]] = {}
-    paths = _paths(path)
+    paths = _without_copies(_paths(path), defects)
     for candidate in paths:
         for name, reader in formats.items():
             file = reader.recognise(candidate)
@@ -62,6 +64,28 @@ def _paths(path: Path) -> list[Path]:
     except OSError as error:
         _refuse(error)
     raise FileFormatError("path", str(path), "no such file or folder")
+
+
+#: shorter files may well be the same: a header without rows, for two instruments
+_LEAST_COPY_BYTES = 256
+
+
+def _without_copies(paths: list[Path], defects: Defects) -> list[Path]:
+    """Leave out files that hold the same bytes as one before them; each is counted as ``file.duplicate``."""
+    sizes = Counter(path.stat().st_size for path in paths if path.is_file())
+    seen: set[tuple[int, bytes]] = set()
+    kept = []
+    for path in paths:
+        size = path.stat().st_size if path.is_file() else 0
+        if size >= _LEAST_COPY_BYTES and sizes[size] > 1 and os.access(path, os.R_OK):
+            with path.open("rb") as content:
+                content_id = (size, hashlib.file_digest(content, "sha256").digest())
+            if content_id in seen:
+                defects.note("file.duplicate", 1, str(path))
+                continue
+            seen.add(content_id)
+        kept.append(path)
+    return kept
 
 
 def _refuse(error: OSError) -> None:
