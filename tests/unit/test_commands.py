@@ -153,7 +153,7 @@ def jsonl_market(folder: Path, price: float = 100_000.0, oi: float = 100.0) -> N
 
 
 def test_a_run_that_gives_no_map_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    jsonl_market(tmp_path, price=-5.0)
+    jsonl_market(tmp_path, price=-50.0)
     assert main(["replay", "--input", str(tmp_path), "--dump", str(tmp_path / "m.csv")]) == 2
     error = capsys.readouterr().err
     assert "gives no map" in error
