@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -267,10 +268,11 @@ def test_an_absurd_trade_is_left_out() -> None:
     assert opening_lots(update) == round(0.25 * 2 * 1000)
 
 
-def test_a_price_in_another_unit_is_refused() -> None:
+@pytest.mark.parametrize("price", [0.0016, 1e18])
+def test_a_price_in_another_unit_is_refused(price: float) -> None:
     inference = PositionInference(registry(), ModelConfig(), select_backend("reference")[0], 4)
-    marks = np.array([(START, 0, 0.0016, 0, 0)], MARK_PRICE)
-    with pytest.raises(InstrumentError, match=r"price = 0\.0016: is not a plausible price of BTC"):
+    marks = np.array([(START, 0, price, 0, 0)], MARK_PRICE)
+    with pytest.raises(InstrumentError, match=re.escape(f"price = {price!r}: is not a plausible price of BTC")):
         list(inference.step(EventBatch(START + S, mark_prices=marks)))
 
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from forcedmove_kernels.fixed_point import MAX_LOTS, PRICE_BITS, price_units
+from forcedmove_kernels.fixed_point import MAX_LOTS, MAX_PRICE_UNITS, PRICE_BITS, price_units
 from forcedmove_server.errors import InputError, InstrumentError
 from forcedmove_server.market.instruments import ContractType, Instrument, InstrumentRegistry, bin_width_usd
 
@@ -73,7 +73,7 @@ class MarketTable:
         width = self._symbol_bin_width.get(symbol)
         if width is None:
             width = bin_width_usd(symbol, price)
-            if price < _LEAST_PRICE_BINS * width:
+            if not _LEAST_PRICE_BINS * width <= price < (MAX_PRICE_UNITS >> PRICE_BITS) / 16 * width:
                 raise InstrumentError(
                     "price",
                     price,
