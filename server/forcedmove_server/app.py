@@ -55,9 +55,11 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         async with asyncio.TaskGroup() as tasks:
             ready = tasks.create_task(_announce(engine, server, config.server.host, warm_ns, ready_file))
             defects = tasks.create_task(defect_log.watch())
+            faults = tasks.create_task(server.raise_failure(), name="faults of the server")
             await stop.wait()
             ready.cancel()
             defects.cancel()
+            faults.cancel()
     finally:
         # whoever reads is told first; then nothing new comes in, and the tick in progress ends
         await server.drain()
