@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from forcedmove_server.errors import ConfigError
 from forcedmove_server.market.events import EventBatch
-from forcedmove_server.sources.replay.merge import cut_at
+from forcedmove_server.sources.batching import cut_at
 
 _SLICE_S = 0.1
 _SECOND_NS = 1_000_000_000

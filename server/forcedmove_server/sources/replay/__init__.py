@@ -13,6 +13,7 @@ from forcedmove_server.errors import FileFormatError, InstrumentError, UnknownNa
 from forcedmove_server.market.defects import Defects
 from forcedmove_server.market.events import EVENT_DTYPES, EventBatch
 from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
+from forcedmove_server.sources.batching import in_time_order
 from forcedmove_server.sources.replay.blocks import (
     EARLIEST_NS,
     LATEST_NS,
@@ -25,7 +26,7 @@ from forcedmove_server.sources.replay.blocks import (
 )
 from forcedmove_server.sources.replay.detect import FORMATS, find_files
 from forcedmove_server.sources.replay.gaps import GapWatch
-from forcedmove_server.sources.replay.merge import Lane, in_time_order, merge
+from forcedmove_server.sources.replay.merge import Lane, merge
 
 __all__ = ["ReplaySource"]
 
