@@ -84,10 +84,17 @@ class Client:
         """End all streams, the connection and the thread."""
         if self._loop.is_closed():
             return
-        self._wait(self._client.close())
+        self._wait(self._finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _finish(self) -> None:
+        """Close the client and let gRPC's own tasks end before their loop does."""
+        await self._client.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        if rest:
+            await asyncio.wait(rest, timeout=1.0)
 
     def _wait(self, work: Coroutine[Any, Any, R]) -> R:
         if self._loop.is_closed():

@@ -19,6 +19,9 @@ from forcedmove_server.config import EngineConfig, ModelConfig
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.errors import InstrumentError
 from forcedmove_server.inference.lifecycle import PositionInference
+from forcedmove_server.inference.markets import MarketTable
+from forcedmove_server.inference.plausible import without_implausible
+from forcedmove_server.market.defects import Defects
 from forcedmove_server.market.events import MARK_PRICE, OPEN_INTEREST, TRADE, EventBatch
 from forcedmove_server.market.instruments import ContractType, Instrument, InstrumentRegistry
 
@@ -253,12 +256,39 @@ def test_one_wrong_print_changes_nothing(kind: str, price: float) -> None:
     assert repr(price) in noted[2] or "quantity" in noted[0]
 
 
+def prints(*rows: tuple[float, float]) -> list[bool]:
+    """Which of some (second, price) marks of one market are believed; BTC stands at 100 000 before."""
+    table = MarketTable(registry(), 4)
+    table.admit(0, 100_000.0, START)
+    marks = np.array([(START + round(t * S), 0, p, 0, 0) for t, p in rows], MARK_PRICE)
+    kept: list[float] = []
+    for part in np.array_split(marks, 3):
+        batch = without_implausible(EventBatch(START + 10**6 * S, mark_prices=part), table, Defects())
+        kept += batch.mark_prices["time_ns"].tolist()
+    return [t in kept for t in marks["time_ns"].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("rows", "believed"),
+    [
+        ([(0, 1e6), (1, 1e5), (2, 1e5)], [False, True, True]),
+        ([(0, 1e5), (1, 1.5e5), (1.02, 1.5e5), (2, 1e5)], [True, False, False, True]),
+        ([(0, 1e5), (1, 6e4), (2, 6.01e4), (3, 5.9e4)], [True, False, True, True]),
+        ([(0, 1e5), (1, 7e4), (2, 1e5), (3, 7e4), (4, 1e5), (5, 1e5)], [True, False, True, True, False, True]),
+        ([(0, 1e5), (600, 1.3e5), (1200, 0.9e5)], [True, True, True]),
+        ([(0, 1e5), (1, 1e3), (2000, 1e5), (4000, 1e3)], [True, False, True, False]),
+    ],
+)
+def test_which_prints_are_believed(rows: list[tuple[float, float]], believed: list[bool]) -> None:
+    assert prints(*rows) == believed
+
+
 def test_a_real_jump_is_believed_with_the_next_print() -> None:
     inference = PositionInference(registry(), ModelConfig(), select_backend("reference")[0], 4)
-    prices = [100_000.0, 100_010.0, 60_000.0, 60_010.0, 59_990.0]
+    prices = [*[100_000.0] * 9, 60_000.0, 60_010.0, 59_990.0]
     marks = np.array([(START + k * S, 0, p, 0, 0) for k, p in enumerate(prices)], MARK_PRICE)
-    interest = np.array([(START, 0, 10.0, 0, 0), (START + 9 * S, 0, 10.0, 0, 0)], OPEN_INTEREST)
-    _, after = inference.step(EventBatch(START + 10 * S, mark_prices=marks, open_interest=interest))
+    interest = np.array([(START, 0, 10.0, 0, 0), (START + 19 * S, 0, 10.0, 0, 0)], OPEN_INTEREST)
+    _, after = inference.step(EventBatch(START + 20 * S, mark_prices=marks, open_interest=interest))
     assert after.low[0] * 50 / 1024 == pytest.approx(59_990, abs=1)
     assert [row[:2] for row in inference.defects.so_far()] == [("mark_prices.implausible_price", 1)]
 

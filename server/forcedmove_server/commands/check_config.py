@@ -11,7 +11,7 @@ from typing import Any
 
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.config import CONFIG_VARIABLE, SECTIONS, Config, read_config
-from forcedmove_server.errors import ForcedMoveError
+from forcedmove_server.errors import ConfigError, ForcedMoveError
 from forcedmove_server.sources.make import make_source
 from forcedmove_server.typed_toml import keys_of
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the configuration, or its errors."""
     config, errors = read_config(args.file)
-    refused = [*errors] or _unusable(config)
+    refused = errors or _unusable(config, args.file)
     for error in refused:
         sys.stderr.write(f"forcedmove: {error}\n")
     if refused:
@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _unusable(config: Config) -> list[ForcedMoveError]:
+def _unusable(config: Config, file: Path | None) -> list[ConfigError]:
     """Return what serve would refuse: sources whose files or symbols are not there."""
-    errors: list[ForcedMoveError] = []
-    for source in config.sources:
+    errors = []
+    for number, source in enumerate(config.sources):
         try:
             make_source(source)
         except ForcedMoveError as error:
-            errors.append(error)
+            errors.append(ConfigError(f"sources[{number}]", source.name, str(error), str(file or "")))
     return errors
 
 

@@ -86,7 +86,7 @@ class PositionInference:
             new = np.flatnonzero(self.markets.bin_width[rows["market"]] == 0)
             for market in np.unique(rows["market"][new]).tolist():
                 first = rows["price"][rows["market"] == market][:_FIRST_PRICES]
-                self.markets.admit(market, float(np.median(first)))
+                self.markets.admit(market, float(np.median(first)), int(rows["time_ns"][0]))
 
     def _step(self, batch: EventBatch) -> Iterator[Updates]:
         """Yield the updates of a part of a batch that has few observations."""

@@ -56,6 +56,8 @@ class MarketTable:
         self.printed_log = np.full(capacity, np.nan)
         self.believed_log = np.full(capacity, np.nan)
         self.believed_ns = np.zeros(capacity, np.int64)
+        self.suspect_log = np.full(capacity, np.nan)
+        self.suspect_ns = np.zeros(capacity, np.int64)
         #: markets whose lot has just become ten times coarser, once per time; the store has to follow
         self.coarsened: list[int] = []
         self._symbol_bin_width: dict[str, float] = {}
@@ -64,7 +66,7 @@ class MarketTable:
         """Raise InputError: the table has no room for ``market``."""
         raise InputError("max_markets", self.capacity, f"market {market} does not fit; raise [engine] max_markets")
 
-    def admit(self, market: int, price: float) -> None:
+    def admit(self, market: int, price: float, time_ns: int) -> None:
         """Fix a new market's price axis from its first prices. All markets of a symbol share the axis of the first.
 
         Raises InstrumentError for a price that its symbol cannot have.
@@ -84,6 +86,8 @@ class MarketTable:
             self._symbol_bin_width[symbol] = width
         self.bin_width[market] = width
         self.first_bucket[market] = max((int(price_units([price], width)[0]) >> PRICE_BITS) - BUCKETS // 2, 0)
+        self.printed_log[market] = self.believed_log[market] = math.log(price)
+        self.believed_ns[market] = time_ns
         self.inverse[market] = self.registry[market].contract_type is ContractType.INVERSE
 
     def lots(self, market: I64, quantity: F64, price: U32) -> I64:

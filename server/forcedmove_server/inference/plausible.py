@@ -1,8 +1,10 @@
 """One silly print must not liquidate a market: prices and quantities that cannot be are counted and left out.
 
 A level that was crossed is dead for good, so a single wrong price would do lasting harm. A price is believed when it is
-near the last believed one, or near the print just before it: a real jump is confirmed by the next print, a lone spike
-never is. How near depends on the time between: 22 % within seconds, a factor of two after a minute of silence.
+near the last believed one, or near an earlier print that was not believed: a real jump is confirmed by a later print,
+a lone spike or one burst of them never is. How near depends on the time between: 22 % within seconds, a factor of two
+after a minute of silence, so that bars and thin markets may move. The confirming print has to come at least a second
+and at most a quarter of an hour later.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from forcedmove_server.market.events import EventBatch, Records
 F64 = NDArray[np.float64]
 
 _NEAR_LOG, _NEAR_LOG_AFTER_SILENCE, _SILENCE_NS = 0.2, 0.5, 60 * 10**9
+#: when a print may confirm one that was not believed
+_SOONEST_NS, _LATEST_NS = 10**9, 900 * 10**9
 #: no single trade has ever been worth as much
 _MOST_TRADED_USD = 1e11
 #: prices closer to zero than this many bins cannot be told from zero on their axis
@@ -63,14 +67,17 @@ def _believed(kinds: dict[str, Records], table: MarketTable) -> dict[str, NDArra
 def _follow(log: F64, time_ns: NDArray[np.int64], table: MarketTable, market: int) -> NDArray[np.bool_]:
     """Judge one market's prints one after the other; only for batches in which it jumps."""
     believed, believed_ns = float(table.believed_log[market]), int(table.believed_ns[market])
-    printed = float(table.printed_log[market])
+    suspect, suspect_ns = float(table.suspect_log[market]), int(table.suspect_ns[market])
     keep = np.zeros(len(log), bool)
     for k, (value, at) in enumerate(zip(log.tolist(), time_ns.tolist(), strict=True)):
         near = _NEAR_LOG + _NEAR_LOG_AFTER_SILENCE * min(max(at - believed_ns, 0) / _SILENCE_NS, 1.0)
-        if not abs(value - believed) > near or not abs(value - printed) > _NEAR_LOG:
+        confirmed = abs(value - suspect) <= _NEAR_LOG and _SOONEST_NS <= at - suspect_ns <= _LATEST_NS
+        if not abs(value - believed) > near or confirmed:
             keep[k] = True
             believed, believed_ns = value, at
-        printed = value
+        elif not abs(value - suspect) <= _NEAR_LOG or at - suspect_ns > _LATEST_NS:
+            suspect, suspect_ns = value, at
+    table.suspect_log[market], table.suspect_ns[market] = suspect, suspect_ns
     return keep
 
 

@@ -58,5 +58,5 @@ class Pump:
         except Exception as error:  # noqa: BLE001  a source's fault ends the server loudly, on its own thread
             self.failure = error
             _LOG.debug("source %s failed", self.source.name, exc_info=True)
-        finally:
+        if self.failure or not self._stopping.is_set():
             self._on_end()
