@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +88,6 @@ def render_png(frame: MapFrame, path: Path | str, reach: float = 0.1, rows: int 
         fontsize=10,
     )
     figure.savefig(path, format="png", facecolor=BACKGROUND)
-
-
-def render_history_png(frames: Iterable[MapFrame], path: Path | str, reach: float = 0.06) -> None:
-    """Draw the heatmap of one symbol over time; see :meth:`History.render`."""
-    history = History()
-    for frame in frames:
-        history.add(frame)
-    history.render(path, reach)
 
 
 class History:

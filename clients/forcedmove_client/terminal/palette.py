@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 BACKGROUND = "#0b0e14"
-PANEL = "#11151d"
 EDGE = "#2a3140"
 DIM = "#6b7484"
 TEXT = "#c7cdd8"

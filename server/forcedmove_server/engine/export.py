@@ -24,8 +24,6 @@ _HIGHEST_LEVEL = 2.2
 #: bins of one exported grid at most: prices this far from every entry end in the overflow row
 _MOST_BINS = 1 << 17
 
-COLUMNS = ("symbol", "venue", "side", "leverage", "price_low", "price_high", "notional_usd", "at")
-
 
 def full_map(pipeline: Pipeline) -> pa.Table:
     """Return the whole map, one row per non-empty (market, side, leverage, bin), in market order.

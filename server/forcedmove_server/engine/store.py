@@ -1,4 +1,4 @@
-"""The cohort store: device-resident arrays, the lifecycle applied to them, and their standing totals."""
+"""The cohort store: the arrays, the lifecycle applied to them by a backend, and their standing totals."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ _ATTEMPTS = [
     *((_CRUSH_LADDER, shift) for shift in _SHIFTS),
     *((_LAST_LADDER, shift) for shift in (8, 12, 21)),
 ]
-_FRESHNESS_STEPS = 4096
+#: the freshness table reaches to this many half-lives, where a weight is less than half of 2**-16 ...
+_HALF_LIVES = 17
+#: ... but has no more entries; only a half-life of years makes its steps coarser than configured
+_MOST_FRESHNESS_STEPS = 1 << 20
 #: a mark this close to the window's edge (share of the bins) re-centres it
 _EDGE_SHARE = 0.25
 
@@ -87,9 +90,9 @@ class CohortStore:
         self._typical_usd = model.typical_position_usd
         self._unweighted = freshness_table(1, 1, np.inf)
         half_life_s = model.freshness_half_life_hours * 3600
-        # the table reaches down to a weight of one part in 2**16; older ages use its last entry
-        self._step_s = max(model.freshness_step_s, int(np.ceil(17 * half_life_s / _FRESHNESS_STEPS)))
-        self._freshness = freshness_table(self._step_s, _FRESHNESS_STEPS, half_life_s)
+        reach_s = _HALF_LIVES * half_life_s
+        self._step_s = max(model.freshness_step_s, int(np.ceil(reach_s / _MOST_FRESHNESS_STEPS)))
+        self._freshness = freshness_table(self._step_s, int(np.ceil(reach_s / self._step_s)) + 1, half_life_s)
         self._fresh_now = -1
         self._known: set[int] = set()
         self._stale = np.zeros(max_markets, bool)
