@@ -26,10 +26,12 @@ from forcedmove_client.frames import (
     Cluster,
     Level,
     MapFrame,
+    MarginRule,
     Market,
     SymbolInfo,
     VenueInfo,
 )
+from forcedmove_client.margin import Liquidation, OtherPosition
 from forcedmove_client.subscription import StreamStats, Subscription
 from forcedmove_client.sync import BlockingSubscription, Client
 
@@ -44,8 +46,11 @@ __all__ = [
     "InvalidArgumentError",
     "Level",
     "LimitExceededError",
+    "Liquidation",
     "MapFrame",
+    "MarginRule",
     "Market",
+    "OtherPosition",
     "ServerError",
     "StreamStats",
     "Subscription",

@@ -9,11 +9,12 @@ from weakref import WeakSet
 
 import grpc
 
-from forcedmove.v1 import cascade_pb2_grpc, heatmap_pb2, heatmap_pb2_grpc
+from forcedmove.v1 import cascade_pb2_grpc, heatmap_pb2, heatmap_pb2_grpc, margin_pb2_grpc
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.decoding import chain_of, symbol_of, venue_of
 from forcedmove_client.errors import ServerError, translated
 from forcedmove_client.frames import AxisName, Chain, MapFrame, SideName, SymbolInfo, VenueInfo, WeightingName
+from forcedmove_client.margin import ContractName, Liquidation, OtherPosition, liquidation_of, liquidation_request
 from forcedmove_client.requests import Names, names_of, simulate_request, view_message
 from forcedmove_client.subscription import Patience, Subscription
 
@@ -149,6 +150,53 @@ class AsyncClient:
         response = await self._ask(self._cascade.Simulate, simulate_request(symbol, price, move))
         return chain_of(response.chain)
 
+    async def liquidation_price(
+        self,
+        *,
+        side: SideName,
+        entry_price: float,
+        venue: str = "",
+        symbol: str = "",
+        quantity: float = 0.0,
+        contract: ContractName | None = None,
+        contract_size: float = 0.0,
+        leverage: float | None = None,
+        margin: float | None = None,
+        balance: float | None = None,
+        others: Iterable[OtherPosition] = (),
+        extra_margin: float = 0.0,
+        maintenance_rate: float | None = None,
+        maintenance_amount: float | None = None,
+        fee_rate: float | None = None,
+        formula: str = "",
+    ) -> Liquidation:
+        """Return where one position is liquidated by its venue's rule: isolated with ``leverage`` or ``margin``, cross
+        with ``balance`` and the account's ``others``.
+
+        ``quantity`` counts contracts of ``contract_size`` (default 1) base units, on inverse contracts USD; 0 is a
+        position of typical size. Margins and amounts are USD on linear contracts, coin on inverse ones. Rate, amount,
+        fee and formula replace the venue's. Raises InvalidArgumentError, UnknownNameError or UnavailableError.
+        """
+        request = liquidation_request(
+            venue=venue,
+            symbol=symbol,
+            side=side,
+            entry_price=entry_price,
+            quantity=quantity,
+            contract=contract,
+            contract_size=contract_size,
+            leverage=leverage,
+            margin=margin,
+            balance=balance,
+            others=others,
+            extra_margin=extra_margin,
+            maintenance_rate=maintenance_rate,
+            maintenance_amount=maintenance_amount,
+            fee_rate=fee_rate,
+            formula=formula,
+        )
+        return liquidation_of(await self._ask(self._margin.GetLiquidationPrice, request))
+
     async def _ask(
         self, method: Callable[..., grpc.aio.UnaryUnaryCall[Request, Response]], request: Request
     ) -> Response:
@@ -171,3 +219,7 @@ class AsyncClient:
     @property
     def _cascade(self) -> Any:
         return cascade_pb2_grpc.CascadeServiceStub(self._channel)
+
+    @property
+    def _margin(self) -> Any:
+        return margin_pb2_grpc.MarginServiceStub(self._channel)

@@ -16,6 +16,7 @@ from forcedmove_client.frames import (
     Chain,
     Cluster,
     Level,
+    MarginRule,
     Market,
     SideName,
     SymbolInfo,
@@ -133,12 +134,31 @@ def symbol_of(symbol: heatmap_pb2.SymbolInfo) -> SymbolInfo:
     )
 
 
+def margin_rule_of(rule: model_pb2.MarginRule) -> MarginRule:
+    """One market's rule."""
+    return MarginRule(
+        market=rule.market,
+        formula=rule.formula,
+        confidence=rule.confidence,
+        assumed=rule.assumed,
+        trigger=rule.trigger,
+        fee_rate=rule.fee_rate,
+        max_leverage=rule.max_leverage,
+        tiers=rule.tiers,
+        tiers_as_of=rule.tiers_as_of,
+        tiers_stale=rule.tiers_stale,
+        error_bp=rule.error_bp,
+        cross_width_share=rule.cross_width_share,
+        source=rule.source,
+    )
+
+
 def venue_of(venue: heatmap_pb2.VenueInfo) -> VenueInfo:
     """One line of the list of venues."""
     return VenueInfo(
         venue=venue.venue,
         markets=tuple(map(market_of, venue.markets)),
-        margin_rules=dict(venue.margin_rules),
+        rules={rule.market: margin_rule_of(rule) for rule in venue.rules},
         events=venue.events,
     )
 

@@ -35,11 +35,11 @@ def view_message(
         raise InvalidArgumentError(f"leverage = {leverage!r}: must be a pair (min, max); 0 means no limit") from None
     return model_pb2.MapView(
         venues=names_of(venues),
-        sides=[_number("sides", side, SIDE_NAMES) for side in names_of(sides)],
+        sides=[number_of("sides", side, SIDE_NAMES) for side in names_of(sides)],
         leverage_min=leverage_min,
         leverage_max=leverage_max,
-        keep_axes=[_number("keep", axis, AXIS_NAMES) for axis in names_of(keep)],
-        weighting=_number("weighting", weighting, WEIGHTING_NAMES),
+        keep_axes=[number_of("keep", axis, AXIS_NAMES) for axis in names_of(keep)],
+        weighting=number_of("weighting", weighting, WEIGHTING_NAMES),
         price_range_fraction=price_range,
     )
 
@@ -56,7 +56,8 @@ def simulate_request(symbol: str, price: float | None, move: float | None) -> ca
     return request
 
 
-def _number(argument: str, name: str, names: Mapping[N, str]) -> N:
+def number_of(argument: str, name: str, names: Mapping[N, str]) -> N:
+    """Number of an enum's value by its name. Raises InvalidArgumentError naming the argument."""
     for number, known in names.items():
         if known == name:
             return number

@@ -71,6 +71,7 @@ class Client:
     symbols = _blocking(AsyncClient.symbols)
     venues = _blocking(AsyncClient.venues)
     simulate = _blocking(AsyncClient.simulate)
+    liquidation_price = _blocking(AsyncClient.liquidation_price)
 
     def __enter__(self) -> Self:
         return self

@@ -89,6 +89,18 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MarginConfig:
+    """Where maintenance ladders come from, and when they count as old."""
+
+    tiers_dir: Annotated[
+        str, Key("", "folder of fetched and imported tier tables; empty means the user's cache folder")
+    ] = ""
+    tiers_stale_after_days: Annotated[
+        int, Key("days", "a tier table further from the market's time than this is called stale", 1, 36_500)
+    ] = 90
+
+
+@dataclass(frozen=True, slots=True)
 class SimulateSourceConfig:
     """A seeded market with agents that open, close and get liquidated; needs no network and no files."""
 
@@ -127,10 +139,16 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    margin: MarginConfig = field(default_factory=MarginConfig)
     sources: tuple[SourceConfig, ...] = (SimulateSourceConfig(),)
 
 
-SECTIONS: dict[str, type] = {"server": ServerConfig, "engine": EngineConfig, "model": ModelConfig}
+SECTIONS: dict[str, type] = {
+    "server": ServerConfig,
+    "engine": EngineConfig,
+    "model": ModelConfig,
+    "margin": MarginConfig,
+}
 
 
 def load_config(path: str | Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Config:

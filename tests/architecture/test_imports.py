@@ -36,7 +36,7 @@ SERVER = {
     "sources": _BASE | {"market", "margin"},
     "inference": _BASE | {"market", "margin"},
     "engine": _BASE | {"market", "margin", "inference", "sources"},
-    "rpc": _BASE | {"market", "engine"},
+    "rpc": _BASE | {"market", "margin", "engine"},
     "app": _ANYTHING,
     "commands": _ANYTHING,
 }

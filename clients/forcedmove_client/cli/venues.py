@@ -9,6 +9,7 @@ import json
 from forcedmove_client.cli.arguments import add_server, describe
 from forcedmove_client.cli.running import with_client
 from forcedmove_client.cli.tables import output, table
+from forcedmove_client.frames import MarginRule
 from forcedmove_client.terminal import figures
 
 HELP = "list venues, their markets and margin rules"
@@ -42,8 +43,15 @@ def run(args: argparse.Namespace) -> int:
                 figures.money(market.open_interest_usd),
                 figures.age(market.price_age_ms / 1000),
                 figures.age(market.open_interest_age_ms / 1000),
-                info.margin_rules.get(market.market, ""),
+                _rule(info.rules.get(market.market)),
                 "[green]fresh[/]" if market.fresh else "[yellow]stale[/]",
             )
     output().print(rows)
     return 0
+
+
+def _rule(rule: MarginRule | None) -> str:
+    """Formula, how sure it is, and a mark where the tiers behind it are old or a stand-in."""
+    if rule is None:
+        return ""
+    return f"{rule.formula} {rule.confidence}" + (" [yellow]old tiers[/]" if rule.tiers_stale else "")

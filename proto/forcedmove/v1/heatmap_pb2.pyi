@@ -459,49 +459,29 @@ Global___ListVenuesResponse: _TypeAlias = ListVenuesResponse  # noqa: Y015
 class VenueInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class MarginRulesEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     VENUE_FIELD_NUMBER: _builtins.int
     MARKETS_FIELD_NUMBER: _builtins.int
-    MARGIN_RULES_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     events: _builtins.int
     @_builtins.property
     def markets(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.MarketState]: ...
     @_builtins.property
-    def margin_rules(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Liquidation formula in use per market key, for example "L1"; assumed ones say so."""
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.MarginRule]:
+        """How the venue's markets liquidate, one entry per market."""
 
     def __init__(
         self,
         *,
         venue: _builtins.str = ...,
         markets: _abc.Iterable[_model_pb2.MarketState] | None = ...,
-        margin_rules: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         events: _builtins.int = ...,
+        rules: _abc.Iterable[_model_pb2.MarginRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "margin_rules", b"margin_rules", "markets", b"markets", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "markets", b"markets", "rules", b"rules", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -457,3 +457,68 @@ class Assumption(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___Assumption: _TypeAlias = Assumption  # noqa: Y015
+
+@_typing.final
+class MarginRule(_message.Message):
+    """How one market liquidates, and how far its levels may be off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_FIELD_NUMBER: _builtins.int
+    FORMULA_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    ASSUMED_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    FEE_RATE_FIELD_NUMBER: _builtins.int
+    MAX_LEVERAGE_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    TIERS_AS_OF_FIELD_NUMBER: _builtins.int
+    TIERS_STALE_FIELD_NUMBER: _builtins.int
+    ERROR_BP_FIELD_NUMBER: _builtins.int
+    CROSS_WIDTH_SHARE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    market: _builtins.str
+    formula: _builtins.str
+    """"L1" to "L4" on linear, "I1" to "I4" on inverse contracts; see docs/venues.md."""
+    confidence: _builtins.str
+    """Of the weakest fact used: DOC, REC, CODE, DERIVED, MEM or ASSUMED."""
+    assumed: _builtins.bool
+    trigger: _builtins.str
+    """The price that triggers: "mark", "oracle", "mark and last", ..."""
+    fee_rate: _builtins.float
+    """Fee rate that the trigger counts."""
+    max_leverage: _builtins.float
+    tiers: _builtins.str
+    """Where the maintenance ladder comes from, in words, and its date (ISO; empty where it has none)."""
+    tiers_as_of: _builtins.str
+    tiers_stale: _builtins.bool
+    error_bp: _builtins.float
+    """Bound in basis points of the entry for positions of a tenth to ten times the typical size."""
+    cross_width_share: _builtins.float
+    """Share of a level's distance within which a cross-margined level stays for a day, nine times in ten."""
+    source: _builtins.str
+    """Where the formula is written."""
+    def __init__(
+        self,
+        *,
+        market: _builtins.str = ...,
+        formula: _builtins.str = ...,
+        confidence: _builtins.str = ...,
+        assumed: _builtins.bool = ...,
+        trigger: _builtins.str = ...,
+        fee_rate: _builtins.float = ...,
+        max_leverage: _builtins.float = ...,
+        tiers: _builtins.str = ...,
+        tiers_as_of: _builtins.str = ...,
+        tiers_stale: _builtins.bool = ...,
+        error_bp: _builtins.float = ...,
+        cross_width_share: _builtins.float = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumed", b"assumed", "confidence", b"confidence", "cross_width_share", b"cross_width_share", "error_bp", b"error_bp", "fee_rate", b"fee_rate", "formula", b"formula", "market", b"market", "max_leverage", b"max_leverage", "source", b"source", "tiers", b"tiers", "tiers_as_of", b"tiers_as_of", "tiers_stale", b"tiers_stale", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarginRule: _TypeAlias = MarginRule  # noqa: Y015

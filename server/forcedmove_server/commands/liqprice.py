@@ -1,146 +1,150 @@
-"""``forcedmove liqprice``: where one isolated position is liquidated."""
+"""``forcedmove liqprice``: where one position is liquidated, or every row of a CSV file."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
 
 from forcedmove_server.commands import fraction, plain_number, reports_errors
-from forcedmove_server.config import ModelConfig
-from forcedmove_server.errors import InputError, UnknownNameError
-from forcedmove_server.margin.equations import (
-    FORMULAS,
-    LONG,
-    SHORT,
-    bankruptcy_price,
-    checked,
-    liquidation_price,
-)
-from forcedmove_server.margin.rules import MarginRule, rule_for
-from forcedmove_server.margin.venues import VENUE_RULES
-from forcedmove_server.market.instruments import ContractType, Instrument
+from forcedmove_server.commands.liqprice_batch import answer_rows, as_json, leg_of
+from forcedmove_server.config import MarginConfig, load_config
+from forcedmove_server.engine.rules import ladder_book
+from forcedmove_server.errors import InputError
+from forcedmove_server.margin.equations import FORMULAS
+from forcedmove_server.margin.position import Status
+from forcedmove_server.margin.question import Answer, Question, answer
+from forcedmove_server.market.instruments import ContractType
 
 HELP = "where a position is liquidated"
-
-#: flags that state a rule by hand, and the attribute argparse puts them in
-_BY_HAND = {"--mmr": "mmr", "--amount": "amount", "--fee": "fee"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = (
-        "Print the liquidation price of one isolated position, in USD: by a maintenance rate you give, or by the rule\n"
-        "and the tiers of a venue."
+        "Print the liquidation price of a position in USD: by a venue's rule and tiers, or by numbers you give.\n"
+        "Margins, balances and maintenance amounts are in USD on linear contracts, in coin on inverse ones."
     )
     parser.epilog = (
         "examples:\n"
         "  forcedmove liqprice --entry 98000 --leverage 50 --side long --mmr 0        96040, the bankruptcy price\n"
-        "  forcedmove liqprice --entry 98000 --leverage 50 --side long --mmr 0.4%\n"
-        "  forcedmove liqprice --entry 98000 --leverage 25 --side short --venue okx --symbol BTC --quantity 40 --json"
+        "  forcedmove liqprice --venue binance --side long --entry 98000 --leverage 25 --quantity 40 --json\n"
+        "  forcedmove liqprice --venue deribit --contract inverse --side short --entry 98000 --leverage 10\n"
+        "  forcedmove liqprice --venue binance --side long --entry 1456.84 --quantity 3683.979\n"
+        "      --mmr 10% --maint-amount 135365 --mode cross --balance 1535443.01\n"
+        "      --other 'BTC: qty 109.488 entry 32481.98 mark 31967.27 mmr 2.5% cum 16300'\n"
+        "  forcedmove liqprice --batch positions.csv                                  one JSON line per row"
     )
-    parser.add_argument("--entry", type=float, required=True, metavar="USD", help="entry price")
-    parser.add_argument("--leverage", type=float, required=True, metavar="X", help="entry value / margin, at least 1")
-    parser.add_argument("--side", choices=("long", "short"), required=True, help="side of the position")
+    parser.add_argument("--venue", metavar="NAME", help="for example binance, bybit, okx; see docs/venues.md")
+    parser.add_argument("--symbol", metavar="S", default="BTC", help="BTC, BTCUSDT or BTC/USDT:USDT (default: BTC)")
     parser.add_argument(
-        "--quantity", type=float, metavar="Q", help="size: base units, with --inverse USD (default: a typical position)"
+        "--contract", choices=[str(kind) for kind in ContractType], help="default: what the symbol says, else linear"
     )
-    parser.add_argument("--inverse", action="store_true", help="coin-margined contract worth a fixed number of dollars")
-    hand = parser.add_argument_group("a rule by hand")
-    hand.add_argument("--mmr", type=fraction, metavar="RATE", help="maintenance margin rate: 0.004 or 0.4%%")
-    hand.add_argument("--amount", type=float, metavar="M", help="maintenance amount that is deducted, USD or coin")
-    hand.add_argument("--fee", type=fraction, metavar="RATE", help="fee rate that the trigger counts")
-    venue = parser.add_argument_group("a venue's rule")
-    venue.add_argument("--venue", metavar="NAME", help="for example binance, bybit, okx, hyperliquid")
-    venue.add_argument("--symbol", metavar="BASE", default="BTC", help="for example ETH (default: BTC)")
-    venue.add_argument(
-        "--max-leverage", type=float, default=125.0, metavar="X", help="greatest leverage of the market (default: 125)"
+    parser.add_argument("--side", choices=("long", "short"), help="side of the position")
+    parser.add_argument("--entry", type=float, metavar="USD", help="entry price")
+    parser.add_argument(
+        "--quantity",
+        type=float,
+        metavar="Q",
+        help="size: base units, on inverse contracts USD (default: a typical one)",
     )
-    parser.add_argument("--json", action="store_true", help="print rule and bankruptcy price too, as JSON")
+    parser.add_argument(
+        "--contract-size", type=float, metavar="X", default=1.0, help="what --quantity counts (default: 1)"
+    )
+    lose = parser.add_argument_group("what the position can lose")
+    either = lose.add_mutually_exclusive_group()
+    either.add_argument("--leverage", type=float, metavar="X", help="entry value / margin, at least 1")
+    either.add_argument("--margin", type=float, metavar="M", help="margin actually locked")
+    lose.add_argument("--extra-margin", type=float, metavar="M", default=0.0, help="margin added to that of --leverage")
+    lose.add_argument("--mode", choices=("isolated", "cross"), default="isolated", help="(default: %(default)s)")
+    lose.add_argument("--balance", type=float, metavar="B", help="wallet balance of a cross account")
+    lose.add_argument(
+        "--other", action="append", default=[], metavar="LEG", help="another position of the account; may be repeated"
+    )
+    stated = parser.add_argument_group("numbers instead of the venue's")
+    stated.add_argument("--mmr", type=fraction, metavar="RATE", help="maintenance margin rate: 0.004 or 0.4%%")
+    stated.add_argument("--maint-amount", type=float, metavar="C", help="maintenance amount that is deducted")
+    stated.add_argument("--fee", type=fraction, metavar="RATE", help="fee rate that the trigger counts")
+    stated.add_argument("--rule", choices=list(FORMULAS), metavar="ID", help=f"formula: {', '.join(FORMULAS)}")
+    stated.add_argument("--max-leverage", type=float, metavar="X", help="the market's greatest leverage")
+    parser.add_argument("--json", action="store_true", help="print everything that led to the price, as JSON")
+    parser.add_argument(
+        "--batch", type=Path, metavar="FILE", help="CSV file with one position a row; see docs/FORMATS.md"
+    )
+    parser.add_argument("--tiers-dir", type=Path, metavar="DIR", help="folder of tier tables (default: as configured)")
 
 
 @reports_errors
 def run(args: argparse.Namespace) -> int:
-    """Print the price, or with ``--json`` everything that led to it."""
-    checked("--entry", args.entry, 0.0, open_low=True)
-    checked("--leverage", args.leverage, 1.0)
-    if args.quantity is not None:
-        checked("--quantity", args.quantity, 0.0, open_low=True)
-    answer = _by_hand(args) if args.venue is None else _by_venue(args)
+    """Print the price, or with ``--json`` everything that led to it; with ``--batch`` a line per row."""
+    config = MarginConfig(tiers_dir=str(args.tiers_dir)) if args.tiers_dir else load_config(None).margin
+    book, today = ladder_book(config), datetime.now(UTC).date()
+    if args.batch is not None:
+        return answer_rows(args.batch, book, today, sys.stdout, sys.stderr)
+    found = answer(_question(args), book, today)
     if args.json:
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in answer.items()}
-        sys.stdout.write(json.dumps(finite, indent=2) + "\n")
-        return 0
-    price = answer["liquidation_price"]
-    sys.stdout.write(("never" if math.isinf(price) else plain_number(price)) + "\n")
-    for note in answer["notes"]:
-        sys.stderr.write(f"note: {note}\n")
+        sys.stdout.write(json.dumps(as_json(found), indent=2) + "\n")
+    else:
+        _tell(found)
     return 0
 
 
-def _by_hand(args: argparse.Namespace) -> dict[str, Any]:
-    if args.mmr is None:
-        raise InputError("--mmr", None, "give a maintenance rate, or a --venue whose rule to use", "command line")
-    given = {"--mmr": args.mmr, "--amount": args.amount or 0.0, "--fee": args.fee or 0.0}
-    for name, value in given.items():
-        checked(name, value, 0.0, math.inf if name == "--amount" else 0.999)
-    if args.amount and args.quantity is None:
-        raise InputError("--quantity", None, "is needed with --amount", "command line")
-    position: dict[str, Any] = {
-        "side": LONG if args.side == "long" else SHORT,
-        "entry": args.entry,
-        "leverage": args.leverage,
-    }
-    formula = FORMULAS["I2" if args.inverse else "L1+fee"]
-    price = liquidation_price(
-        formula,
-        **position,
-        quantity=args.quantity or 1.0,
-        maintenance_rate=args.mmr,
-        maintenance_amount=args.amount or 0.0,
-        fee_rate=args.fee or 0.0,
+def _question(args: argparse.Namespace) -> Question:
+    for name in ("side", "entry"):
+        if getattr(args, name) is None:
+            raise InputError(f"--{name}", None, "is needed", "command line")
+    if args.mode == "cross":
+        if args.balance is None:
+            raise InputError("--balance", None, "is needed with --mode cross", "command line")
+        for name in ("leverage", "margin"):
+            if getattr(args, name) is not None:
+                reason = "a cross position has no margin of its own: give --balance alone"
+                raise InputError(f"--{name}", getattr(args, name), reason, "command line")
+    elif args.balance is not None:
+        raise InputError("--balance", args.balance, "belongs to --mode cross", "command line")
+    elif args.leverage is None and args.margin is None:
+        raise InputError(
+            "--leverage", None, "give --leverage, --margin, or --mode cross with --balance", "command line"
+        )
+    return Question(
+        venue=args.venue,
+        symbol=args.symbol,
+        contract=None if args.contract is None else ContractType(args.contract),
+        side=args.side,
+        entry=args.entry,
+        quantity=args.quantity,
+        contract_size=args.contract_size,
+        leverage=args.leverage,
+        margin=args.margin,
+        extra_margin=args.extra_margin,
+        balance=args.balance,
+        others=tuple(leg_of(text, "--other") for text in args.other),
+        mmr=args.mmr,
+        maint_amount=args.maint_amount,
+        fee=args.fee,
+        formula=args.rule,
+        max_leverage=args.max_leverage,
     )
-    return {
-        "liquidation_price": float(price),
-        "bankruptcy_price": float(bankruptcy_price(formula, **position)),
-        "formula": formula.name,
-        "maintenance_rate": args.mmr,
-        "maintenance_amount": args.amount or 0.0,
-        "fee_rate": args.fee or 0.0,
-        "notes": [],
-    }
 
 
-def _by_venue(args: argparse.Namespace) -> dict[str, Any]:
-    for flag, name in _BY_HAND.items():
-        if getattr(args, name) is not None:
-            raise InputError(flag, getattr(args, name), f"{args.venue} has its own; drop either", "command line")
-    venue, base = args.venue.lower(), args.symbol.upper()
-    if venue not in VENUE_RULES:
-        raise UnknownNameError("venue", args.venue, sorted(VENUE_RULES))
-    kind = ContractType.INVERSE if args.inverse else ContractType.LINEAR
-    quote = "USD" if args.inverse else "USDT"
-    rule = rule_for(Instrument(venue, f"{base}{quote}", base, quote, kind, max_leverage=args.max_leverage))
-    typical = ModelConfig().typical_position_usd
-    quantity = args.quantity or (typical if args.inverse else typical / args.entry)
-    side = LONG if args.side == "long" else SHORT
-    price = float(rule.liquidation_price(side, args.entry, quantity, args.leverage))
-    tier = _tier(rule, quantity, args.entry, price)
-    return {
-        "liquidation_price": price,
-        "bankruptcy_price": float(rule.bankruptcy_price(side, args.entry, args.leverage)),
-        "formula": rule.formula.name,
-        "maintenance_rate": float(rule.tiers.rates[tier]),
-        "maintenance_amount": float(rule.tiers.amounts[tier]),
-        "fee_rate": rule.fee_rate,
-        "notes": [*rule.notes, *(["the rule is assumed"] if rule.assumed else [])],
-    }
-
-
-def _tier(rule: MarginRule, quantity: float, entry: float, price: float) -> int:
-    """Tier that the price was computed with: by value there, or at entry where the rule says so."""
-    at_entry = not rule.tiers.cumulative or rule.formula.maintenance_on_entry or not 0 < price < math.inf
-    return int(rule.tiers.index(rule.size(quantity, entry if at_entry else price)))
+def _tell(found: Answer) -> None:
+    """Print the price on stdout, and what it rests on on stderr."""
+    liquidation = found.liquidation
+    price = liquidation.liquidation_price
+    sys.stdout.write(("never" if price is None else plain_number(price)) + "\n")
+    bankruptcy = liquidation.bankruptcy_price
+    tier = "" if liquidation.tier is None else f", tier {liquidation.tier}"
+    amount = f" - {plain_number(liquidation.maintenance_amount)}" if liquidation.maintenance_amount else ""
+    lines = [
+        f"bankruptcy  {'never' if bankruptcy is None else plain_number(bankruptcy)}",
+        f"maintenance {liquidation.maintenance_rate:.4%}{amount}{tier}, fee {liquidation.fee_rate:.4%}; {found.tiers}",
+        f"rule        {found.formula}: {found.formula_text}",
+        f"source      {found.source} [{found.confidence}]; trigger: {found.trigger} price; {found.process}",
+    ]
+    if liquidation.status is Status.AT_ONCE:
+        lines.append("warning     the account is below its maintenance already at the entry price")
+    lines += [f"note        {note}" for note in found.notes]
+    sys.stderr.write("\n".join(lines) + "\n")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from forcedmove_server.engine.frames import AssumptionInfo
-from forcedmove_server.margin.rules import rule_for
+from forcedmove_server.engine.margins import margin_info
+from forcedmove_server.margin.facts import Confidence
+from forcedmove_server.margin.multipliers import CROSS_WIDTH_SHARE
 
 if TYPE_CHECKING:
     from forcedmove_server.engine.maps import SymbolState
@@ -15,13 +18,17 @@ if TYPE_CHECKING:
 def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo, ...]:
     """List what the map of one symbol assumes."""
     model, markets = pipeline.model, state.rows.markets.tolist()
-    guessed = sorted({i.key for i in (pipeline.registry[m] for m in markets) if rule_for(i).assumed})
     untaped = [pipeline.registry[m].key for m in markets if not pipeline.inference.markets.has_tape[m]]
     listed = [
         AssumptionInfo("turnover", "share of volume that replaces positions; not fitted", model.turnover),
         AssumptionInfo("leverage_prior", "leverage is not observed: a fixed mixture of a low-leverage bulk and a tail"),
         AssumptionInfo("position_size", "USD size that selects the maintenance tier", model.typical_position_usd),
-        AssumptionInfo("isolated_margin", "levels are isolated-margin levels; cross margin moves real ones"),
+        AssumptionInfo(
+            "isolated_margin",
+            "levels are isolated-margin levels; nine cross-margined ones in ten stay within this share of their "
+            "distance for a day",
+            CROSS_WIDTH_SHARE,
+        ),
         AssumptionInfo(
             "initial_entries",
             "positions open before the first observation: entries spread log-normally around its price",
@@ -56,6 +63,24 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
                 model.assumed_volume_per_oi_day,
             )
         )
-    if guessed:
-        listed.append(AssumptionInfo("margin_rule", f"liquidation rule not confirmed: {', '.join(guessed)}"))
-    return tuple(listed)
+    return (*listed, *_margin_assumptions(pipeline, markets))
+
+
+def _margin_assumptions(pipeline: Pipeline, markets: list[int]) -> Iterator[AssumptionInfo]:
+    """What is taken for granted of rules and ladders: each thing once, with the markets it concerns."""
+    about = [(pipeline.registry[m].key, margin_info(pipeline, m), pipeline.store.margins[m].rule) for m in markets]
+    if not about:
+        return
+    yield AssumptionInfo(
+        "multiplier_error",
+        "basis points of the entry by which a level may be off for positions of a tenth to ten times the typical size",
+        max(info.error_bp for _, info, _ in about),
+    )
+    for note in dict.fromkeys(note for _, _, rule in about for note in rule.notes):
+        yield AssumptionInfo("margin_rule", note)
+    unsure = sorted(key for key, info, _ in about if info.confidence in (Confidence.MEM, Confidence.ASSUMED))
+    if unsure:
+        yield AssumptionInfo("margin_rule", f"rule or ladder not confirmed: {', '.join(unsure)}")
+    for key, info, _ in about:
+        if info.tiers_stale:
+            yield AssumptionInfo("margin_tiers", f"{key}: {info.tiers}")

@@ -17,7 +17,7 @@ from forcedmove_kernels.arrays import Notional
 from forcedmove_server.config import Config
 from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_state
-from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.engine.pipeline import configured_pipeline
 from forcedmove_server.engine.views import render_view
 from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
@@ -42,7 +42,7 @@ class Engine:
     ) -> None:
         self.epoch = time.time_ns()
         self.registry = registry
-        self.pipeline = Pipeline(registry, config.engine, config.model)
+        self.pipeline = configured_pipeline(registry, config)
         self.failure: BaseException | None = None
         self.missed_ticks = 0
         self.ticks = 0

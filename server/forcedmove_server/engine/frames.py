@@ -63,6 +63,29 @@ class RenderedView:
 
 
 @dataclass(frozen=True, slots=True)
+class MarginInfo:
+    """How one market liquidates, and how far its levels may be off.
+
+    ``tiers`` says where the maintenance ladder comes from, in words. ``error_bp`` bounds, in basis points of the entry,
+    what choosing the tier by a typical position costs from a tenth to ten times its size; ``cross_width_share`` is the
+    share of a level's distance within which a cross-margined level stays for a day, nine times in ten.
+    """
+
+    formula: str
+    confidence: str
+    assumed: bool
+    trigger: str
+    fee_rate: float
+    max_leverage: float
+    tiers: str
+    tiers_as_of: str
+    tiers_stale: bool
+    error_bp: float
+    cross_width_share: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class MarketStatus:
     """One market at a tick. Ages are in milliseconds of event time; -1 where nothing has been seen."""
 
@@ -76,7 +99,7 @@ class MarketStatus:
     price_age_ms: int
     open_interest_age_ms: int
     fresh: bool
-    margin_rule: str
+    margin: MarginInfo
     cohorts: int
     events: int
 

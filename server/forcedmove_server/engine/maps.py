@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,11 @@ from forcedmove_server.engine.assumptions import assumptions
 from forcedmove_server.engine.chains import cell_of, chain_info, follow_shock, lower_edge
 from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
 from forcedmove_server.engine.frames import SIDES, ChainInfo, ClusterInfo, MarketStatus, SymbolMap
+from forcedmove_server.engine.margins import margin_info
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.views import SymbolRows
 from forcedmove_server.errors import InputError
-from forcedmove_server.margin.rules import rule_for
-from forcedmove_server.market.instruments import ContractType, Instrument
+from forcedmove_server.market.instruments import ContractType
 
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
@@ -203,15 +202,9 @@ def _market_statuses(pipeline: Pipeline, rows: SymbolRows, stale_after_s: float)
                 price_age_ms=price_age_ns // 10**6,
                 open_interest_age_ms=interest_age_ns // 10**6,
                 fresh=bool(is_fresh),
-                margin_rule=_rule_name(instrument),
+                margin=margin_info(pipeline, market),
                 cohorts=int(pipeline.store.cohorts.used[market]),
                 events=int(table.events[market]),
             )
         )
     return tuple(statuses)
-
-
-@lru_cache(maxsize=65_536)
-def _rule_name(instrument: Instrument) -> str:
-    rule = rule_for(instrument)
-    return rule.formula.name + (" (assumed)" if rule.assumed else "")

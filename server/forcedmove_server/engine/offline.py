@@ -10,7 +10,7 @@ from typing import Any
 
 from forcedmove_kernels.fixed_point import LONG, SHORT
 from forcedmove_server.config import Config
-from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.engine.pipeline import Pipeline, configured_pipeline
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.sources.batching import coalesced
@@ -40,7 +40,7 @@ class OfflineRun:
     def __init__(self, source: Source, config: Config, pipeline: Pipeline | None = None) -> None:
         registry = pipeline.registry if pipeline else InstrumentRegistry()
         self.source = source
-        self.pipeline = pipeline or Pipeline(registry, config.engine, config.model)
+        self.pipeline = pipeline or configured_pipeline(registry, config)
         self.clock = StageClock()
 
     def __iter__(self) -> Iterator[EventBatch]:

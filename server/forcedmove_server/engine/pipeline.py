@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from forcedmove_kernels.arrays import Notional, Updates
 from forcedmove_kernels.backend import select_backend
 from forcedmove_kernels.fixed_point import PRICE_BITS
-from forcedmove_server.config import EngineConfig, ModelConfig
+from forcedmove_server.config import Config, EngineConfig, ModelConfig
 from forcedmove_server.engine.activity import Activity
 from forcedmove_server.engine.depth import BookTable
+from forcedmove_server.engine.rules import ladder_book
 from forcedmove_server.engine.store import CohortStore
 from forcedmove_server.engine.views import SymbolRows
 from forcedmove_server.errors import NotReadyError
 from forcedmove_server.inference.lifecycle import PositionInference
+from forcedmove_server.margin.ladder_book import LadderBook
+from forcedmove_server.margin.provenance import STALE_AFTER_DAYS
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import ContractType, InstrumentRegistry
 
@@ -32,13 +35,21 @@ class Pipeline:
         engine: EngineConfig,
         model: ModelConfig,
         leverage_shares: dict[str, F64] | None = None,
+        book: LadderBook | None = None,
+        tiers_stale_after_days: int = STALE_AFTER_DAYS,
     ) -> None:
-        """``leverage_shares``: float64 ``[2, T]`` weights per side by market key; they replace the venue's prior."""
+        """``leverage_shares``: float64 ``[2, T]`` weights per side by market key; they replace the venue's prior.
+
+        ``book`` has the maintenance ladders; default: the shipped ones.
+        """
         self.registry = registry
         self.model = model
+        self.tiers_stale_after_days = tiers_stale_after_days
         self.backend, self.backend_choice = select_backend(engine.backend, engine.threads or None)
         self.inference = PositionInference(registry, model, self.backend, engine.max_markets)
-        self.store = CohortStore(self.backend, model, engine.max_markets, engine.max_cohorts_per_market, engine.bins)
+        self.store = CohortStore(
+            self.backend, model, engine.max_markets, engine.max_cohorts_per_market, engine.bins, book
+        )
         self.books = BookTable(registry)
         self.activity = Activity(registry)
         self.events: Counter[str] = Counter()
@@ -130,3 +141,14 @@ class Pipeline:
                 price_usd = float(units) * self.inference.markets.bin_width[market] / (1 << PRICE_BITS)
                 self.store.add_market(market, instrument, price_usd, self._leverage_shares.get(instrument.key))
         self.store.apply(updates)
+
+
+def configured_pipeline(registry: InstrumentRegistry, config: Config) -> Pipeline:
+    """Return a pipeline as the configuration has it, with the ladders that its folder holds."""
+    return Pipeline(
+        registry,
+        config.engine,
+        config.model,
+        book=ladder_book(config.margin),
+        tiers_stale_after_days=config.margin.tiers_stale_after_days,
+    )

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import Rules, check_rules
-from forcedmove_kernels.fixed_point import cumulative_weights, multipliers
+from forcedmove_kernels.fixed_point import MULTIPLIER_BITS, cumulative_weights, multipliers
+from forcedmove_server.config import MarginConfig
 from forcedmove_server.inference.leverage_prior import prior_for, tier_shares
-from forcedmove_server.margin.multipliers import LEVERAGE_TIERS, liquidation_ratios, offered_tiers
+from forcedmove_server.margin.ladder_book import LadderBook, book_with, user_folder
+from forcedmove_server.margin.multipliers import (
+    LEVERAGE_TIERS,
+    Multipliers,
+    liquidation_multipliers,
+    offered_tiers,
+)
 from forcedmove_server.market.instruments import Instrument
 
 F64 = NDArray[np.float64]
@@ -33,21 +43,29 @@ def set_rules(
     typical_usd: float,
     price_usd: float,
     shares: F64 | None = None,
-) -> None:
-    """Fill one market's row, in place.
+    book: LadderBook | None = None,
+) -> Multipliers:
+    """Fill one market's row, in place; return what it was made from, with the rounding to fixed point in its error.
 
     ``typical_usd`` is the position size whose maintenance tier counts, ``price_usd`` the market's price now.
-    ``shares`` float64 ``[2, T]`` are the weights
-    per side; without them the venue's prior. Tiers that the venue does not offer get nothing.
+    ``shares`` float64 ``[2, T]`` are the weights per side; without them the venue's prior. Tiers that the venue does
+    not offer get nothing. ``book`` has the maintenance ladders (default: the shipped ones).
     """
-    offered = offered_tiers(instrument)
-    ratios = liquidation_ratios(instrument, LEVERAGES, typical_usd, price_usd)
+    exact = liquidation_multipliers(instrument, LEVERAGES, typical_usd, price_usd, book)
+    offered = offered_tiers(instrument, exact.rule)
     if shares is None:
         prior = tier_shares(prior_for(instrument.venue), LEVERAGES, instrument.max_leverage)
         shares = np.stack([prior, prior])
     cut = np.where(np.arange(len(LEVERAGES)) < offered, shares, 0.0)
     rules.tiers[market] = offered
-    rules.multiplier[market] = multipliers(ratios)
+    rules.multiplier[market] = multipliers(exact.ratio)
     rules.weight[market] = cumulative_weights(cut)
     row = slice(market, market + 1)
     check_rules(Rules(rules.tiers[row], rules.multiplier[row], rules.weight[row]))
+    rounding = np.abs(rules.multiplier[market] / float(1 << MULTIPLIER_BITS) - exact.ratio)
+    return replace(exact, error=exact.error + rounding)
+
+
+def ladder_book(config: MarginConfig) -> LadderBook:
+    """Return the shipped ladders with those above them that the configured folder holds."""
+    return book_with(Path(config.tiers_dir) if config.tiers_dir else user_folder())

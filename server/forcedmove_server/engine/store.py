@@ -12,6 +12,8 @@ from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.fixed_point import PRICE_BITS, freshness_table
 from forcedmove_server.config import ModelConfig
 from forcedmove_server.engine.rules import empty_rules, set_rules
+from forcedmove_server.margin.ladder_book import LadderBook
+from forcedmove_server.margin.multipliers import Multipliers
 from forcedmove_server.market.instruments import Instrument
 
 I32 = NDArray[np.int32]
@@ -77,8 +79,20 @@ class CohortStore:
     Both follow what changed: :meth:`refresh` rebuilds rows whose cohorts changed and adds cohorts that are new.
     """
 
-    def __init__(self, backend: Backend, model: ModelConfig, max_markets: int, max_cohorts: int, bins: int) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        model: ModelConfig,
+        max_markets: int,
+        max_cohorts: int,
+        bins: int,
+        book: LadderBook | None = None,
+    ) -> None:
+        """``book`` has the maintenance ladders; default: the shipped ones."""
         self.backend = backend
+        #: what each known market's liquidation table was made from
+        self.margins: dict[int, Multipliers] = {}
+        self._book = book
         self.bins = bins
         self.cohorts: Cohorts = empty_cohorts(max_cohorts, max_markets)
         self.rules: Rules = empty_rules(max_markets)
@@ -94,7 +108,6 @@ class CohortStore:
         self._step_s = max(model.freshness_step_s, int(np.ceil(reach_s / _MOST_FRESHNESS_STEPS)))
         self._freshness = freshness_table(self._step_s, int(np.ceil(reach_s / self._step_s)) + 1, half_life_s)
         self._fresh_now = -1
-        self._known: set[int] = set()
         self._stale = np.zeros(max_markets, bool)
         self._added_from = np.full(max_markets, -1, np.int64)
         self._compacted_in = np.zeros(max_markets, np.int64)
@@ -103,12 +116,13 @@ class CohortStore:
         self, market: int, instrument: Instrument, price_usd: float, shares: NDArray[np.float64] | None = None
     ) -> None:
         """Give a market its rules; ``shares`` float64 ``[2, T]`` replace the venue's prior."""
-        set_rules(self.rules, market, instrument, self._typical_usd, price_usd, shares)
-        self._known.add(market)
+        self.margins[market] = set_rules(
+            self.rules, market, instrument, self._typical_usd, price_usd, shares, self._book
+        )
 
     def has_market(self, market: int) -> bool:
         """Whether the market's rules are set."""
-        return market in self._known
+        return market in self.margins
 
     def apply(self, updates: Updates) -> Outcome:
         """Run one lifecycle step.

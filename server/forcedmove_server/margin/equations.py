@@ -1,13 +1,18 @@
-"""The liquidation price of one isolated position: one linear and one inverse equation.
+"""The liquidation price of one position: one linear and one inverse equation, and the way they are solved.
 
 Symbols: ``s`` +1 long, -1 short; ``Q`` quantity in base units (linear) or US dollars (inverse); ``E`` entry price;
-``M`` margin locked and ``C`` maintenance amount, in USD (linear) or coin (inverse); ``m`` maintenance rate; ``f`` fee
-rate that the trigger counts. A position is liquidated when its equity has fallen to its maintenance requirement::
+``M`` margin and ``C`` maintenance amount, in USD (linear) or coin (inverse); ``m`` maintenance rate; ``f`` fee rate
+that the trigger counts. A position is liquidated when its equity has fallen to its maintenance requirement::
 
     linear    M + s Q (P - E)     = Q P (m + f) - C   ->  P = (E - s (M + C) / Q) / (1 - s (m + f))             (L)
     inverse   M + s Q (1/E - 1/P) = Q/P (m + f) - C   ->  P = (1 + s (m + f)) / (1/E + s (M + C) / Q)           (I)
 
-With ``m = C = f = 0`` both give the bankruptcy price, where the margin is gone: ``E (1 - s / leverage)`` on a linear
+Both are the same equation in the position's *value* ``v``, which is ``Q P`` on a linear and ``Q / P`` on an inverse
+contract, with ``d = s`` on a linear and ``d = -s`` on an inverse one: the way in which equity follows the value::
+
+    M + d (v - v_entry) = v (m + f) - C               ->  v = (v_entry - d (M + C)) / (1 - d (m + f))           (V)
+
+With ``m = C = f = 0`` it gives the bankruptcy price, where the margin is gone: ``E (1 - s / leverage)`` on a linear
 contract. The venues differ in three ways only, and a :class:`Formula` names the combination:
 
 * which of ``f`` and ``C`` they count (numbers that are zero elsewhere);
@@ -43,6 +48,21 @@ class Formula:
     maintenance_on_entry: bool = False
     reserves_close_fee: bool = False
 
+    @property
+    def text(self) -> str:
+        """The equation in words of the module's symbols."""
+        rate = "f" if self.maintenance_on_entry and self.counts_fee else "(m + f)" if self.counts_fee else "m"
+        margin = "M + C - m Q E" if self.maintenance_on_entry else "M + C"
+        if self.inverse:
+            margin = margin.replace("Q E", "Q/E")
+            above = "1" if self.maintenance_on_entry and not self.counts_fee else f"1 + s {rate}"
+            text = f"P = {above} / (1/E + s ({margin}) / Q)"
+        elif self.maintenance_on_entry and not self.counts_fee:
+            text = f"P = E - s ({margin}) / Q"
+        else:
+            text = f"P = (E - s ({margin}) / Q) / (1 - s {rate})"
+        return text + (", M with the closing fee at bankruptcy" if self.reserves_close_fee else "")
+
 
 FORMULAS: dict[str, Formula] = {
     formula.name: formula
@@ -60,12 +80,18 @@ FORMULAS: dict[str, Formula] = {
     )
 }
 
+#: rates that leave nothing of a position's value to trade against
+MAX_TOTAL_RATE = 0.999
+
 
 def checked(name: str, value: ArrayLike, low: float, high: float = np.inf, *, open_low: bool = False) -> F64:
     """Return ``value`` as float64. Raises InputError naming the first value outside ``low .. high`` or not finite."""
     array = np.asarray(value, np.float64)
-    good = np.isfinite(array) & (array <= high) & ((array > low) if open_low else (array >= low))
-    if not np.all(good):
+    # Two reductions instead of four comparisons: NaN fails both, and no temporary array is made.
+    if array.size and not (
+        (array.min() > low if open_low else array.min() >= low) and array.max() <= high and array.max() < np.inf
+    ):
+        good = np.isfinite(array) & (array <= high) & ((array > low) if open_low else (array >= low))
         bound = f"{'above' if open_low else 'at least'} {low:g}" + ("" if high == np.inf else f" and at most {high:g}")
         raise InputError(name, float(np.ravel(array)[np.argmin(good)]), f"must be a number {bound}")
     return array
@@ -80,6 +106,65 @@ def sign_of(side: ArrayLike) -> F64:
     return sign
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A position brought to (V): float64 arrays that broadcast against each other, per unit of quantity.
+
+    ``direction`` is ``d``; ``unit_value`` the entry value of one unit; ``unit_margin`` the margin of one unit;
+    ``quantity`` the number of units.
+    """
+
+    inverse: bool
+    direction: F64
+    unit_value: F64
+    unit_margin: F64
+    quantity: F64
+
+    def price(self, unit_value: F64) -> F64:
+        """Price at which one unit has a value: 0 or ``inf`` for values that no price gives."""
+        if not self.inverse:
+            return np.maximum(unit_value, 0.0)
+        never = unit_value <= 0
+        if not np.any(never):
+            return 1.0 / unit_value
+        return np.where(never, np.inf, 1.0 / np.where(never, 1.0, unit_value))
+
+    def solve(self, rate: ArrayLike, amount: ArrayLike) -> F64:
+        """Solve (V) for the value of one unit with a rate (fee included) and a maintenance amount of the position."""
+        margin = self.unit_margin + np.asarray(amount, np.float64) / self.quantity
+        value: F64 = (self.unit_value - self.direction * margin) / (1.0 - self.direction * np.asarray(rate, np.float64))
+        return value
+
+
+def terms_of(
+    formula: Formula,
+    side: ArrayLike,
+    entry: ArrayLike,
+    quantity: ArrayLike,
+    leverage: ArrayLike | None,
+    margin: ArrayLike | None,
+    fee_rate: float = 0.0,
+    *,
+    least_margin: float = 0.0,
+) -> Terms:
+    """Check a position and bring it to (V). Raises InputError naming the field and the value."""
+    sign = sign_of(side)
+    prices = checked("entry", entry, 0.0, open_low=True)
+    sizes = checked("quantity", quantity, 0.0, open_low=True)
+    if (leverage is None) == (margin is None):
+        raise InputError("leverage", leverage, "give either leverage or margin")
+    unit_value = 1.0 / prices if formula.inverse else prices
+    direction = -sign if formula.inverse else sign
+    if margin is not None:
+        unit_margin = checked("margin", margin, least_margin) / sizes
+    else:
+        # Without a quantity in it, so that 98 000 / 50 stays exact.
+        unit_margin = unit_value / checked("leverage", leverage if leverage is not None else 0.0, 1.0)
+        if formula.reserves_close_fee:
+            unit_margin = unit_margin + fee_rate * (unit_value - direction * unit_margin)
+    return Terms(formula.inverse, direction, unit_value, np.asarray(unit_margin), sizes)
+
+
 def locked_margin(
     formula: Formula, side: ArrayLike, entry: ArrayLike, quantity: ArrayLike, leverage: ArrayLike, fee_rate: float
 ) -> F64:
@@ -87,12 +172,8 @@ def locked_margin(
 
     USD on linear contracts, coin on inverse ones. Raises InputError for values that cannot be.
     """
-    prices = checked("entry", entry, 0.0, open_low=True)
-    value = checked("quantity", quantity, 0.0, open_low=True) * (1.0 / prices if formula.inverse else prices)
-    initial = value / checked("leverage", leverage, 1.0)
-    if formula.reserves_close_fee:
-        initial = initial + fee_rate * (value - sign_of(side) * initial)
-    return initial
+    terms = terms_of(formula, side, entry, quantity, leverage, None, fee_rate)
+    return np.asarray(terms.unit_margin * terms.quantity)
 
 
 def liquidation_price(
@@ -107,27 +188,30 @@ def liquidation_price(
     maintenance_amount: ArrayLike = 0.0,
     fee_rate: float = 0.0,
 ) -> F64:
-    """Trigger price at which a position is liquidated, by (L) or (I).
+    """Trigger price at which a position is liquidated, by (L) or (I), with the tier's rate and amount given.
 
     All arguments broadcast; the result is float64 USD of the broadcast shape (0-d for scalars). Give either
-    ``leverage`` or ``margin``: the margin actually locked (USD or coin), which added margin or a cross account's
-    share makes differ from entry value / leverage. A long that cannot be liquidated gets 0, a short ``inf``.
+    ``leverage`` or ``margin``: the margin actually locked (USD or coin), which added margin makes differ from entry
+    value / leverage. A long that cannot be liquidated gets 0, a short ``inf``.
 
     Raises InputError naming the field and the value: side not 0 or 1; entry or quantity not a positive number;
     leverage below 1; negative margin, amount or rate; rates that add up to 1 or more.
     """
-    sign, prices = sign_of(side), checked("entry", entry, 0.0, open_low=True)
     rate = checked("maintenance_rate", maintenance_rate, 0.0)
     fee = checked("fee_rate", fee_rate, 0.0)
-    checked("maintenance_rate + fee_rate", rate + fee, 0.0, 0.999)
-    unit_margin = _unit_margin(formula, sign, prices, quantity, leverage, margin, float(fee))
-    unit_margin = unit_margin + checked("maintenance_amount", maintenance_amount, 0.0) / np.asarray(
-        quantity, np.float64
-    )
-    unit_value = 1.0 / prices if formula.inverse else prices
+    checked("maintenance_rate + fee_rate", rate + fee, 0.0, MAX_TOTAL_RATE)
+    amount = checked("maintenance_amount", maintenance_amount, 0.0)
+    terms = terms_of(formula, side, entry, quantity, leverage, margin, float(fee))
+    return price_with(formula, terms, rate, amount, float(fee))
+
+
+def price_with(formula: Formula, terms: Terms, rate: ArrayLike, amount: ArrayLike, fee_rate: float) -> F64:
+    """Like :func:`liquidation_price`, for checked terms."""
+    rates = np.asarray(rate, np.float64)
     if formula.maintenance_on_entry:
-        unit_margin, rate = unit_margin - rate * unit_value, np.zeros_like(rate)
-    return _solve(formula, sign, unit_value, unit_margin, rate + fee)
+        on_entry = rates * terms.unit_value * terms.quantity
+        return terms.price(terms.solve(fee_rate, np.asarray(amount, np.float64) - on_entry))
+    return terms.price(terms.solve(rates + fee_rate, amount))
 
 
 def bankruptcy_price(
@@ -144,35 +228,6 @@ def bankruptcy_price(
 
     Shapes, units and errors as :func:`liquidation_price`. A long at 98 000 and 50x gives exactly 96 040.
     """
-    sign, prices = sign_of(side), checked("entry", entry, 0.0, open_low=True)
-    fee = checked("close_fee_rate", close_fee_rate, 0.0, 0.999)
-    unit_margin = _unit_margin(formula, sign, prices, quantity, leverage, margin, float(fee))
-    return _solve(formula, sign, 1.0 / prices if formula.inverse else prices, unit_margin, fee)
-
-
-def _unit_margin(
-    formula: Formula,
-    sign: F64,
-    prices: F64,
-    quantity: ArrayLike,
-    leverage: ArrayLike | None,
-    margin: ArrayLike | None,
-    fee_rate: float,
-) -> F64:
-    """Return ``M / Q``. Without a quantity in it when leverage is given, so that 98 000 / 50 stays exact."""
-    sizes = checked("quantity", quantity, 0.0, open_low=True)
-    if (leverage is None) == (margin is None):
-        raise InputError("leverage", leverage, "give either leverage or margin")
-    if margin is not None:
-        return np.asarray(checked("margin", margin, 0.0) / sizes)
-    return locked_margin(formula, (sign < 0).astype(np.int64), prices, 1.0, np.asarray(leverage), fee_rate)
-
-
-def _solve(formula: Formula, sign: F64, unit_value: F64, unit_margin: F64, rate: F64) -> F64:
-    if not formula.inverse:
-        price: F64 = (unit_value - sign * unit_margin) / (1.0 - sign * rate)
-        return np.maximum(price, 0.0)
-    # A short whose margin covers the whole value (1x and below) has no root: the price would have to be infinite.
-    value_at_liquidation = np.asarray(unit_value + sign * unit_margin)
-    covered = value_at_liquidation <= 0
-    return np.where(covered, np.inf, (1.0 + sign * rate) / np.where(covered, 1.0, value_at_liquidation))
+    fee = float(checked("close_fee_rate", close_fee_rate, 0.0, MAX_TOTAL_RATE))
+    terms = terms_of(formula, side, entry, quantity, leverage, margin, fee)
+    return terms.price(terms.solve(fee, 0.0))

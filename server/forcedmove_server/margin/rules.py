@@ -1,42 +1,90 @@
-"""The margin rule of a market: its venue's own, or one assumed and marked as such."""
+"""The margin rule of a market: its venue's own with its own ladder, or what stands in for either, marked as such."""
 
 from __future__ import annotations
 
 from forcedmove_server.errors import InstrumentError
 from forcedmove_server.margin.equations import FORMULAS
+from forcedmove_server.margin.facts import Confidence, weakest
+from forcedmove_server.margin.ladder_book import Found, LadderBook, shipped_book
 from forcedmove_server.margin.margin_rule import MarginRule
+from forcedmove_server.margin.provenance import Origin, Provenance
 from forcedmove_server.margin.tiers import flat_tiers
-from forcedmove_server.margin.venues import VENUE_RULES
+from forcedmove_server.margin.venue import Venue
+from forcedmove_server.margin.venues import venue_named
 from forcedmove_server.market.instruments import ContractType, Instrument
 
-__all__ = ["MarginRule", "assumed_rule", "rule_for"]
+__all__ = ["MarginRule", "assumed_rule", "ladder_of", "rule_for"]
+
+#: rate of a stand-in at most: a market of 1x still has to be liquidatable
+_MOST_ASSUMED_RATE = 0.4
 
 
-def rule_for(instrument: Instrument) -> MarginRule:
-    """Return the rule of a market; a venue that is not described gets :func:`assumed_rule`, never silently.
+def rule_for(instrument: Instrument, book: LadderBook | None = None) -> MarginRule:
+    """Return the rule of a market, with ladders from ``book`` (default: the shipped ones).
 
-    Raises InstrumentError for an inverse contract on a venue that has none.
+    A venue that is not described gets :func:`assumed_rule`, a market without a ladder its venue's stand-in: never
+    silently, both say so in ``notes`` and ``provenance``. Raises InstrumentError for a kind of contract that the venue
+    does not list.
     """
-    describe = VENUE_RULES.get(instrument.venue)
-    rule = assumed_rule(instrument) if describe is None else describe(instrument)
-    if rule.formula.inverse != (instrument.contract_type is ContractType.INVERSE):
+    venue = venue_named(instrument.venue)
+    if venue is None:
+        return assumed_rule(instrument)
+    contract = venue.rules_of(instrument.contract_type)
+    if contract is None:
         raise InstrumentError(
             "contract_type", str(instrument.contract_type), f"{instrument.venue} lists no such contract", instrument.key
         )
-    return rule
+    maintenance, provenance = ladder_of(venue, instrument, book or shipped_book()) or _half_initial(instrument)
+    notes = list(venue.notes)
+    if not contract.official:
+        notes.append(f"{venue.name}: {contract.formula.value} not officially confirmed ({contract.formula.source})")
+    return MarginRule(
+        formula=contract.variant,
+        maintenance=maintenance,
+        fee_rate=contract.fee_rate,
+        notes=tuple(notes),
+        trigger=venue.trigger.value,
+        process=venue.process.value,
+        provenance=provenance,
+        confidence=weakest([contract.confidence, provenance.confidence]),
+        source=contract.formula.source,
+        max_leverage=venue.max_leverage.value,
+        extra_margin_fee=venue.extra_margin_fee.value if venue.extra_margin_fee else 0.0,
+    )
+
+
+def ladder_of(venue: Venue, instrument: Instrument, book: LadderBook) -> Found | None:
+    """Return a market's own ladder, else one by the venue's rule from its description, else the venue's stand-in."""
+    found = book.find(venue.name, instrument)
+    if found is not None and found.provenance.origin is not Origin.SHIPPED:
+        return found
+    if venue.from_instrument is not None:
+        maintenance = venue.from_instrument(instrument)
+        if maintenance is not None:
+            described = Provenance(Origin.INSTRUMENT, None, venue.tiers.confidence, venue.tiers.source)
+            return Found(maintenance, described)
+    return found or book.stand_in(venue.name, instrument.contract_type)
 
 
 def assumed_rule(instrument: Instrument) -> MarginRule:
-    """Return L1 or I1 with a flat maintenance of half the smallest initial margin, marked as assumed.
-
-    Half of ``1 / max_leverage`` is what Hyperliquid, Kraken and Bitfinex charge their smallest positions.
-    """
-    inverse = instrument.contract_type is ContractType.INVERSE
-    formula = FORMULAS["I1" if inverse else "L1"]
-    rate = min(0.5 / instrument.max_leverage, 0.4)
+    """Return L1 or I1 with a flat maintenance of half the smallest initial margin, marked as assumed."""
+    formula = FORMULAS["I1" if instrument.contract_type is ContractType.INVERSE else "L1"]
+    maintenance, provenance = _half_initial(instrument)
     return MarginRule(
-        formula,
+        formula=formula,
+        maintenance=maintenance,
+        notes=(f"{instrument.venue}: rule not described, assumed {formula.name}",),
+        provenance=provenance,
+        confidence=Confidence.ASSUMED,
+        source="nothing found",
+    )
+
+
+def _half_initial(instrument: Instrument) -> Found:
+    """Half of ``1 / max_leverage``: what Hyperliquid, Kraken, Deribit and Bitfinex charge their smallest positions."""
+    rate = min(0.5 / instrument.max_leverage, _MOST_ASSUMED_RATE)
+    source = f"maintenance of {rate:.3%}, half of the initial margin at {instrument.max_leverage:g}x, at every size"
+    return Found(
         flat_tiers([(0.0, rate, instrument.max_leverage)]),
-        notes=(f"{instrument.venue}: rule not described, assumed {formula.name} with maintenance {rate:.3%}",),
-        assumed=True,
+        Provenance(Origin.STAND_IN, None, Confidence.ASSUMED, source),
     )

@@ -23,6 +23,7 @@ class Limits:
     max_symbols: int = 1_000
     max_streams: int = 256
     max_views: int = 4_096
+    max_account_positions: int = 1_000
     max_request_bytes: int = 256 << 10
     max_message_bytes: int = 1 << 20
     max_frame_bytes: int = 4 << 20

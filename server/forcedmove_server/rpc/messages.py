@@ -105,6 +105,26 @@ def symbol_message(symbol_map: SymbolMap) -> heatmap_pb2.SymbolInfo:
     )
 
 
+def margin_rule_message(market: MarketStatus) -> model_pb2.MarginRule:
+    """How one market liquidates."""
+    margin = market.margin
+    return model_pb2.MarginRule(
+        market=market.market,
+        formula=margin.formula,
+        confidence=margin.confidence,
+        assumed=margin.assumed,
+        trigger=margin.trigger,
+        fee_rate=margin.fee_rate,
+        max_leverage=margin.max_leverage,
+        tiers=margin.tiers,
+        tiers_as_of=margin.tiers_as_of,
+        tiers_stale=margin.tiers_stale,
+        error_bp=margin.error_bp,
+        cross_width_share=margin.cross_width_share,
+        source=margin.source,
+    )
+
+
 def venue_messages(tick: Tick) -> list[heatmap_pb2.VenueInfo]:
     """Venues in the order of their first market, each with its markets."""
     markets: dict[str, list[MarketStatus]] = {}
@@ -115,7 +135,7 @@ def venue_messages(tick: Tick) -> list[heatmap_pb2.VenueInfo]:
         heatmap_pb2.VenueInfo(
             venue=venue,
             markets=map(market_message, found),
-            margin_rules={market.market: market.margin_rule for market in found},
+            rules=map(margin_rule_message, found),
             events=sum(market.events for market in found),
         )
         for venue, found in markets.items()

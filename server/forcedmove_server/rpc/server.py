@@ -11,13 +11,14 @@ from grpc_reflection.v1alpha import reflection
 
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import InputError
-from forcedmove_server.rpc import cascade, heatmap
+from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
+from forcedmove_server.rpc import cascade, heatmap, margin
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 
 logger = logging.getLogger(__name__)
 
-_SERVICES = (heatmap.SERVICE, cascade.SERVICE)
+_SERVICES = (heatmap.SERVICE, cascade.SERVICE, margin.SERVICE)
 _HEALTH_NAMES = ("", *_SERVICES)
 
 
@@ -71,9 +72,16 @@ class RpcServer:
 
 
 async def serve(
-    engine: EngineService, host: str = "127.0.0.1", port: int = 7878, *, limits: Limits | None = None
+    engine: EngineService,
+    host: str = "127.0.0.1",
+    port: int = 7878,
+    *,
+    limits: Limits | None = None,
+    book: LadderBook | None = None,
 ) -> RpcServer:
     """Start a server; port 0 takes any free one. Health turns to SERVING with the engine's first map.
+
+    ``book`` has the ladders that questions about single positions are answered from; default: the shipped ones.
 
     Raises InputError when the address cannot be bound.
     """
@@ -96,7 +104,11 @@ async def serve(
     first_map = asyncio.Event()
     hub = Hub(engine, limits, first_map.set)
     server.add_generic_rpc_handlers(
-        (heatmap.HeatmapHandlers(engine, hub, limits).handler(), cascade.CascadeHandlers(engine).handler())
+        (
+            heatmap.HeatmapHandlers(engine, hub, limits).handler(),
+            cascade.CascadeHandlers(engine).handler(),
+            margin.MarginHandlers(book or shipped_book(), limits).handler(),
+        )
     )
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -1,42 +1,50 @@
-"""One small file per venue family; this table says which venue names each describes.
+"""One small declaration per venue; this table finds them by any of their names.
 
-To add a venue: write ``venues/<family>.py`` with a function ``rule(instrument) -> MarginRule``, name its sources in the
-docstring, and add its venue names here. Prefer ``notes`` over silence for whatever is recalled rather than read.
+To add a venue: write ``venues/<name>.py`` with a :class:`~forcedmove_server.margin.venue.Venue` called ``VENUE``, give
+every fact its confidence and its source, and list the module here. Prefer a note over silence for whatever is recalled
+rather than read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from forcedmove_server.margin.margin_rule import MarginRule
+from forcedmove_server.margin.venue import Venue
 from forcedmove_server.margin.venues import (
+    aster,
+    backpack,
     binance,
+    bingx,
+    bitfinex,
     bitget,
     bybit,
+    cryptocom,
     deribit,
+    dydx,
     gate,
+    htx,
     hyperliquid,
-    kraken,
+    krakenfutures,
+    kucoinfutures,
+    lighter,
     mexc,
     okx,
+    paradex,
     phemex,
+    whitebit,
+    xt,
 )
-from forcedmove_server.market.instruments import Instrument
 
-#: venue name -> its rule; the names of recorded archives stand beside the venues' own
-VENUE_RULES: dict[str, Callable[[Instrument], MarginRule]] = {
-    name: rule
-    for rule, names in {
-        binance.rule: ("binance", "binanceusdm", "binancecoinm", "binance-futures", "binance-delivery", "aster"),
-        bitget.rule: ("bitget", "bitget-futures"),
-        bybit.rule: ("bybit",),
-        deribit.rule: ("deribit",),
-        gate.rule: ("gate", "gateio", "gate-io-futures"),
-        hyperliquid.rule: ("hyperliquid",),
-        kraken.rule: ("krakenfutures", "cryptofacilities"),
-        mexc.rule: ("mexc",),
-        okx.rule: ("okx", "okex-swap", "okex-futures"),
-        phemex.rule: ("phemex",),
-    }.items()
-    for name in names
-}
+#: in order of weight
+VENUES: tuple[Venue, ...] = tuple(
+    module.VENUE
+    for module in (
+        binance, bybit, okx, bitget, gate, hyperliquid, mexc, htx, kucoinfutures, bingx, krakenfutures, deribit,
+        bitfinex, phemex, cryptocom, aster, lighter, dydx, xt, whitebit, paradex, backpack,
+    )
+)  # fmt: skip
+
+_BY_NAME = {name: venue for venue in VENUES for name in (venue.name, *venue.names)}
+
+
+def venue_named(name: str) -> Venue | None:
+    """Return the venue that goes by a name, of its own or of recorded archives; None for one that is not described."""
+    return _BY_NAME.get(name)

@@ -1,27 +1,34 @@
-"""Bitget linear and coin-margined.
-
-Linear L1+fee, support article 12560603808759 (2025-09-18) with the newer "pre-calculated offset" as maintenance amount;
-coin-margined I2. Taker 0.06 %, mark price. The first tier of BTCUSDT (150 000 USDT, 125x, 0.4 %) is the documented one.
-"""
+"""Bitget USDT-, USDC- and coin-margined."""
 
 from __future__ import annotations
 
-from forcedmove_server.margin.equations import FORMULAS
-from forcedmove_server.margin.margin_rule import MarginRule
-from forcedmove_server.margin.tiers import cumulative_tiers
-from forcedmove_server.market.instruments import ContractType, Instrument
+from forcedmove_server.margin.facts import Confidence, Fact
+from forcedmove_server.margin.process import LiquidationProcess
+from forcedmove_server.margin.trigger import Trigger
+from forcedmove_server.margin.venue import ContractRules, Venue
 
-TAKER_FEE_RATE = 0.0006
+_LINEAR = "Bitget support 12560603808759 (2025-09-18) with the offset of 12560603841952 (2025-11)"
+_INVERSE = "Bitget support 12560603808759, older text"
+_TAKER = Fact(0.0006, Confidence.DOC, "Bitget support 12560603841952: 0.06 % stands in the maintenance margin")
 
-_MAJOR = cumulative_tiers([(0, 0.004, 125), (150e3, 0.005, 100), (1e6, 0.01, 50), (5e6, 0.02, 25), (20e6, 0.03, 16)])
-_OTHER = cumulative_tiers([(0, 0.0065, 75), (50e3, 0.01, 50), (500e3, 0.02, 25), (2e6, 0.05, 10)])
-_INVERSE = cumulative_tiers([(0, 0.005, 100)])
-
-
-def rule(instrument: Instrument) -> MarginRule:
-    """Return the rule of a Bitget contract."""
-    note = "bitget: taker fee 0.06 % in the trigger; ladder above the first tier approximate"
-    if instrument.contract_type is ContractType.INVERSE:
-        return MarginRule(FORMULAS["I2"], _INVERSE, TAKER_FEE_RATE, notes=(note,))
-    tiers = _MAJOR if instrument.base in ("BTC", "ETH") else _OTHER
-    return MarginRule(FORMULAS["L1+fee"], tiers, TAKER_FEE_RATE, notes=(note,))
+VENUE = Venue(
+    name="bitget",
+    names=("bitget-futures",),
+    title="Bitget",
+    linear=ContractRules(Fact("L1+fee", Confidence.DOC, _LINEAR), _TAKER),
+    inverse=ContractRules(Fact("I2", Confidence.DERIVED, _INVERSE), _TAKER),
+    trigger=Fact(Trigger.MARK, Confidence.DOC, "Bitget liquidation summary"),
+    max_leverage=Fact(150.0, Confidence.DOC, "Bitget support 12560603838668 (2025-09-26)"),
+    tiers=Fact(
+        "slices by value for positions opened since 2025-11-10; v2 query-position-lever",
+        Confidence.DOC,
+        "Bitget support 12560603841843",
+    ),
+    tiers_public=True,
+    modes=Fact("isolated, cross", Confidence.DOC, "Bitget liquidation summary"),
+    process=Fact(
+        LiquidationProcess(text="isolated: closed at once; cross: down by two tiers at a time"),
+        Confidence.DOC,
+        "Bitget liquidation summary",
+    ),
+)

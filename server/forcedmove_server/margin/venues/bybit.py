@@ -1,35 +1,30 @@
-"""Bybit linear and inverse.
-
-Inverse I1: help centre, "Liquidation Price under Isolated Mode" (2026-05-27): the close fee stands in both initial and
-maintenance margin and cancels. Linear L1 is derived by the same rule; its text was not seen. Cumulative tiers
-(``mmDeduction`` of ``v5/market/risk-limit``), mark price, settled at the bankruptcy price. BTCUSD's first tier (150
-BTC, 0.5 %, 100x) is the documented sample; the remaining floors follow the same step.
-"""
+"""Bybit linear and inverse. The fee to close stands in initial and in maintenance margin and cancels."""
 
 from __future__ import annotations
 
-from forcedmove_server.margin.equations import FORMULAS
-from forcedmove_server.margin.margin_rule import MarginRule
-from forcedmove_server.margin.tiers import cumulative_tiers
-from forcedmove_server.market.instruments import ContractType, Instrument
+from forcedmove_server.margin.facts import Confidence, Fact
+from forcedmove_server.margin.process import LiquidationProcess
+from forcedmove_server.margin.trigger import Trigger
+from forcedmove_server.margin.venue import ContractRules, Venue
 
-_LINEAR = {
-    "BTC": cumulative_tiers([(0, 0.005, 100), (2e6, 0.01, 50), (10e6, 0.015, 33), (20e6, 0.02, 25), (40e6, 0.03, 16)]),
-    "ETH": cumulative_tiers([(0, 0.005, 100), (1e6, 0.01, 50), (5e6, 0.015, 33), (10e6, 0.02, 25), (20e6, 0.03, 16)]),
-}
-_OTHER_LINEAR = cumulative_tiers([(0, 0.01, 50), (1e6, 0.02, 25), (2e6, 0.03, 16), (5e6, 0.05, 10)])
-#: floors in BTC
-_INVERSE_BTC = cumulative_tiers([(0, 0.005, 100), (150, 0.01, 50), (300, 0.015, 33), (450, 0.02, 25)])
-_OTHER_INVERSE = cumulative_tiers([(0, 0.01, 50)])
+_INVERSE = 'Bybit help "Liquidation Price Calculation under Isolated Mode", 2026-05-27'
+_LINEAR = "Bybit help, UTA trading rules as quoted 2026-08-06; its example of 36 380.25 is reproduced"
+_TAKER = 0.00055
 
-
-def rule(instrument: Instrument) -> MarginRule:
-    """Return the rule of a Bybit contract."""
-    if instrument.contract_type is ContractType.INVERSE:
-        tiers = _INVERSE_BTC if instrument.base == "BTC" else _OTHER_INVERSE
-        return MarginRule(FORMULAS["I1"], tiers, notes=("bybit inverse: floors above the first tier approximate",))
-    return MarginRule(
-        FORMULAS["L1"],
-        _LINEAR.get(instrument.base, _OTHER_LINEAR),
-        notes=("bybit linear: L1 derived from the inverse text; ladder approximate",),
-    )
+VENUE = Venue(
+    name="bybit",
+    title="Bybit",
+    linear=ContractRules(Fact("L1", Confidence.CODE, _LINEAR)),
+    inverse=ContractRules(Fact("I1", Confidence.DOC, _INVERSE)),
+    trigger=Fact(Trigger.MARK, Confidence.DOC, "Bybit help 000001381"),
+    max_leverage=Fact(100.0, Confidence.REC, "v5/market/risk-limit, 2026-08-05"),
+    tiers=Fact("slices by value; v5/market/risk-limit", Confidence.DOC, "Bybit margin parameters page"),
+    tiers_public=True,
+    modes=Fact("isolated, cross by account", Confidence.DOC, "Bybit UTA trading rules"),
+    process=Fact(
+        LiquidationProcess(tiers_per_step=1, text="reduced to a lower tier by one fill-or-kill order, then taken over"),
+        Confidence.DOC,
+        "Bybit help 000001876",
+    ),
+    extra_margin_fee=Fact(_TAKER, Confidence.DOC, _INVERSE),
+)

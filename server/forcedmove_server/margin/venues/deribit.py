@@ -1,37 +1,45 @@
-"""Deribit perpetuals.
-
-L1 and I1 with a maintenance rate that grows with size, support article 25944738177565: BTC 1 % + 0.005 % per BTC
-(initial 2 % + 0.005 %), SOL 2 % + 0.0005 % per SOL. Accounts are cross or portfolio margined, so isolated
-tiers are a modelling choice. The inverse page was not read; it is taken to be the linear one. The line is
-cut into steps by coin.
-"""
+"""Deribit perpetuals. Maintenance grows with size in coins along a line; on inverse contracts with value in coin."""
 
 from __future__ import annotations
 
-from forcedmove_server.margin.equations import FORMULAS
-from forcedmove_server.margin.margin_rule import MarginRule
-from forcedmove_server.margin.tiers import TierMeasure, TierTable, flat_tiers
-from forcedmove_server.market.instruments import ContractType, Instrument
+from forcedmove_server.margin.facts import Confidence, Fact
+from forcedmove_server.margin.margin_rule import Maintenance
+from forcedmove_server.margin.process import LiquidationProcess
+from forcedmove_server.margin.tiers import flat_tiers
+from forcedmove_server.margin.trigger import Trigger
+from forcedmove_server.margin.venue import ContractRules, Venue
+from forcedmove_server.market.instruments import Instrument
 
-#: coin -> (rate at size zero, rate per coin, coins per step)
-_LINES = {"BTC": (0.01, 5e-5, 20.0), "ETH": (0.01, 2.5e-6, 400.0), "SOL": (0.02, 5e-6, 1000.0)}
-_STEPS = 12
-
-
-def _line(base: str, measure: TierMeasure) -> TierTable:
-    start, slope, step = _LINES.get(base, (0.02, 0.0, 1.0))
-    if slope == 0:
-        return flat_tiers([(0.0, start, 0.5 / start)], measure)
-    # Each step pays the rate of its middle; initial margin is one starting rate above maintenance.
-    rates = [start + slope * step * (k + 0.5) for k in range(_STEPS)]
-    return flat_tiers([(k * step, rate, round(1 / (rate + start))) for k, rate in enumerate(rates)], measure)
+_LINEAR = "Deribit support 25944738177565"
+_INVERSE = "Deribit support 25944826427293 (2022-01-11)"
+_GREATEST = 50.0
 
 
-def rule(instrument: Instrument) -> MarginRule:
-    """Return the rule of a Deribit perpetual."""
-    inverse = instrument.contract_type is ContractType.INVERSE
-    tiers = _line(instrument.base, TierMeasure.VALUE if inverse else TierMeasure.QUANTITY)
-    note = f"{instrument.key}: cross-margined accounts modelled as isolated; " + (
-        "inverse maintenance taken from the linear contract" if inverse else "size-dependent maintenance in steps"
-    )
-    return MarginRule(FORMULAS["I1" if inverse else "L1"], tiers, notes=(note,))
+def from_instrument(instrument: Instrument) -> Maintenance | None:
+    """Half of the initial margin at the market's maximum leverage, without the growth with size, which is not printed.
+
+    The markets whose line is printed have it in the shipped table. None where the leverage was never filled in.
+    """
+    if instrument.base in ("BTC", "ETH", "SOL") or instrument.max_leverage > _GREATEST:
+        return None
+    return flat_tiers([(0.0, 0.5 / instrument.max_leverage, instrument.max_leverage)])
+
+
+VENUE = Venue(
+    name="deribit",
+    title="Deribit",
+    linear=ContractRules(Fact("L1", Confidence.DOC, _LINEAR)),
+    inverse=ContractRules(Fact("I1", Confidence.DOC, _INVERSE)),
+    trigger=Fact(Trigger.MARK, Confidence.DOC, "Deribit support 25944769313309"),
+    max_leverage=Fact(50.0, Confidence.DOC, _INVERSE),
+    tiers=Fact("a line in size; in the documentation only", Confidence.DERIVED, _LINEAR),
+    tiers_public=False,
+    modes=Fact("cross, portfolio; isolated since 2026", Confidence.DOC, "Deribit API, set_leverage"),
+    process=Fact(
+        LiquidationProcess(share_per_step=0.125, cooldown_s=1, text="in rounds of a second until margin suffices"),
+        Confidence.MEM,
+        "rounds by Deribit support 25944769313309; the share of 12.5 % from its users",
+    ),
+    notes=("deribit: cross-margined accounts modelled as isolated",),
+    from_instrument=from_instrument,
+)

@@ -1,32 +1,29 @@
-"""Gate USDT-margined and BTC-settled.
-
-Linear L1+fee since the gradient maintenance margin of 2025-07-29: 1.2 M USDT of BTC_USDT pay 4 900 (announced), which
-the ladder below reproduces. BTC-settled I2, flat. Source of the price form: Gate support, as used by freqtrade;
-taker 0.06 %, mark price. BTC_USDT's tiers: ``risk_limit_table`` of 2025-07.
-"""
+"""Gate USDT-margined and BTC-settled."""
 
 from __future__ import annotations
 
-from forcedmove_server.margin.equations import FORMULAS
-from forcedmove_server.margin.margin_rule import MarginRule
-from forcedmove_server.margin.tiers import cumulative_tiers
-from forcedmove_server.market.instruments import ContractType, Instrument
+from forcedmove_server.margin.facts import Confidence, Fact
+from forcedmove_server.margin.process import LiquidationProcess
+from forcedmove_server.margin.trigger import Trigger
+from forcedmove_server.margin.venue import ContractRules, Venue
 
-TAKER_FEE_RATE = 0.0006
+_LINEAR = "Gate blog 101350 (2026-04-09), with the deduction of the gradient margin since 2025-07-29"
+_TAKER = Fact(0.00075, Confidence.REC, "futures/usdt/contracts taker_fee_rate, 2026-09-20")
 
-_BTC = cumulative_tiers(
-    [(0, 0.004, 125), (1e6, 0.0045, 111), (1.5e6, 0.005, 100), (2e6, 0.007, 75), (3e6, 0.0075, 66), (5e6, 0.01, 50)]
+VENUE = Venue(
+    name="gate",
+    names=("gateio", "gate-io-futures"),
+    title="Gate",
+    linear=ContractRules(Fact("L1+fee", Confidence.DOC, _LINEAR), _TAKER),
+    inverse=ContractRules(Fact("I2", Confidence.CODE, "Gate support reply, as used by freqtrade"), _TAKER),
+    trigger=Fact(Trigger.MARK, Confidence.DOC, "Gate help 22159"),
+    max_leverage=Fact(200.0, Confidence.REC, "futures/usdt/contracts, 2026-09-20"),
+    tiers=Fact("slices by value; futures/{settle}/risk_limit_tiers", Confidence.DOC, "Gate, introduction to margin"),
+    tiers_public=True,
+    modes=Fact("isolated, cross", Confidence.DOC, "Gate help 22159"),
+    process=Fact(
+        LiquidationProcess(tiers_per_step=1, text="down by one tier at a time, checked after each"),
+        Confidence.DOC,
+        "Gate help 22159",
+    ),
 )
-_OTHER = cumulative_tiers([(0, 0.005, 100), (100e3, 0.0075, 66), (500e3, 0.01, 50), (2e6, 0.02, 25), (5e6, 0.05, 10)])
-_INVERSE = cumulative_tiers([(0, 0.005, 100)])
-
-
-def rule(instrument: Instrument) -> MarginRule:
-    """Return the rule of a Gate contract."""
-    if instrument.contract_type is ContractType.INVERSE:
-        note = "gate BTC-settled: maintenance 0.5 % at every size"
-        return MarginRule(FORMULAS["I2"], _INVERSE, TAKER_FEE_RATE, notes=(note,))
-    if instrument.base == "BTC":
-        return MarginRule(FORMULAS["L1+fee"], _BTC, TAKER_FEE_RATE)
-    note = f"{instrument.key}: ladder approximate"
-    return MarginRule(FORMULAS["L1+fee"], _OTHER, TAKER_FEE_RATE, notes=(note,))

@@ -1,25 +1,28 @@
-"""MEXC futures.
-
-L4+fee: maintenance on entry value; the newer text liquidates when margin and profit no longer cover maintenance *and*
-the liquidation fee. Source: blog.mexc.fm "liquidation-in-futures-2" (0.1 BTC at 50 000, 25x, 0.4 %: 48 200 before fee).
-Ladder: ``contract/detail`` raises the rate by a fixed step of contracts; the first tier is read, the rest continues it.
-"""
+"""MEXC futures. Maintenance on the entry value, as its only numeric example has it; the newer text adds a fee."""
 
 from __future__ import annotations
 
-from forcedmove_server.margin.equations import FORMULAS
-from forcedmove_server.margin.margin_rule import MarginRule
-from forcedmove_server.margin.tiers import flat_tiers
-from forcedmove_server.market.instruments import ContractType, Instrument
+from forcedmove_server.margin.facts import Confidence, Fact
+from forcedmove_server.margin.process import LiquidationProcess
+from forcedmove_server.margin.trigger import Trigger
+from forcedmove_server.margin.venue import ContractRules, Venue
 
-LIQUIDATION_FEE_RATE = 0.0002
+_LINEAR = "MEXC blog liquidation-in-futures-2 (48 200 before fee); support 360044646391 adds the liquidation fee"
+_FEE = Fact(0.0004, Confidence.REC, "contract/detail liquidationFeeRate of BTC_USDT, 2026; others from 0.0002")
 
-_LADDER = flat_tiers([(0, 0.004, 125), (1e6, 0.008, 62), (2e6, 0.012, 41), (4e6, 0.02, 25), (10e6, 0.04, 12)])
-
-
-def rule(instrument: Instrument) -> MarginRule:
-    """Return the rule of a MEXC contract."""
-    note = "mexc: liquidation fee taken as 0.02 %; ladder above the first tier approximate"
-    if instrument.contract_type is ContractType.INVERSE:
-        return MarginRule(FORMULAS["I4"], flat_tiers([(0, 0.004, 125)]), notes=(note,))
-    return MarginRule(FORMULAS["L4+fee"], _LADDER, LIQUIDATION_FEE_RATE, notes=(note,))
+VENUE = Venue(
+    name="mexc",
+    title="MEXC",
+    linear=ContractRules(Fact("L4+fee", Confidence.DOC, _LINEAR), _FEE),
+    inverse=ContractRules(Fact("I4", Confidence.DERIVED, _LINEAR)),
+    trigger=Fact(Trigger.MARK, Confidence.DOC, "MEXC support 360044646391 (fair price)"),
+    max_leverage=Fact(500.0, Confidence.REC, "contract/detail, 2026"),
+    tiers=Fact("jumps by contracts; contract/detail riskLimitCustom", Confidence.DOC, "MEXC API, contract info"),
+    tiers_public=True,
+    modes=Fact("isolated, cross", Confidence.DOC, "MEXC support 360044646391"),
+    process=Fact(
+        LiquidationProcess(tiers_per_step=1, text="down by one tier at a time, taken over at the bankruptcy price"),
+        Confidence.DOC,
+        "MEXC support 360044646391",
+    ),
+)

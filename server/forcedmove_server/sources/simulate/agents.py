@@ -158,7 +158,7 @@ class Agents:
         """Fill ``account_usd`` and ``ratio`` of one market's openings, by its venue's own rule."""
         rule, leverage = self._rules[market], out["leverage"][mine]
         # A venue does not let an account open more than the tier of its leverage holds.
-        largest = rule.quantity_of_size(rule.tiers.largest_size(leverage), price) * 0.999
+        largest = rule.largest_quantity(leverage, price) * 0.999
         unit = 1.0 if self._inverse[market] else price
         quantity = np.minimum(account[mine] / unit, largest)
         out["account_usd"][mine] = quantity * unit

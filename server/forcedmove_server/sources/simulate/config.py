@@ -207,5 +207,5 @@ def _instrument(profile: VenueProfile, base: str, symbol: SymbolProfile) -> Inst
         max_leverage=symbol.on_chain_max_leverage if profile.on_chain else profile.max_leverage,
     )
     # A venue offers no more than its ladder does.
-    ladder = rule_for(described).tiers.max_leverage
+    ladder = rule_for(described).leverage_limit
     return described if ladder >= described.max_leverage else replace(described, max_leverage=ladder)

@@ -1,0 +1,192 @@
+"""``forcedmove liqprice --batch``: a CSV file of positions, one JSON line each; nothing is left out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, TextIO
+
+from forcedmove_server.errors import FileFormatError, ForcedMoveError, InputError
+from forcedmove_server.margin.equations import FORMULAS
+from forcedmove_server.margin.ladder_book import LadderBook
+from forcedmove_server.margin.position import OtherPosition
+from forcedmove_server.margin.question import Answer, Question, answer
+from forcedmove_server.market.instruments import ContractType
+
+#: without these a row is no position
+_NEEDED = ("side", "entry")
+_NUMBER = re.compile(r"^\s*([-+]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)")
+_LEG = re.compile(r"\b(qty|entry|mark|mmr|cum|side)\s+([-+\w.,%]+)", re.IGNORECASE)
+#: marks the other positions of a cross account in the column ``notes``
+_OTHER_LEG = "other leg"
+
+
+def answer_rows(path: Path, book: LadderBook, today: date, out: TextIO, err: TextIO) -> int:
+    """Answer every row of ``path`` on ``out``. Return 0, or 2 when a row that should have an answer has none.
+
+    A row that cannot be answered gets ``{"error": {field, value, reason}}``; one that its column ``reproduced`` marks
+    "n/a" is not held against the file. Raises FileFormatError for a file that cannot be read or lacks a column.
+    """
+    failed = total = 0
+    for number, row in enumerate(_rows(path), 2):
+        total += 1
+        line: dict[str, Any] = {name: row[name] for name in ("row_id", "id") if row.get(name)}
+        try:
+            line |= as_json(answer(question_of(row), book, today))
+        except ForcedMoveError as error:
+            field, value = getattr(error, "field", ""), getattr(error, "value", None)
+            line |= {
+                "liquidation_price": None,
+                "error": {"line": number, "field": field, "value": value, "reason": str(error)},
+            }
+            failed += row.get("reproduced", "").strip().lower() != "n/a"
+        out.write(json.dumps(line) + "\n")
+    if failed:
+        err.write(f"forcedmove: {path}: {failed} of {total} rows have no answer; their lines say why\n")
+    return 2 if failed else 0
+
+
+def question_of(row: Mapping[str, str]) -> Question:
+    """Read one row; the columns are described in docs/FORMATS.md. Raises InputError naming column and value."""
+    for name in _NEEDED:
+        if not row.get(name, "").strip():
+            raise InputError(name, row.get(name), "is empty: the row has no position to price")
+    contract = _contract(row)
+    formula = _formula(row.get("formula_id", ""))
+    cross = row.get("margin_mode", "").strip().lower() == "cross"
+    margin, leverage = _number(row, "margin"), _number(row, "leverage")
+    balance = _number(row, "balance")
+    return Question(
+        venue=row.get("exchange", "").strip() or None,
+        symbol=row.get("symbol", "").strip() or "BTC",
+        contract=contract,
+        side=row["side"].strip().lower(),
+        entry=_number(row, "entry") or 0.0,
+        quantity=_number(row, "qty_base"),
+        leverage=None if cross or margin is not None else leverage,
+        margin=None if cross else margin,
+        balance=(margin if balance is None else balance) if cross else None,
+        others=_others(row) if cross else (),
+        mmr=_number(row, "mmr"),
+        maint_amount=_number(row, "maint_amount"),
+        fee=_fee(row),
+        formula=formula,
+        max_leverage=_number(row, "max_leverage"),
+    )
+
+
+def as_json(found: Answer) -> dict[str, Any]:
+    """The answer with the agreed keys; prices that do not exist are null."""
+    liquidation = found.liquidation
+    return {
+        "liquidation_price": liquidation.liquidation_price,
+        "bankruptcy_price": liquidation.bankruptcy_price,
+        "status": str(liquidation.status),
+        "mmr": liquidation.maintenance_rate,
+        "maint_amount": liquidation.maintenance_amount,
+        "tier": liquidation.tier,
+        "fee": liquidation.fee_rate,
+        "rule": found.formula,
+        "formula": found.formula_text,
+        "source": found.source,
+        "confidence": str(found.confidence),
+        "trigger": found.trigger,
+        "tiers": found.tiers,
+        "tiers_stale": found.tiers_stale,
+        "first_step_share": liquidation.first_step_share,
+        "process": found.process,
+        "notes": list(found.notes),
+    }
+
+
+def leg_of(text: str, place: str) -> OtherPosition:
+    """Read ``BTC: qty 109.488 entry 32481.98 mark 31967.27 mmr 2.5% cum 16300``; a negative qty is a short.
+
+    Raises InputError naming the word that is missing or not a number.
+    """
+    words = {name.lower(): value for name, value in _LEG.findall(text)}
+    numbers = {}
+    for name in ("qty", "entry", "mark", "mmr", "cum"):
+        value = words.get(name, "0" if name in ("mmr", "cum") else "")
+        number = _parse(value)
+        if number is None:
+            raise InputError(f"{place} {name}", value or None, f"must be a number in {text!r}", "")
+        numbers[name] = number
+    short = words.get("side", "long").lower() == "short"
+    return OtherPosition(
+        quantity=-numbers["qty"] if short else numbers["qty"],
+        entry=numbers["entry"],
+        mark=numbers["mark"],
+        maintenance_rate=numbers["mmr"],
+        maintenance_amount=numbers["cum"],
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows = [{k: v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
+            columns = reader.fieldnames or []
+    except OSError as error:
+        raise FileFormatError("batch", str(path), error.strerror or "cannot be read") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileFormatError("batch", str(path), f"is not a CSV file: {error}") from None
+    for name in _NEEDED:
+        if name not in columns:
+            raise FileFormatError("columns", list(columns), f"need {name!r}", str(path))
+    if not rows:
+        raise FileFormatError("batch", str(path), "has no rows")
+    return rows
+
+
+def _parse(text: str) -> float | None:
+    """Read the number a text begins with: ``60000 USD contracts`` is 60000, ``2.5%`` is 0.025."""
+    found = _NUMBER.match(text)
+    if not found:
+        return None
+    value = float(found[1].replace(",", "").replace("_", ""))
+    return value / 100 if found[2] else value
+
+
+def _number(row: Mapping[str, str], name: str) -> float | None:
+    text = row.get(name, "").strip()
+    if not text:
+        return None
+    value = _parse(text)
+    if value is None:
+        raise InputError(name, text, "is not a number")
+    return value
+
+
+def _fee(row: Mapping[str, str]) -> float | None:
+    """The fee of the row; words such as "cancels" say that the formula counts none."""
+    text = row.get("fee_rate_in_formula", "").strip()
+    return 0.0 if text.isalpha() else _number(row, "fee_rate_in_formula")
+
+
+def _contract(row: Mapping[str, str]) -> ContractType | None:
+    word = re.match(r"[a-z]*", row.get("contract_type", "").strip().lower())
+    text = word.group() if word else ""
+    if not text:
+        return None
+    try:
+        return ContractType(text)
+    except ValueError:
+        raise InputError("contract_type", row["contract_type"], "must begin with linear or inverse") from None
+
+
+def _formula(text: str) -> str | None:
+    """The formula a row names first, if it names one: ``L4 (legacy, MM on entry value)``, ``L1-cross``, ``none``."""
+    word = re.match(r"[LI]\d(\+fee)?", text.strip())
+    return word.group() if word and word.group() in FORMULAS else None
+
+
+def _others(row: Mapping[str, str]) -> tuple[OtherPosition, ...]:
+    """Other positions of a cross row: every ``other leg NAME: qty .. entry .. mark .. mmr .. cum ..`` of its notes."""
+    _, *legs = re.split(_OTHER_LEG, row.get("notes", ""), flags=re.IGNORECASE)
+    return tuple(leg_of(leg, "notes: other leg") for leg in legs)

@@ -1,0 +1,35 @@
+"""How the markets of a map liquidate, as it is told to readers."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from forcedmove_server.engine.frames import MarginInfo
+from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.margin.multipliers import CROSS_WIDTH_SHARE
+
+
+def market_date(pipeline: Pipeline) -> date:
+    """Day of the newest event: what the age of a table counts from, so that a replay says the same whenever it runs."""
+    return datetime.fromtimestamp(pipeline.now_ns / 1e9, UTC).date()
+
+
+def margin_info(pipeline: Pipeline, market: int) -> MarginInfo:
+    """Describe a market's margin rule and the error of its multipliers."""
+    made = pipeline.store.margins[market]
+    rule, provenance, today = made.rule, made.rule.provenance, market_date(pipeline)
+    after_days = pipeline.tiers_stale_after_days
+    return MarginInfo(
+        formula=rule.formula.name,
+        confidence=str(rule.confidence),
+        assumed=rule.assumed,
+        trigger=str(rule.trigger),
+        fee_rate=rule.fee_rate,
+        max_leverage=min(rule.leverage_limit, pipeline.registry[market].max_leverage),
+        tiers=provenance.describe(today, after_days),
+        tiers_as_of="" if provenance.as_of is None else provenance.as_of.isoformat(),
+        tiers_stale=provenance.stale(today, after_days),
+        error_bp=made.worst_error_bp,
+        cross_width_share=CROSS_WIDTH_SHARE,
+        source=rule.source,
+    )

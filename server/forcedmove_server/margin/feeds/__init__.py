@@ -1,0 +1,1 @@
+"""Public tier tables, one small file per venue."""

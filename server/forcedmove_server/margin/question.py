@@ -1,0 +1,202 @@
+"""A question about one position as a person or a program asks it, and its answer; for the command line and the RPC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+
+from forcedmove_server.errors import InputError, UnknownNameError
+from forcedmove_server.margin.equations import FORMULAS, LONG, SHORT, checked
+from forcedmove_server.margin.facts import Confidence, weakest
+from forcedmove_server.margin.ladder_book import LadderBook
+from forcedmove_server.margin.margin_rule import MarginRule
+from forcedmove_server.margin.names import market_named
+from forcedmove_server.margin.position import Account, Liquidation, OtherPosition, Override, liquidation_of
+from forcedmove_server.margin.provenance import UNDATED
+from forcedmove_server.margin.rules import rule_for
+from forcedmove_server.margin.tiers import StatedMaintenance
+from forcedmove_server.margin.venue import Venue
+from forcedmove_server.margin.venues import VENUES, venue_named
+from forcedmove_server.market.instruments import ContractType
+
+SIDES: Mapping[str, int] = {"long": LONG, "short": SHORT}
+#: value of the position where no quantity is given
+TYPICAL_USD = 20_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked. ``quantity`` counts contracts of ``contract_size`` base units (linear) or USD (inverse).
+
+    Without a ``venue`` the rule is by hand and needs ``mmr``. ``mmr``, ``maint_amount`` and ``fee`` replace the venue's
+    ladder and fee, ``formula`` its formula; with ``mmr`` no symbol is needed. ``leverage``, ``margin`` or ``balance``
+    (cross) say what the position can lose. ``max_leverage`` replaces the limit that ``leverage`` is checked against.
+    """
+
+    side: str
+    entry: float
+    venue: str | None = None
+    symbol: str = "BTC"
+    contract: ContractType | None = None
+    quantity: float | None = None
+    contract_size: float = 1.0
+    leverage: float | None = None
+    margin: float | None = None
+    extra_margin: float = 0.0
+    balance: float | None = None
+    others: tuple[OtherPosition, ...] = ()
+    mmr: float | None = None
+    maint_amount: float | None = None
+    fee: float | None = None
+    formula: str | None = None
+    max_leverage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Where the position is liquidated, and the words that go with it."""
+
+    liquidation: Liquidation
+    formula: str
+    formula_text: str
+    source: str
+    confidence: Confidence
+    trigger: str
+    tiers: str
+    tiers_stale: bool
+    process: str
+    notes: tuple[str, ...]
+
+
+def answer(question: Question, book: LadderBook, today: date) -> Answer:
+    """Answer one question. Raises InputError, InstrumentError or UnknownNameError naming field, value and limit."""
+    if question.side not in SIDES:
+        raise InputError("side", question.side, "must be 'long' or 'short'")
+    entry = float(checked("entry", question.entry, 0.0, open_low=True))
+    checked("contract_size", question.contract_size, 0.0, open_low=True)
+    if question.quantity is not None:
+        checked("quantity", question.quantity, 0.0, open_low=True)
+    venue = None if question.venue is None else _venue(question.venue)
+    rule = _rule(question, venue, book)
+    liquidation = liquidation_of(
+        rule,
+        side=SIDES[question.side],
+        entry=entry,
+        quantity=_quantity(question, rule),
+        leverage=question.leverage,
+        margin=question.margin,
+        extra_margin=question.extra_margin,
+        account=_account(question),
+        override=Override(question.mmr, question.maint_amount, question.fee),
+    )
+    used, stated = liquidation.rule, question.mmr is not None
+    return Answer(
+        liquidation=liquidation,
+        formula=used.formula.name,
+        formula_text=used.formula.text,
+        source=rule.source,
+        confidence=_confidence(question, venue, rule),
+        trigger=str(rule.trigger),
+        tiers="stated in the question" if stated else rule.provenance.describe(today),
+        tiers_stale=not stated and rule.provenance.stale(today),
+        process=rule.process.text,
+        notes=() if venue is None else rule.notes,
+    )
+
+
+def _venue(name: str) -> Venue:
+    venue = venue_named(name.strip().lower())
+    if venue is None:
+        raise UnknownNameError("venue", name, [venue.name for venue in VENUES])
+    return venue
+
+
+def _rule(question: Question, venue: Venue | None, book: LadderBook) -> MarginRule:
+    """The venue's rule for the market, or one by hand; with the formula that the question states, if any."""
+    contract = question.contract or ContractType.LINEAR
+    if venue is None:
+        if question.mmr is None:
+            raise InputError("mmr", None, "give a maintenance rate, or a venue whose rule to use")
+        formula = FORMULAS["I1" if contract is ContractType.INVERSE else "L1"]
+        rule = MarginRule(
+            formula,
+            StatedMaintenance(0.0),
+            provenance=UNDATED,
+            confidence=Confidence.DERIVED,
+            source="the equation itself",
+        )
+    elif question.mmr is None:
+        instrument = market_named(venue, question.symbol, question.contract, book, question.max_leverage)
+        rule = rule_for(instrument, book)
+    else:
+        rule = _rule_without_market(venue, contract)
+    if question.formula is not None:
+        rule = _with_formula(rule, question.formula)
+    return rule if question.max_leverage is None else replace(rule, max_leverage=question.max_leverage)
+
+
+def _rule_without_market(venue: Venue, contract: ContractType) -> MarginRule:
+    rules = venue.rules_of(contract)
+    if rules is None:
+        raise InputError("contract", str(contract), f"{venue.name} lists no such contract")
+    return MarginRule(
+        rules.variant,
+        StatedMaintenance(0.0),
+        rules.fee_rate,
+        notes=venue.notes,
+        trigger=venue.trigger.value,
+        process=venue.process.value,
+        confidence=rules.confidence,
+        source=rules.formula.source,
+        max_leverage=venue.max_leverage.value,
+        extra_margin_fee=venue.extra_margin_fee.value if venue.extra_margin_fee else 0.0,
+    )
+
+
+def _with_formula(rule: MarginRule, name: str) -> MarginRule:
+    formula = FORMULAS.get(name)
+    if formula is None:
+        raise UnknownNameError("formula", name, list(FORMULAS))
+    if formula.inverse != rule.formula.inverse:
+        kind = "inverse" if formula.inverse else "linear"
+        raise InputError("formula", name, f"is for {kind} contracts")
+    return replace(
+        rule,
+        formula=formula,
+        fee_rate=rule.fee_rate if formula.counts_fee else 0.0,
+        source=f"formula {name} as stated in the question",
+    )
+
+
+def _quantity(question: Question, rule: MarginRule) -> float:
+    if question.quantity is not None:
+        return question.quantity * question.contract_size
+    if question.maint_amount:
+        raise InputError("quantity", None, "is needed with maint_amount")
+    if question.margin is not None or question.balance is not None or question.extra_margin:
+        raise InputError("quantity", None, "is needed with a margin or a balance")
+    return TYPICAL_USD if rule.formula.inverse else TYPICAL_USD / question.entry
+
+
+def _account(question: Question) -> Account | None:
+    if question.balance is None:
+        if question.others:
+            raise InputError("balance", None, "other positions need the balance they share")
+        return None
+    return Account(question.balance, question.others)
+
+
+def _confidence(question: Question, venue: Venue | None, rule: MarginRule) -> Confidence:
+    """Of the formula, of the fee unless it is stated, of the ladder unless it is stated."""
+    if venue is None or question.formula is not None:
+        return Confidence.DERIVED
+    contract = ContractType.INVERSE if rule.formula.inverse else ContractType.LINEAR
+    rules = venue.rules_of(contract)
+    assert rules is not None
+    facts = [rules.formula.confidence]
+    if question.fee is None and rules.fee is not None:
+        facts.append(rules.fee.confidence)
+    if question.mmr is None:
+        facts.append(rule.provenance.confidence)
+    return weakest(facts)
