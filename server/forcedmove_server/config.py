@@ -93,8 +93,8 @@ class MarginConfig:
     """Where maintenance ladders come from, and when they count as old."""
 
     tiers_dir: Annotated[
-        str, Key("", "folder of fetched and imported tier tables; empty means the user's cache folder")
-    ] = ""
+        str | None, Key("", "folder of fetched and imported tier tables; without it the user's cache folder")
+    ] = None
     tiers_stale_after_days: Annotated[
         int, Key("days", "a tier table further from the market's time than this is called stale", 1, 36_500)
     ] = 90

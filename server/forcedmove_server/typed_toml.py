@@ -131,7 +131,7 @@ def convert(kind: Any, key: Key, value: object) -> Any:
         if type(value) is not str or value not in get_args(kind):
             raise ValueError(f"must be one of {', '.join(map(repr, get_args(kind)))}")
         return value
-    if kind is str:
+    if kind in (str, str | None):
         if not isinstance(value, str) or not value.strip():
             raise ValueError("must be a text that is not empty")
         return value

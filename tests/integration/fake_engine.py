@@ -26,6 +26,7 @@ from forcedmove_server.engine.frames import (
     ChainInfo,
     ClusterInfo,
     LevelInfo,
+    MarginInfo,
     MarketStatus,
     RenderedView,
     SymbolMap,
@@ -74,6 +75,11 @@ async def serving(engine: FakeEngine, limits: Limits | None = None, port: int = 
             await server.drain(grace_s=0.2)
     finally:
         engine.close()
+
+
+MARGIN = MarginInfo(
+    "L1", "DOC", False, "mark", 0.0, 125.0, "shipped table of 2026-09-29", "2026-09-29", True, 0.4, 0.1, "a help page"
+)
 
 
 class FakeEngine:
@@ -276,7 +282,7 @@ class FakeEngine:
             bin_width_usd=BIN_WIDTH_USD,
             markets=tuple(
                 MarketStatus(
-                    f"{venue}:{symbol}USDT", venue, mark, 10.0, 10.0 * mark, 10.0, 10.0, 120, 900, True, "L1", 7, 3
+                    f"{venue}:{symbol}USDT", venue, mark, 10.0, 10.0 * mark, 10.0, 10.0, 120, 900, True, MARGIN, 7, 3
                 )
                 for venue in self.venues
             ),

@@ -181,7 +181,11 @@ async def test_questions(engine: FakeEngine, client: AsyncClient) -> None:
     assert (bitcoin.mark_price, bitcoin.open_interest_usd, bitcoin.cohorts) == (mark, 30 * mark, 21)
     venues = await client.venues()
     assert [venue.venue for venue in venues] == ["binance", "bybit", "okx"]
-    assert venues[0].margin_rules == {"binance:BTCUSDT": "L1", "binance:ETHUSDT": "L1"}
+    rules = venues[0].rules
+    assert list(rules) == ["binance:BTCUSDT", "binance:ETHUSDT"]
+    rule = rules["binance:BTCUSDT"]
+    assert (rule.formula, rule.confidence, rule.tiers_as_of, rule.tiers_stale) == ("L1", "DOC", "2026-09-29", True)
+    assert (rule.max_leverage, rule.error_bp, rule.cross_width_share) == (125.0, 0.4, 0.1)
     assert venues[0].events == 6
     down = await client.simulate("BTC", move=-0.02)
     assert (down.side, down.shock_price, down.depth) == ("long", mark * 0.98, 1)

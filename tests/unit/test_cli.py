@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import pytest
 
-from forcedmove_client import Chain, MapFrame, SymbolInfo, UnavailableError, UnknownNameError, VenueInfo
+from forcedmove_client import Chain, MapFrame, MarginRule, SymbolInfo, UnavailableError, UnknownNameError, VenueInfo
 from forcedmove_client.cli import extensions, joined, main, running
 from forcedmove_client.cli.failures import CommandError, status_of, unreachable
 from forcedmove_client.cli.launch import launched_server
@@ -47,6 +47,12 @@ class FakeStream:
         await asyncio.Event().wait()
 
 
+def margin_rule(market: str) -> MarginRule:
+    return MarginRule(
+        market, "L1", "DOC", False, "mark", 0.0, 125.0, "shipped table", "2026-09-29", False, 0.4, 0.1, "a help page"
+    )
+
+
 class FakeClient:
     """A client of a server that knows one symbol."""
 
@@ -66,7 +72,7 @@ class FakeClient:
 
     async def venues(self) -> list[VenueInfo]:
         frame = sample_frame()
-        rules = {market.market: "L1" for market in frame.markets}
+        rules = {market.market: margin_rule(market.market) for market in frame.markets}
         return [VenueInfo("binance", frame.markets[:1], rules, 5), VenueInfo("okx", frame.markets[2:], rules, 5)]
 
     async def simulate(self, symbol: str, *, price: float | None, move: float | None) -> Chain:
@@ -143,10 +149,10 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name:
         (["snapshot"], "required: SYMBOL"),
         (["unheard-of"], "invalid choice: 'unheard-of'"),
         ([], "required: COMMAND"),
-        (["liqprice", "--entry", "98000", "--leverage", "50", "--side", "long"], "--mmr = None"),
-        (["liqprice", "--entry", "nan", "--leverage", "50", "--side", "long", "--mmr", "0"], "--entry = nan"),
-        (["liqprice", "--entry", "1", "--leverage", "0.5", "--side", "long", "--mmr", "0"], "--leverage = 0.5"),
-        (["liqprice", "--entry", "1", "--leverage", "5", "--side", "long", "--mmr", "2"], "--mmr = 2.0"),
+        (["liqprice", "--entry", "98000", "--leverage", "50", "--side", "long"], "mmr = None"),
+        (["liqprice", "--entry", "nan", "--leverage", "50", "--side", "long", "--mmr", "0"], "entry = nan"),
+        (["liqprice", "--entry", "1", "--leverage", "0.5", "--side", "long", "--mmr", "0"], "leverage = 0.5"),
+        (["liqprice", "--entry", "1", "--leverage", "5", "--side", "long", "--mmr", "2"], "mmr = 2.0"),
         (
             ["liqprice", "--entry", "1", "--leverage", "5", "--side", "long", "--venue", "mtgox"],
             "unknown venue 'mtgox'",
@@ -186,8 +192,8 @@ def test_refused_connection_without_a_fake(capsys: pytest.CaptureFixture[str]) -
         (["--side", "short", "--mmr", "0"], "99960"),
         (["--side", "long", "--mmr", "0.4%"], "96425.70281"),
         (["--side", "long", "--mmr", "0.004"], "96425.70281"),
-        (["--side", "long", "--mmr", "0", "--inverse"], "96078.43137"),
-        (["--side", "long", "--mmr", "0.01", "--amount", "100", "--quantity", "1"], "96909.09091"),
+        (["--side", "long", "--mmr", "0", "--contract", "inverse"], "96078.43137"),
+        (["--side", "long", "--mmr", "0.01", "--maint-amount", "100", "--quantity", "1"], "96909.09091"),
         (["--side", "long", "--mmr", "0.004", "--fee", "0.05%"], "96474.1336"),
     ],
 )
@@ -196,27 +202,6 @@ def test_liqprice_prints_the_shortest_form(
 ) -> None:
     status, out, err = call(capsys, "liqprice", "--entry", "98000", "--leverage", "50", *options)
     assert (status, out, err) == (0, printed + "\n", "")
-
-
-def test_liqprice_of_a_venue(capsys: pytest.CaptureFixture[str]) -> None:
-    position = ["--entry", "98000", "--leverage", "50", "--side", "long", "--venue", "binance"]
-    status, out, _ = call(capsys, "liqprice", *position, "--json")
-    answer = json.loads(out)
-    assert status == 0
-    assert answer["bankruptcy_price"] == 96_040.0
-    assert answer["maintenance_rate"] == 0.004
-    assert answer["liquidation_price"] == pytest.approx(98_000 * (1 - 1 / 50) / (1 - 0.004))
-    status, out, _ = call(capsys, "liqprice", *position, "--quantity", "200")
-    assert float(out) > answer["liquidation_price"]
-    status, _, err = call(capsys, "liqprice", *position, "--mmr", "0")
-    assert status == 2
-    assert "binance has its own" in err
-
-
-def test_liqprice_of_a_short_that_is_never_liquidated(capsys: pytest.CaptureFixture[str]) -> None:
-    never = ["liqprice", "--entry", "100", "--leverage", "1", "--side", "short", "--mmr", "0", "--inverse"]
-    assert call(capsys, *never)[1] == "never\n"
-    assert json.loads(call(capsys, *never, "--json")[1])["liquidation_price"] is None
 
 
 def test_scenario_goes_through_the_entry_point(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(json.dumps(as_json(found), indent=2) + "\n")
     else:
-        _tell(found)
+        price = found.liquidation.liquidation_price
+        sys.stdout.write(("never" if price is None else plain_number(price)) + "\n")
+        if args.venue is not None:
+            sys.stderr.write("\n".join(_details(found)) + "\n")
     return 0
 
 
@@ -130,11 +133,9 @@ def _question(args: argparse.Namespace) -> Question:
     )
 
 
-def _tell(found: Answer) -> None:
-    """Print the price on stdout, and what it rests on on stderr."""
+def _details(found: Answer) -> list[str]:
+    """What the price rests on, line by line: beside stdout, which has the price alone."""
     liquidation = found.liquidation
-    price = liquidation.liquidation_price
-    sys.stdout.write(("never" if price is None else plain_number(price)) + "\n")
     bankruptcy = liquidation.bankruptcy_price
     tier = "" if liquidation.tier is None else f", tier {liquidation.tier}"
     amount = f" - {plain_number(liquidation.maintenance_amount)}" if liquidation.maintenance_amount else ""
@@ -142,9 +143,9 @@ def _tell(found: Answer) -> None:
         f"bankruptcy  {'never' if bankruptcy is None else plain_number(bankruptcy)}",
         f"maintenance {liquidation.maintenance_rate:.4%}{amount}{tier}, fee {liquidation.fee_rate:.4%}; {found.tiers}",
         f"rule        {found.formula}: {found.formula_text}",
-        f"source      {found.source} [{found.confidence}]; trigger: {found.trigger} price; {found.process}",
+        f"source      {found.source} [{found.confidence}]",
+        f"process     {found.trigger} price; {found.process}",
     ]
     if liquidation.status is Status.AT_ONCE:
         lines.append("warning     the account is below its maintenance already at the entry price")
-    lines += [f"note        {note}" for note in found.notes]
-    sys.stderr.write("\n".join(lines) + "\n")
+    return lines + [f"note        {note}" for note in found.notes]

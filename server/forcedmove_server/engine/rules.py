@@ -68,4 +68,9 @@ def set_rules(
 
 def ladder_book(config: MarginConfig) -> LadderBook:
     """Return the shipped ladders with those above them that the configured folder holds."""
-    return book_with(Path(config.tiers_dir) if config.tiers_dir else user_folder())
+    return book_with(ladder_folder(config))
+
+
+def ladder_folder(config: MarginConfig) -> Path:
+    """Return the folder of fetched and imported ladders."""
+    return Path(config.tiers_dir).expanduser() if config.tiers_dir else user_folder()

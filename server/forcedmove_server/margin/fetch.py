@@ -7,18 +7,17 @@ None (Phemex), deductions left out.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
-from forcedmove_server.errors import FileFormatError, ForcedMoveError, InputError, NotReadyError
+from forcedmove_server.errors import InputError, NotReadyError
 from forcedmove_server.margin.facts import Confidence
 from forcedmove_server.margin.feeds.feed import Call, ListedMarket, TierFeed
 from forcedmove_server.margin.ladders import Form, Ladder, LadderFile
 from forcedmove_server.margin.provenance import Origin
 
-_LOG = logging.getLogger(__name__)
+_ANY_MARKET = ListedMarket("BTC/USDT:USDT", "BTC-USDT-SWAP", "BTC", False, 1.0)
 
 #: called with (calls done, calls in all) after every call
 Progress = Callable[[int, int], None]
@@ -46,14 +45,13 @@ def fetch_ladders(
     """
     found: dict[str, Form] = {}
     problems: dict[str, str] = {}
-    clients = [_exchange(name) for name in feed.exchanges] if exchanges is None else exchanges
-    work = [(client, markets) for client in clients if (markets := _markets(client, symbols))]
-    if not work:
-        raise InputError("symbols", list(symbols), f"{feed.venue} lists no such perpetual")
-    calls = [(client, markets, call) for client, markets in work for call in feed.calls(list(markets.values()))]
-    if not calls:
+    if next(feed.calls([_ANY_MARKET]), None) is None:
         raise InputError("venue", feed.venue, "publishes no tier table that anybody can fetch; use 'tiers import'")
-    for done, (client, markets, call) in enumerate(calls, 1):
+    clients = [_exchange(name) for name in feed.exchanges] if exchanges is None else exchanges
+    calls = [(client, call, markets) for client in clients for call, markets in _calls(feed, _markets(client, symbols))]
+    if not calls:
+        raise InputError("symbols", list(symbols), f"{feed.venue} lists no such perpetual")
+    for done, (client, call, markets) in enumerate(calls, 1):
         try:
             answer = _ask(client, call)
         except NotReadyError as error:
@@ -61,17 +59,29 @@ def fetch_ladders(
                 raise
             problems[f"{call.method} {call.params}"] = str(error)
         else:
-            _collect(feed, answer, markets, found, problems)
+            ladders, unusable = parse_answer(feed, answer, markets)
+            found |= ladders
+            problems |= unusable
         progress(done, len(calls))
     return Fetched(ladder_file(feed.venue, found, today, Origin.FETCHED, Confidence.DOC, feed.source), problems)
 
 
-def parse_answer(feed: TierFeed, answer: Any, markets: dict[str, ListedMarket]) -> tuple[dict[str, Form], dict[str, str]]:
-    """Turn one saved answer into ladders by unified symbol, and what could not be used. Raises FileFormatError."""
+def parse_answer(
+    feed: TierFeed, answer: Any, markets: dict[str, ListedMarket]
+) -> tuple[dict[str, Form], dict[str, str]]:
+    """Turn one answer into ladders by unified symbol, and what could not be used.
+
+    Market by market, so that one bad row costs one market.
+    """
     found: dict[str, Form] = {}
     problems: dict[str, str] = {}
-    for unified, form in _checked(feed.parse(answer, markets), problems):
-        found[unified] = form
+    for native_id, market in markets.items():
+        try:
+            for unified, form in feed.parse(answer, {native_id: market}):
+                form.build()
+                found[unified] = form
+        except InputError as error:
+            problems[market.unified] = str(error)
     return found, problems
 
 
@@ -91,24 +101,14 @@ def ladder_file(
     return LadderFile(venue, today, confidence, source, ladders, origin)
 
 
-def _collect(
-    feed: TierFeed, answer: Any, markets: dict[str, ListedMarket], found: dict[str, Form], problems: dict[str, str]
-) -> None:
-    try:
-        found.update(_checked(feed.parse(answer, markets), problems))
-    except FileFormatError as error:
-        problems[error.field] = str(error)
-
-
-def _checked(parsed: Iterator[tuple[str, Form]], problems: dict[str, str]) -> Iterator[tuple[str, Form]]:
-    """Pass on ladders that can be; say of the others why not."""
-    for unified, form in parsed:
-        try:
-            form.build()
-        except ForcedMoveError as error:
-            problems[unified] = str(error)
-        else:
-            yield unified, form
+def _calls(feed: TierFeed, markets: dict[str, ListedMarket]) -> Iterator[tuple[Call, dict[str, ListedMarket]]]:
+    """Each call once, with the markets that it is made for: some answers do not name theirs (Gate)."""
+    wanted: dict[tuple[str, str], tuple[Call, dict[str, ListedMarket]]] = {}
+    for native_id, market in markets.items():
+        for call in feed.calls([market]):
+            _, mine = wanted.setdefault((call.method, str(call.params)), (call, {}))
+            mine[native_id] = market
+    yield from wanted.values()
 
 
 def _exchange(name: str) -> Any:

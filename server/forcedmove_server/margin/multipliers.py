@@ -34,8 +34,8 @@ class Multipliers:
     """Constants of one market; float64 ``[2, T]``, row 0 long, row 1 short, columns as the map's leverage tiers.
 
     ``rule`` is what they come from. ``ratio`` is liquidation price / entry. ``error`` bounds
-    ``|exact / entry - ratio|`` over :data:`TYPICAL_SIZES` of the typical position. ``cross_width`` is the half-width within which the level
-    of a cross-margined position stays for a day with 90 % probability, as a share of the entry.
+    ``|exact / entry - ratio|`` over :data:`TYPICAL_SIZES` of the typical position. ``cross_width`` is the half-width
+    within which the level of a cross-margined position stays for a day with 90 % probability, as a share of the entry.
     """
 
     rule: MarginRule

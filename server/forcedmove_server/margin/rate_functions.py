@@ -150,6 +150,7 @@ def bracketed_newton(
 ) -> F64:
     """Find the roots of monotone functions inside brackets: Newton's step where it stays inside, else the middle."""
     value = start.copy()
+    found = np.zeros(value.shape, np.bool_)  # a root that has been found stays, whatever the others still need
     for _ in range(_STEPS):
         residual = function(value)
         above = (residual > 0) == rising
@@ -159,8 +160,7 @@ def bracketed_newton(
         proposed = value - step
         inside = (proposed > low) & (proposed < high) & (slope != 0)
         following = np.where(inside, proposed, 0.5 * (low + high))
-        done = np.abs(following - value) <= 2e-16 * np.abs(value)
-        value = following
-        if np.all(done):
+        value, found = np.where(found, value, following), found | (np.abs(following - value) <= 4e-16 * np.abs(value))
+        if np.all(found):
             break
     return value

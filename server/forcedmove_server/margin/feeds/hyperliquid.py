@@ -33,7 +33,7 @@ def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
         if table in tables:
             yield ParsedLadder(market.unified, Tiers(tables[table], cumulative=True))
         elif table < _FIRST_LISTED_TABLE:
-            yield ParsedLadder(market.unified, Tiers([_tier(0.0, table)], cumulative=True))
+            yield ParsedLadder(market.unified, Tiers([_tier(0.0, float(table))], cumulative=True))
         else:
             raise FileFormatError("marginTableId", table, "is not among marginTables", f"{_PLACE}: {name}")
 

@@ -1,0 +1,222 @@
+"""One position, exactly: cross accounts, statements that replace a venue's numbers, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from forcedmove_server.errors import InputError, InstrumentError, UnknownNameError
+from forcedmove_server.margin.equations import LONG, SHORT
+from forcedmove_server.margin.facts import Confidence
+from forcedmove_server.margin.ladder_book import shipped_book
+from forcedmove_server.margin.position import Account, OtherPosition, Override, Status, liquidation_of
+from forcedmove_server.margin.question import Answer, Question, answer
+from forcedmove_server.margin.rules import rule_for
+from forcedmove_server.market.instruments import ContractType
+from tests.unit.margin_markets import market
+
+TODAY = date(2026, 11, 25)
+ETH = {"side": LONG, "entry": 1456.84, "quantity": 3683.979}
+ETH_TIER, BTC_TIER = Override(0.1, 135_365.0), Override(0.025, 16_300.0)
+
+
+def ask(**fields: Any) -> Answer:
+    position = {"side": "long", "entry": 98_000.0, "quantity": 0.1, "leverage": 20.0}
+    if fields.keys() & {"margin", "balance"}:
+        del position["leverage"]
+    return answer(Question(**(position | fields)), shipped_book(), TODAY)
+
+
+def price_of(**fields: Any) -> float | None:
+    return ask(**fields).liquidation.liquidation_price
+
+
+def test_binance_faq_cross_account() -> None:
+    """FAQ b3c689c1: two longs share a wallet of 1 535 443.01."""
+    rule = rule_for(market("binance"))
+    wallet = 1_535_443.01
+    bitcoin = OtherPosition(109.488, 32_481.98, 31_967.27, 0.025, 16_300.0)
+    ether = OtherPosition(3683.979, 1456.84, 1335.18, 0.1, 135_365.0)
+    found = liquidation_of(rule, **ETH, account=Account(wallet, [bitcoin]), override=ETH_TIER)
+    assert found.liquidation_price == pytest.approx(1153.26, rel=1e-5)
+    other = liquidation_of(
+        rule, side=LONG, entry=32_481.98, quantity=109.488, account=Account(wallet, [ether]), override=BTC_TIER
+    )
+    assert other.liquidation_price == pytest.approx(26_316.89, rel=1e-6)
+    # Alone with the wallet it is the isolated figure.
+    assert liquidation_of(rule, **ETH, account=Account(wallet), override=ETH_TIER).liquidation_price == pytest.approx(
+        1114.78, rel=1e-5
+    )
+
+
+def test_dydx_examples() -> None:
+    """dYdX docs: short 3 ETH at 3 000 with equity 1 000; short 1.5 ETH beside 1 000 STRK at 1.75."""
+    rule = rule_for(market("dydx", "ETH"))
+    alone = liquidation_of(rule, side=SHORT, entry=3_000, quantity=3, account=Account(1_000.0), override=Override(0.05))
+    assert alone.liquidation_price == pytest.approx(3174.60, abs=0.005)
+    strk = OtherPosition(1_000, 1.75, 1.75, 0.1)
+    both = liquidation_of(
+        rule, side=SHORT, entry=3_000, quantity=1.5, account=Account(1_000.0, [strk]), override=Override(0.05)
+    )
+    assert both.liquidation_price == pytest.approx(3380.95, abs=0.005)
+
+
+def test_bybit_example_with_added_margin() -> None:
+    """Bybit help: long 1 BTC at 40 000, 50x, 3 000 added, 0.5 %: the added margin is discounted by the taker fee."""
+    rule = rule_for(market("bybit"))
+    found = liquidation_of(
+        rule, side=LONG, entry=40_000, quantity=1, leverage=50, extra_margin=3_000, override=Override(0.005)
+    )
+    assert found.liquidation_price == pytest.approx(36_380.25, abs=0.005)
+    with pytest.raises(InputError, match="extra_margin"):
+        liquidation_of(rule, side=LONG, entry=40_000, quantity=1, margin=800, extra_margin=3_000)
+
+
+def test_hyperliquid_example() -> None:
+    """Hyperliquid docs, a printed account state: 0.0335 ETH long at 2986.3 with 4.967826 left of margin at the mark."""
+    rule = rule_for(market("hyperliquid", "ETH", max_leverage=50))
+    margin = 2986.3 * 0.0335 - 95.059824
+    found = liquidation_of(rule, side=LONG, entry=2986.3, quantity=0.0335, margin=margin)
+    assert found.liquidation_price == pytest.approx(2866.26936529, rel=1e-8)
+
+
+def test_other_positions() -> None:
+    short = OtherPosition(-2.0, 100.0, 90.0, 0.01)
+    assert (short.unrealised, short.maintenance) == (20.0, pytest.approx(1.8))
+    inverse = OtherPosition(-1_000.0, 20_000.0, 25_000.0, 0.01, inverse=True)
+    assert inverse.unrealised == pytest.approx(-1_000 * (1 / 20_000 - 1 / 25_000))
+    assert inverse.maintenance == pytest.approx(1_000 / 25_000 * 0.01)
+    account = Account(10.0, [short])
+    assert (account.equity, account.available) == (30.0, pytest.approx(28.2))
+    for field, value in (("quantity", 0.0), ("entry", -1.0), ("mark", float("nan")), ("maintenance_rate", 2.0)):
+        good = {"quantity": 1.0, "entry": 1.0, "mark": 1.0}
+        with pytest.raises(InputError, match=field):
+            OtherPosition(**(good | {field: value}))
+    with pytest.raises(InputError, match="balance"):
+        Account(float("inf"))
+
+
+def test_statuses() -> None:
+    rule = rule_for(market("binance"))
+    rich = liquidation_of(rule, side=LONG, entry=100.0, quantity=1.0, account=Account(1_000.0))
+    assert (rich.status, rich.liquidation_price, rich.bankruptcy_price) == (Status.NEVER, None, None)
+    broke = liquidation_of(rule, side=LONG, entry=100.0, quantity=1.0, account=Account(-50.0))
+    assert broke.status is Status.AT_ONCE
+    assert broke.bankruptcy_price == 100.0
+    inverse = rule_for(market("bybit", inverse=True))
+    covered = liquidation_of(inverse, side=SHORT, entry=100.0, quantity=1_000.0, leverage=1.0)
+    assert (covered.status, covered.liquidation_price) == (Status.NEVER, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"venue": "binance", "leverage": 151.0}, r"leverage = 151.*at most 150"),
+        ({"venue": "binance", "leverage": 125.0, "quantity": 10.0}, r"leverage = 125\.0.*up to a quantity of 3\.06"),
+        ({"venue": "hyperliquid", "leverage": 41.0}, r"leverage = 41.*at most 40"),
+        ({"venue": "binance", "leverage": 0.5}, r"leverage = 0\.5"),
+        ({"venue": "binance", "quantity": 0.0}, r"quantity = 0\.0.*above 0"),
+        ({"venue": "binance", "quantity": float("nan")}, "quantity = nan"),
+        ({"venue": "binance", "entry": -1.0}, r"entry = -1\.0"),
+        ({"venue": "binance", "margin": 30.0}, r"margin = 30\.0.*maintenance margin of 39\.2"),
+        ({"venue": "binance", "margin": -1.0}, r"margin = -1\.0"),
+        ({"venue": "binance", "contract_size": 0.0}, "contract_size = 0"),
+        ({"venue": "binance", "side": "up"}, "side = 'up'"),
+        ({"venue": "binance", "mmr": 1.5}, "mmr = 1.5"),
+        ({"venue": "binance", "mmr": 0.2}, r"leverage = 20\.0.*below the maintenance margin"),
+        ({"venue": "binance", "mmr": 0.01, "maint_amount": -1.0}, "maint_amount = -1"),
+        ({"venue": "binance", "maint_amount": 5.0}, "maint_amount = 5.0: needs mmr"),
+        ({"venue": "binance", "mmr": 0.01, "fee": 0.5}, "fee = 0.5"),
+        ({"venue": "binance", "mmr": 0.01, "quantity": None, "maint_amount": 5.0}, "quantity = None"),
+        ({"venue": "binance", "mmr": 0.01, "quantity": None, "margin": 5.0}, "quantity = None"),
+        ({"venue": "binance", "formula": "I1"}, "formula = 'I1'"),
+        ({"mmr": None}, "mmr = None"),
+    ],
+)
+def test_bad_input_names_the_field_and_the_limit(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        ask(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"venue": "mtgox"}, "unknown venue 'mtgox'; known: binance"),
+        ({"venue": "binance", "symbol": "NOSUCHCOIN"}, "unknown symbol of binance 'NOSUCHCOIN'"),
+        ({"venue": "okx", "symbol": "NOSUCHCOIN"}, "unknown symbol of okx"),
+        ({"venue": "binance", "formula": "L9"}, "unknown formula 'L9'"),
+    ],
+)
+def test_unknown_names(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(UnknownNameError, match=told):
+        ask(**fields)
+
+
+def test_an_inverse_contract_given_as_linear() -> None:
+    linear, inverse = ContractType.LINEAR, ContractType.INVERSE
+    with pytest.raises(InstrumentError, match="contract_type"):
+        ask(venue="bybit", symbol="BTCUSD", contract=linear)
+    for fields in (
+        {"venue": "binance", "symbol": "BTC/USD:BTC", "contract": linear},
+        {"venue": "binance", "symbol": "BTC/USDT:USDT", "contract": inverse},
+        {"venue": "binance", "symbol": "BTCUSDT", "contract": inverse},
+        {"venue": "hyperliquid", "contract": inverse, "mmr": 0.01},
+    ):
+        with pytest.raises(InputError, match="contract"):
+            ask(**fields)
+
+
+@pytest.mark.parametrize("symbol", ["BTC", "btc", "BTCUSDT", "BTC/USDT:USDT", "BTC/USDT", "BTC-USDT", "XBT"])
+def test_names_of_a_market(symbol: str) -> None:
+    assert price_of(venue="binance", symbol=symbol) == price_of(venue="binance")
+
+
+def test_names_of_inverse_markets() -> None:
+    for venue, symbol in (
+        ("binance", "BTCUSD_PERP"),
+        ("okx", "BTC-USD-SWAP"),
+        ("deribit", "BTC-PERPETUAL"),
+        ("krakenfutures", "PI_XBTUSD"),
+    ):
+        found = ask(venue=venue, symbol=symbol, contract=ContractType.INVERSE, quantity=1_000.0)
+        assert found.formula.startswith("I"), venue
+        assert found.liquidation == ask(venue=venue, contract=ContractType.INVERSE, quantity=1_000.0).liquidation
+    assert ask(venue="binance", symbol="BTC/USD:BTC", quantity=1_000.0).formula == "I1"
+
+
+def test_contracts_are_counted_by_their_size() -> None:
+    assert price_of(venue="okx", quantity=1_000.0, contract_size=0.01) == price_of(venue="okx", quantity=10.0)
+
+
+def test_a_statement_replaces_the_venues_numbers() -> None:
+    entry, leverage = 98_000.0, 20.0
+    assert price_of(venue="gate", mmr=0.004, fee=0.0) == pytest.approx(entry * (1 - 1 / leverage) / (1 - 0.004))
+    with_fee = entry * (1 - 1 / leverage) / (1 - 0.004 - 0.00075)
+    assert price_of(venue="gate", mmr=0.004) == pytest.approx(with_fee)
+    # A fee on a venue that counts none is counted all the same, and the formula says so.
+    counted = ask(venue="binance", mmr=0.004, fee=0.0005)
+    assert counted.formula == "L1+fee"
+    assert counted.liquidation.liquidation_price == pytest.approx(entry * 0.95 / (1 - 0.0045))
+    assert ask(venue="xt", mmr=0.004, fee=0.0005).formula == "L4+fee"
+    assert price_of(venue="bybit", mmr=0.01, formula="L4") == pytest.approx(entry * (1 - 1 / leverage + 0.01))
+    # The market's own limit may be stated too.
+    assert price_of(venue="bybit", mmr=0.001, leverage=150.0, max_leverage=200.0) is not None
+
+
+def test_confidence_is_that_of_the_weakest_fact_used() -> None:
+    assert ask(venue="binance").confidence is Confidence.REC
+    assert ask(venue="binance", mmr=0.01).confidence is Confidence.DOC
+    assert ask(venue="okx", mmr=0.01).confidence is Confidence.CODE
+    assert ask(venue="kucoinfutures", mmr=0.01).confidence is Confidence.MEM
+    assert ask(venue="kucoinfutures", mmr=0.01, fee=0.0006).confidence is Confidence.DOC
+    assert ask(venue="bitfinex", mmr=0.01).confidence is Confidence.ASSUMED
+    stale = ask(venue="kucoinfutures")
+    assert stale.tiers_stale
+    assert "2024-10-15" in stale.tiers
+    assert not ask(venue="binance").tiers_stale
+
+
+def test_without_a_quantity_a_typical_position_stands_for_it() -> None:
+    assert price_of(venue="binance", quantity=None) == price_of(venue="binance", quantity=20_000 / 98_000)
