@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 
-.PHONY: run test unit lint proto bench clean
+.PHONY: run test unit lint proto docs bench clean
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,8 @@ proto: .venv/stamp
 	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --python_out=proto --grpc_python_out=proto --mypy_out=proto --mypy_grpc_out=proto $(PROTOS)
 
+docs: .venv/stamp
+	$(BIN)/python -m forcedmove_server.margin.document > docs/venues.md
 
 bench: .venv/stamp
 	$(BIN)/python -m tests.benchmarks

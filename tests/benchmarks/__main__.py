@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("kernels_bench", "replay_bench", "pipeline_bench", "stream_bench")
+MODULES = ("margin_bench", "kernels_bench", "replay_bench", "pipeline_bench", "stream_bench")
 
 
 def table(results: list[dict[str, Any]]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from forcedmove_server.errors import InputError
@@ -19,6 +19,8 @@ from tests.unit.margin_markets import every_market
 
 RULES = {f"{i.venue} {i.base} {i.contract_type}": rule_for(i) for i in every_market(("BTC", "SOL"))}
 NAMES = sorted(RULES)
+#: each property runs for every venue, so that half the usual number is still thousands of positions
+EXAMPLES = settings(max_examples=50)
 
 sides = st.sampled_from([LONG, SHORT])
 entries = st.floats(0.01, 2e5)
@@ -52,6 +54,7 @@ def solved(rule: MarginRule, **position: float) -> Liquidation:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@EXAMPLES
 @given(side=sides, entry=entries, notional=notionals, share=shares)
 def test_the_margin_equation_balances(name: str, side: int, entry: float, notional: float, share: float) -> None:
     """At the liquidation price equity is the requirement, by the ladder itself and not by the solved formula."""
@@ -73,6 +76,7 @@ def test_the_margin_equation_balances(name: str, side: int, entry: float, notion
 
 
 @pytest.mark.parametrize("name", NAMES)
+@EXAMPLES
 @given(side=sides, entry=entries, notional=notionals, share=shares)
 def test_a_price_lies_on_the_losing_side(name: str, side: int, entry: float, notional: float, share: float) -> None:
     """Below the entry for a long, above it for a short, and bankruptcy beyond; else the status says why not."""
@@ -93,6 +97,7 @@ def test_a_price_lies_on_the_losing_side(name: str, side: int, entry: float, not
 
 
 @pytest.mark.parametrize("name", NAMES)
+@EXAMPLES
 @given(side=sides, entry=entries, notional=notionals)
 def test_monotone_in_leverage_and_margin(name: str, side: int, entry: float, notional: float) -> None:
     """More leverage brings the level nearer, more margin takes it away; never the other way round."""
@@ -109,6 +114,7 @@ def test_monotone_in_leverage_and_margin(name: str, side: int, entry: float, not
 
 
 @pytest.mark.parametrize("name", NAMES)
+@EXAMPLES
 @given(side=sides, entry=entries, leverage=st.floats(1.5, 40), low=st.floats(0, 0.02), more=st.floats(0, 0.02))
 def test_monotone_in_maintenance(name: str, side: int, entry: float, leverage: float, low: float, more: float) -> None:
     rule = RULES[name]
@@ -122,6 +128,7 @@ def test_monotone_in_maintenance(name: str, side: int, entry: float, leverage: f
 
 
 @pytest.mark.parametrize("name", NAMES)
+@EXAMPLES
 @given(side=sides, entry=entries, leverage=st.floats(1.5, 125), notional=notionals)
 def test_without_maintenance_and_fee_the_margin_is_lost(
     name: str, side: int, entry: float, leverage: float, notional: float
@@ -140,6 +147,7 @@ def test_without_maintenance_and_fee_the_margin_is_lost(
 
 
 @pytest.mark.parametrize("name", NAMES)
+@EXAMPLES
 @given(side=sides, entry=entries, share=shares, tier=st.integers(1, 200))
 def test_continuous_across_tiers_where_the_venue_deducts(
     name: str, side: int, entry: float, share: float, tier: int
@@ -167,6 +175,7 @@ def test_continuous_across_tiers_where_the_venue_deducts(
 
 
 @pytest.mark.parametrize("name", NAMES)
+@EXAMPLES
 @given(
     side=sides,
     entry=entries,

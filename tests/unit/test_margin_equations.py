@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,8 +16,6 @@ from forcedmove_server.margin.equations import (
     liquidation_price,
     locked_margin,
 )
-
-WORKED_EXAMPLES = Path(__file__).parents[3] / "shared" / "exchanges" / "worked_examples.csv"
 
 # (formula, side, entry, quantity, leverage, margin, rate, amount, fee, expected, relative tolerance)
 OFFICIAL = {
@@ -52,22 +46,6 @@ def test_published_figures(name: str) -> None:
         fee_rate=fee,
     )
     assert float(price) == pytest.approx(expected, rel=tolerance)
-
-
-def test_binance_faq_cross_account() -> None:
-    """FAQ b3c689c1: two longs share a wallet; each leg's margin is the wallet less what the other leg ties up."""
-    wallet = 1_535_443.01
-    eth = {"entry": 1456.84, "quantity": 3683.979, "maintenance_rate": 0.1, "maintenance_amount": 135_365.0}
-    btc = {"entry": 32481.98, "quantity": 109.488, "maintenance_rate": 0.025, "maintenance_amount": 16_300.0}
-
-    def free(leg: dict[str, float], mark: float) -> float:
-        requirement = leg["quantity"] * mark * leg["maintenance_rate"] - leg["maintenance_amount"]
-        return wallet - requirement + leg["quantity"] * (mark - leg["entry"])
-
-    eth_price = liquidation_price(FORMULAS["L1"], side=LONG, margin=free(btc, 31967.27), **eth)
-    btc_price = liquidation_price(FORMULAS["L1"], side=LONG, margin=free(eth, 1335.18), **btc)
-    assert float(eth_price) == pytest.approx(1153.26, rel=1e-5)
-    assert float(btc_price) == pytest.approx(26316.89, rel=1e-6)
 
 
 def test_bankruptcy_is_exact() -> None:
@@ -189,31 +167,3 @@ def test_scalars_and_arrays_agree() -> None:
         float(liquidation_price(FORMULAS["I2"], side=SHORT, entry=e, leverage=7, fee_rate=0.0005)) for e in entries
     ]
     assert together.tolist() == alone
-
-
-def test_all_collected_figures() -> None:
-    """Every comparable figure beside a development checkout, within its own tolerance."""
-    if not WORKED_EXAMPLES.exists():
-        pytest.skip(f"{WORKED_EXAMPLES} is not here: the collected figures stand beside development checkouts only")
-    checked = 0
-    for row in csv.DictReader(WORKED_EXAMPLES.read_text(encoding="utf-8").splitlines()):
-        if not row["expected_liq_price"] or row["reproduced"] != "yes" or row["formula_id"] == "L1-cross":
-            continue
-        quantity = float(re.match(r"[\d.]+", row["qty_base"]).group())  # type: ignore[union-attr]
-        name = row["formula_id"].split()[0]
-        margin = float(row["margin"])
-        price = liquidation_price(
-            FORMULAS[name],
-            side=LONG if row["side"] == "long" else SHORT,
-            entry=float(row["entry"]),
-            quantity=quantity,
-            margin=margin if name != "L3" else None,
-            leverage=float(row["leverage"]) if name == "L3" else None,
-            maintenance_rate=float(row["mmr"]),
-            maintenance_amount=float(row["maint_amount"] or 0),
-            fee_rate=float(row["fee_rate_in_formula"] or 0),
-        )
-        expected = float(row["expected_liq_price"])
-        assert float(price) == pytest.approx(expected, rel=max(float(row["tolerance"]), 1e-8)), row["id"]
-        checked += 1
-    assert checked > 30

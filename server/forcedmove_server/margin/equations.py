@@ -55,7 +55,7 @@ class Formula:
         margin = "M + C - m Q E" if self.maintenance_on_entry else "M + C"
         if self.inverse:
             margin = margin.replace("Q E", "Q/E")
-            above = "1" if self.maintenance_on_entry and not self.counts_fee else f"1 + s {rate}"
+            above = "1" if self.maintenance_on_entry and not self.counts_fee else f"(1 + s {rate})"
             text = f"P = {above} / (1/E + s ({margin}) / Q)"
         elif self.maintenance_on_entry and not self.counts_fee:
             text = f"P = E - s ({margin}) / Q"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Confidence(StrEnum):
@@ -36,10 +36,10 @@ def weakest(confidences: Iterable[Confidence]) -> Confidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact(Generic[T]):
+class Fact(Generic[T_co]):
     """A value, how sure it is, and its source."""
 
-    value: T
+    value: T_co
     confidence: Confidence
     source: str
 

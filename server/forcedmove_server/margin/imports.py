@@ -112,6 +112,8 @@ def _raw(venue: str, answer: Any) -> tuple[dict[str, Form], dict[str, str]]:
     if feed is None:
         raise InputError("venue", venue, f"has no readable table; known: {', '.join(sorted(FEEDS))}")
     markets = {market.native_id: market for text in _ids(answer) if (market := _market(text)) is not None}
+    if not markets:
+        next(feed.parse(answer, {}), None)  # an answer without a market is often an error, which this says
     return parse_answer(feed, answer, markets)
 
 

@@ -20,6 +20,8 @@ from forcedmove_server.margin.tiers import TierMeasure
 F64 = NDArray[np.float64]
 
 _STEPS = 100
+#: a Newton step of two roundings of the value or less changes nothing any more
+_SMALLEST_STEP = 4e-16
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,9 @@ def bracketed_newton(
         slope = gradient(value)
         step = residual / np.where(slope == 0, 1.0, slope)
         proposed = value - step
-        inside = (proposed > low) & (proposed < high) & (slope != 0)
-        following = np.where(inside, proposed, 0.5 * (low + high))
-        value, found = np.where(found, value, following), found | (np.abs(following - value) <= 4e-16 * np.abs(value))
+        found |= (np.abs(step) <= _SMALLEST_STEP * np.abs(value)) & (slope != 0)
         if np.all(found):
             break
+        inside = (proposed > low) & (proposed < high) & (slope != 0)
+        value = np.where(found, value, np.where(inside, proposed, 0.5 * (low + high)))
     return value

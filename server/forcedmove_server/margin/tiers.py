@@ -131,7 +131,8 @@ class TierTable:
 def accumulated_amounts(floors: ArrayLike, rates: ArrayLike) -> NDArray[np.float64]:
     """Amounts that make ``rate * size - amount`` continuous at every floor (Binance's recursion)."""
     steps = np.diff(np.asarray(rates, np.float64), prepend=np.asarray(rates, np.float64)[:1])
-    amounts: NDArray[np.float64] = np.cumsum(np.asarray(floors, np.float64) * steps)
+    # Venues print whole numbers or a few decimals: the noise of the steps is cut off, so that 12 000 is 12 000.
+    amounts: NDArray[np.float64] = np.cumsum(np.asarray(floors, np.float64) * steps).round(9)
     return amounts
 
 

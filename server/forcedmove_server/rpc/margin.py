@@ -29,6 +29,16 @@ _CONTRACTS = {
     margin_pb2.CONTRACT_TYPE_INVERSE: ContractType.INVERSE,
 }
 _SIDES = {model_pb2.SIDE_LONG: "long", model_pb2.SIDE_SHORT: "short"}
+#: what the question calls its fields, and what the request calls them where that differs
+_WIRE_NAMES = {
+    "entry": "entry_price_usd",
+    "contract": "contract_type",
+    "balance": "account.balance",
+    "other_positions": "account.positions",
+    "mmr": "maintenance_rate",
+    "maint_amount": "maintenance_amount",
+    "fee": "fee_rate",
+}
 _STATUSES = {
     Status.LIQUIDATABLE: margin_pb2.LIQUIDATION_STATUS_LIQUIDATABLE,
     Status.NEVER: margin_pb2.LIQUIDATION_STATUS_NEVER,
@@ -60,7 +70,18 @@ class MarginHandlers:
         self, request: margin_pb2.GetLiquidationPriceRequest, context: PriceContext
     ) -> margin_pb2.GetLiquidationPriceResponse:
         """Answer for one position."""
-        return message_of(answer(question_of(request, self._limits), self._book, datetime.now(UTC).date()))
+        question = question_of(request, self._limits)
+        try:
+            return message_of(answer(question, self._book, datetime.now(UTC).date()))
+        except InputError as error:
+            raise _on_the_wire(error) from None
+
+
+def _on_the_wire(error: InputError) -> InputError:
+    """Name the field as the request calls it."""
+    name, _, rest = error.field.partition(".")
+    renamed = _WIRE_NAMES.get(name, name) + (f".{rest}" if rest else "")
+    return InputError(renamed, error.value, error.reason, error.place)
 
 
 def question_of(request: margin_pb2.GetLiquidationPriceRequest, limits: Limits) -> Question:
