@@ -70,8 +70,8 @@ class MarginHandlers:
         self, request: margin_pb2.GetLiquidationPriceRequest, context: PriceContext
     ) -> margin_pb2.GetLiquidationPriceResponse:
         """Answer for one position."""
-        question = question_of(request, self._limits)
         try:
+            question = question_of(request, self._limits)
             return message_of(answer(question, self._book, datetime.now(UTC).date()))
         except InputError as error:
             raise _on_the_wire(error) from None
