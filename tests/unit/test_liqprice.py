@@ -91,6 +91,14 @@ def test_cross(capsys: pytest.CaptureFixture[str]) -> None:
         "--other", "BTC: qty 109.488 entry 32481.98 mark 31967.27 mmr 2.5% cum 16300",
     )  # fmt: skip
     assert found["liquidation_price"] == pytest.approx(1153.26, rel=1e-5)
+    alone = ["--venue", "htx", "--side", "long", "--entry", "50000", "--quantity", "1", "--mode", "cross"]
+    balance = as_json(capsys, *alone, "--balance", "5000")
+    assert as_json(capsys, *alone, "--margin", "5000")["liquidation_price"] == balance["liquidation_price"]
+    # Beside a balance the leverage is the setting: it chooses HTX's rate, and has a limit.
+    setting = as_json(capsys, *alone, "--balance", "5000", "--leverage", "125")
+    assert setting["mmr"] == pytest.approx(0.65 / 125)
+    assert balance["mmr"] == pytest.approx(0.0125)
+    assert call(capsys, *alone, "--balance", "5000", "--leverage", "201")[0] == 2
 
 
 def test_never(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +116,7 @@ def test_never(capsys: pytest.CaptureFixture[str]) -> None:
         ([*LONG, "--mmr", "0"], "--leverage = None: give --leverage, --margin"),
         ([*LONG, "--leverage", "5", "--margin", "2"], "not allowed with"),
         ([*LONG, "--mode", "cross"], "--balance = None"),
-        ([*LONG, "--mode", "cross", "--balance", "5", "--leverage", "2"], "--leverage = 2.0"),
+        ([*LONG, "--mode", "cross", "--balance", "5", "--margin", "2"], "--margin = 2.0: a cross position"),
         ([*LONG, "--balance", "5"], "--balance = 5.0: belongs to --mode cross"),
         ([*LONG, "--leverage", "900", "--venue", "binance"], "leverage = 900.0"),
         ([*LONG, "--leverage", "5", "--venue", "binance", "--quantity", "0"], "quantity = 0.0"),

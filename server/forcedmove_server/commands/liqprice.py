@@ -57,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lose = parser.add_argument_group("what the position can lose")
     either = lose.add_mutually_exclusive_group()
     either.add_argument("--leverage", type=float, metavar="X", help="entry value / margin, at least 1")
-    either.add_argument("--margin", type=float, metavar="M", help="margin actually locked")
+    either.add_argument(
+        "--margin", type=float, metavar="M", help="margin actually locked; with --mode cross the balance"
+    )
     lose.add_argument("--extra-margin", type=float, metavar="M", default=0.0, help="margin added to that of --leverage")
     lose.add_argument("--mode", choices=("isolated", "cross"), default="isolated", help="(default: %(default)s)")
     lose.add_argument("--balance", type=float, metavar="B", help="wallet balance of a cross account")
@@ -99,13 +101,15 @@ def _question(args: argparse.Namespace) -> Question:
     for name in ("side", "entry"):
         if getattr(args, name) is None:
             raise InputError(f"--{name}", None, "is needed", "command line")
+    margin, balance = args.margin, args.balance
     if args.mode == "cross":
-        if args.balance is None:
+        if balance is None and margin is None:
             raise InputError("--balance", None, "is needed with --mode cross", "command line")
-        for name in ("leverage", "margin"):
-            if getattr(args, name) is not None:
-                reason = "a cross position has no margin of its own: give --balance alone"
-                raise InputError(f"--{name}", getattr(args, name), reason, "command line")
+        if balance is not None and margin is not None:
+            raise InputError(
+                "--margin", margin, "a cross position loses the balance: give --balance alone", "command line"
+            )
+        margin, balance = None, margin if balance is None else balance
     elif args.balance is not None:
         raise InputError("--balance", args.balance, "belongs to --mode cross", "command line")
     elif args.leverage is None and args.margin is None:
@@ -121,9 +125,9 @@ def _question(args: argparse.Namespace) -> Question:
         quantity=args.quantity,
         contract_size=args.contract_size,
         leverage=args.leverage,
-        margin=args.margin,
+        margin=margin,
         extra_margin=args.extra_margin,
-        balance=args.balance,
+        balance=balance,
         others=tuple(leg_of(text, "--other") for text in args.other),
         mmr=args.mmr,
         maint_amount=args.maint_amount,

@@ -67,7 +67,7 @@ def question_of(row: Mapping[str, str]) -> Question:
         side=row["side"].strip().lower(),
         entry=_number(row, "entry") or 0.0,
         quantity=_number(row, "qty_base"),
-        leverage=None if cross or margin is not None else leverage,
+        leverage=leverage,
         margin=None if cross else margin,
         balance=(margin if balance is None else balance) if cross else None,
         others=_others(row) if cross else (),

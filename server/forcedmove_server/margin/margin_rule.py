@@ -106,6 +106,7 @@ class MarginRule:
 
         A long that cannot be liquidated gets 0, a short ``inf``; a position whose margin is below its maintenance at
         entry gets a price at or beyond the entry. ``margin`` may be negative: what a losing cross account has left.
+        With both, ``margin`` is what can be lost, and ``leverage`` the setting that chooses among ladders by leverage.
         Raises InputError as :func:`~forcedmove_server.margin.equations.liquidation_price`, and for a leverage above
         the market's maximum.
         """
@@ -154,8 +155,8 @@ class MarginRule:
         if leverage is not None:
             checked("leverage", leverage, 1.0, self.leverage_limit)
         terms = terms_of(
-            self.formula, given["side"], given["entry"], given["quantity"], leverage, margin, self.fee_rate,
-            least_margin=-np.inf,
+            self.formula, given["side"], given["entry"], given["quantity"], leverage if margin is None else None,
+            margin, self.fee_rate, least_margin=-np.inf,
         )  # fmt: skip
         if self.maintenance.moves_with_price and not self.formula.maintenance_on_entry:
             return terms.price(self._unit_value(terms))

@@ -139,7 +139,8 @@ def liquidation_of(
 ) -> Liquidation:
     """Find the liquidation of one position: isolated with ``leverage`` or ``margin``, cross with ``account``.
 
-    ``extra_margin`` was added to the margin that ``leverage`` locks.
+    Beside a margin or an account, ``leverage`` is the setting, which chooses among ladders by leverage and is checked
+    against the venue's limit. ``extra_margin`` was added to the margin that ``leverage`` locks.
 
     Raises InputError naming field, value and limit: as :meth:`MarginRule.liquidation_price`, and for a leverage above
     what the venue allows for the size, a margin below maintenance, or an account that is under water already.
@@ -147,11 +148,11 @@ def liquidation_of(
     if override is not None:
         rule = override.apply(rule)
     if account is not None:
-        if leverage is not None or margin is not None:
-            raise InputError("margin" if leverage is None else "leverage", margin or leverage, "not with a balance")
+        if margin is not None:
+            raise InputError("margin", margin, "a cross position has none of its own: it loses the account's balance")
         margin = account.available
-    elif (leverage is None) == (margin is None):
-        raise InputError("leverage", leverage, "give either leverage or margin")
+    elif leverage is None and margin is None:
+        raise InputError("leverage", leverage, "give leverage or margin")
     checked("entry", entry, 0.0, open_low=True)
     checked("quantity", quantity, 0.0, open_low=True)
     if margin is not None and account is None:
@@ -161,8 +162,9 @@ def liquidation_of(
     if extra_margin:
         if leverage is None:
             raise InputError("extra_margin", extra_margin, "is added to the margin of a leverage, which is missing")
+        if margin is not None:
+            raise InputError("extra_margin", extra_margin, "is added to the margin of a leverage, not to another one")
         margin = _with_extra(rule, side, entry, quantity, leverage, extra_margin)
-        leverage = None
     price = float(rule.liquidation_price(side, entry, quantity, leverage, margin))
     status = _status(side, entry, price)
     bankruptcy = _bankruptcy(rule, side, entry, quantity, leverage, margin, account)
@@ -220,7 +222,7 @@ def _bankruptcy(
         if account.equity < 0:
             return entry
         margin = account.equity
-    price = float(rule.bankruptcy_price(side, entry, leverage, quantity, margin))
+    price = float(rule.bankruptcy_price(side, entry, leverage if margin is None else None, quantity, margin))
     return price if 0 < price < math.inf else None
 
 
