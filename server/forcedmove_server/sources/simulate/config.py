@@ -110,7 +110,8 @@ class SimulationConfig:
     seed: int = 1
     venues: tuple[str, ...] = tuple(VENUES)
     symbols: tuple[str, ...] = ("BTC", "ETH", "SOL")
-    epoch_ns: int = 1_767_571_200_000_000_000  # 2026-01-05 00:00 UTC
+    #: a Monday at the time of the shipped maintenance tables, which are what the simulated venues liquidate by
+    epoch_ns: int = 1_791_158_400_000_000_000  # 2026-10-05 00:00 UTC
     batch_s: int = 1
     warmup_hours: float = 24.0
     warmup_batch_s: int = 60
