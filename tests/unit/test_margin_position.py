@@ -11,9 +11,11 @@ from forcedmove_server.errors import InputError, InstrumentError, UnknownNameErr
 from forcedmove_server.margin.equations import LONG, SHORT
 from forcedmove_server.margin.facts import Confidence
 from forcedmove_server.margin.ladder_book import shipped_book
+from forcedmove_server.margin.names import market_named
 from forcedmove_server.margin.position import Account, OtherPosition, Override, Status, liquidation_of
 from forcedmove_server.margin.question import Answer, Question, answer
 from forcedmove_server.margin.rules import rule_for
+from forcedmove_server.margin.venues import venue_named
 from forcedmove_server.market.instruments import ContractType
 from tests.unit.margin_markets import market
 
@@ -168,9 +170,49 @@ def test_an_inverse_contract_given_as_linear() -> None:
             ask(**fields)
 
 
+def test_an_inverse_contract_given_as_linear_with_a_stated_rate() -> None:
+    with pytest.raises(InstrumentError, match="contract_type"):
+        ask(venue="bybit", symbol="BTCUSD", contract=ContractType.LINEAR, mmr=0.01)
+    with pytest.raises(InputError, match="contract"):
+        ask(venue="binance", symbol="BTC/USD:BTC", contract=ContractType.LINEAR, mmr=0.01)
+    # The symbol says the kind of contract where nothing else does; one that nobody knows is no obstacle.
+    assert ask(venue="bybit", symbol="BTCUSD", mmr=0.01).formula == "I1"
+    assert ask(venue="hyperliquid", symbol="xyz:GOOGL", mmr=0.01).formula == "L1"
+
+
 @pytest.mark.parametrize("symbol", ["BTC", "btc", "BTCUSDT", "BTC/USDT:USDT", "BTC/USDT", "BTC-USDT", "XBT"])
 def test_names_of_a_market(symbol: str) -> None:
     assert price_of(venue="binance", symbol=symbol) == price_of(venue="binance")
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol", "unified"),
+    [
+        ("binance", "TRX", "TRX/USDT:USDT"),
+        ("binance", "XLM", "XLM/USDT:USDT"),
+        ("binance", "ATOMUSDT", "ATOM/USDT:USDT"),
+        ("binance", "BTCUSD", "BTC/USD:BTC"),
+        ("binance", "1000PEPEUSDT", "1000PEPE/USDT:USDT"),
+        ("kucoinfutures", "XBTUSDTM", "BTC/USDT:USDT"),
+        ("kucoinfutures", "XBTUSDM", "BTC/USD:BTC"),
+        ("krakenfutures", "PF_XBTUSD", "BTC/USD:USD"),
+        ("krakenfutures", "PI_XBTUSD", "BTC/USD:BTC"),
+        ("bitfinex", "tBTCF0:USTF0", "BTC/USDT:USDT"),
+        ("okx", "BTC-USDT-SWAP", "BTC/USDT:USDT"),
+        ("deribit", "BTC_USDC-PERPETUAL", "BTC/USDC:USDC"),
+        ("deribit", "BTC-PERPETUAL", "BTC/USD:BTC"),
+        ("dydx", "BTC-USD", "BTC/USDC:USDC"),
+        ("paradex", "BTC-USD-PERP", "BTC/USDC:USDC"),
+        ("hyperliquid", "kPEPE", "kPEPE/USDC:USDC"),
+        ("bybit", "BTCUSD", "BTC/USD:BTC"),
+        ("gate", "BTC_USDT", "BTC/USDT:USDT"),
+        ("whitebit", "BTC_PERP", "BTC/USDT:USDT"),
+    ],
+)
+def test_the_venues_own_ids(venue: str, symbol: str, unified: str) -> None:
+    described = venue_named(venue)
+    assert described is not None
+    assert market_named(described, symbol, None, shipped_book()).unified == unified
 
 
 def test_names_of_inverse_markets() -> None:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
-from forcedmove_server.errors import InputError, UnknownNameError
+from forcedmove_server.errors import InputError, InstrumentError, UnknownNameError
 from forcedmove_server.margin.equations import FORMULAS, LONG, SHORT, checked
 from forcedmove_server.margin.facts import Confidence, weakest
-from forcedmove_server.margin.ladder_book import LadderBook
+from forcedmove_server.margin.ladder_book import Found, LadderBook
 from forcedmove_server.margin.margin_rule import MarginRule
-from forcedmove_server.margin.names import market_named
+from forcedmove_server.margin.names import market_named, markets_meant
 from forcedmove_server.margin.position import Account, Liquidation, OtherPosition, Override, liquidation_of
 from forcedmove_server.margin.provenance import UNDATED
-from forcedmove_server.margin.rules import rule_for
+from forcedmove_server.margin.rules import rule_for, rule_with
 from forcedmove_server.margin.tiers import StatedMaintenance
 from forcedmove_server.margin.venue import Venue
 from forcedmove_server.margin.venues import VENUES, venue_named
@@ -114,11 +114,10 @@ def _venue(name: str) -> Venue:
 
 def _rule(question: Question, venue: Venue | None, book: LadderBook) -> MarginRule:
     """The venue's rule for the market, or one by hand; with the formula that the question states, if any."""
-    contract = question.contract or ContractType.LINEAR
     if venue is None:
         if question.mmr is None:
             raise InputError("mmr", None, "give a maintenance rate, or a venue whose rule to use")
-        formula = FORMULAS["I1" if contract is ContractType.INVERSE else "L1"]
+        formula = FORMULAS["I1" if question.contract is ContractType.INVERSE else "L1"]
         rule = MarginRule(
             formula,
             StatedMaintenance(0.0),
@@ -130,28 +129,26 @@ def _rule(question: Question, venue: Venue | None, book: LadderBook) -> MarginRu
         instrument = market_named(venue, question.symbol, question.contract, book, question.max_leverage)
         rule = rule_for(instrument, book)
     else:
-        rule = _rule_without_market(venue, contract)
+        rule = _rule_without_ladder(question, venue)
     if question.formula is not None:
         rule = _with_formula(rule, question.formula)
     return rule if question.max_leverage is None else replace(rule, max_leverage=question.max_leverage)
 
 
-def _rule_without_market(venue: Venue, contract: ContractType) -> MarginRule:
-    rules = venue.rules_of(contract)
+def _rule_without_ladder(question: Question, venue: Venue) -> MarginRule:
+    """The venue's rule where the rate is stated: the symbol need not be known, it only says the kind of contract."""
+    contract = question.contract
+    try:
+        contract = markets_meant(venue, question.symbol, contract)[0].contract_type
+    except InstrumentError:
+        raise
+    except InputError as error:
+        if error.field != "symbol":
+            raise
+    rules = venue.rules_of(contract or ContractType.LINEAR)
     if rules is None:
         raise InputError("contract", str(contract), f"{venue.name} lists no such contract")
-    return MarginRule(
-        rules.variant,
-        StatedMaintenance(0.0),
-        rules.fee_rate,
-        notes=venue.notes,
-        trigger=venue.trigger.value,
-        process=venue.process.value,
-        confidence=rules.confidence,
-        source=rules.formula.source,
-        max_leverage=venue.max_leverage.value,
-        extra_margin_fee=venue.extra_margin_fee.value if venue.extra_margin_fee else 0.0,
-    )
+    return rule_with(venue, rules, Found(StatedMaintenance(0.0), UNDATED))
 
 
 def _with_formula(rule: MarginRule, name: str) -> MarginRule:

@@ -9,11 +9,11 @@ from forcedmove_server.margin.ladder_book import Found, LadderBook, shipped_book
 from forcedmove_server.margin.margin_rule import MarginRule
 from forcedmove_server.margin.provenance import Origin, Provenance
 from forcedmove_server.margin.tiers import flat_tiers
-from forcedmove_server.margin.venue import Venue
+from forcedmove_server.margin.venue import ContractRules, Venue
 from forcedmove_server.margin.venues import venue_named
 from forcedmove_server.market.instruments import ContractType, Instrument
 
-__all__ = ["MarginRule", "assumed_rule", "ladder_of", "rule_for"]
+__all__ = ["MarginRule", "assumed_rule", "ladder_of", "rule_for", "rule_with"]
 
 #: rate of a stand-in at most: a market of 1x still has to be liquidatable
 _MOST_ASSUMED_RATE = 0.4
@@ -34,19 +34,23 @@ def rule_for(instrument: Instrument, book: LadderBook | None = None) -> MarginRu
         raise InstrumentError(
             "contract_type", str(instrument.contract_type), f"{instrument.venue} lists no such contract", instrument.key
         )
-    maintenance, provenance = ladder_of(venue, instrument, book or shipped_book()) or _half_initial(instrument)
+    return rule_with(venue, contract, ladder_of(venue, instrument, book or shipped_book()) or _half_initial(instrument))
+
+
+def rule_with(venue: Venue, contract: ContractRules, ladder: Found) -> MarginRule:
+    """Return a venue's rule for a kind of contract with a given ladder."""
     notes = list(venue.notes)
     if not contract.official:
         notes.append(f"{venue.name}: {contract.formula.value} not officially confirmed ({contract.formula.source})")
     return MarginRule(
         formula=contract.variant,
-        maintenance=maintenance,
+        maintenance=ladder.maintenance,
         fee_rate=contract.fee_rate,
         notes=tuple(notes),
         trigger=venue.trigger.value,
         process=venue.process.value,
-        provenance=provenance,
-        confidence=weakest([contract.confidence, provenance.confidence]),
+        provenance=ladder.provenance,
+        confidence=weakest([contract.confidence, ladder.provenance.confidence]),
         source=contract.formula.source,
         max_leverage=venue.max_leverage.value,
         extra_margin_fee=venue.extra_margin_fee.value if venue.extra_margin_fee else 0.0,
