@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Call, ListedMarket, Markets, ParsedLadder, TierFeed, number, rows_at
+from forcedmove_server.margin.feeds.feed import (
+    Call,
+    ListedMarket,
+    Markets,
+    ParsedLadder,
+    TierFeed,
+    number,
+    rows_at,
+    text,
+)
 from forcedmove_server.margin.ladders import Root
 
 _PLACE = "backpack markets"
@@ -18,9 +27,7 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
     for row in rows_at(answer):
-        symbol = row.get("symbol") if isinstance(row, Mapping) else None
-        if not isinstance(symbol, str):
-            raise FileFormatError("symbol", symbol, "must be text", _PLACE)
+        symbol = text(row, "symbol", _PLACE)
         market = markets.get(symbol)
         if market is None or _is_null(row, "mmfFunction") or _is_null(row, "imfFunction"):
             continue

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Markets, ParsedLadder, TierFeed, number, rows_at
+from forcedmove_server.margin.feeds.feed import Markets, ParsedLadder, TierFeed, number, one_per_floor, rows_at, text
 from forcedmove_server.margin.ladders import Tiers
 
 _PLACE = "leverage brackets"
@@ -41,9 +41,7 @@ _WEB = _Names(
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
     entries, names = _entries(answer)
     for entry in entries:
-        symbol = entry.get("symbol") if isinstance(entry, Mapping) else None
-        if not isinstance(symbol, str):
-            raise FileFormatError("symbol", symbol, "must be text", _PLACE)
+        symbol = text(entry, "symbol", _PLACE)
         market = markets.get(symbol)
         if market is None:
             continue
@@ -53,7 +51,7 @@ def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
             for row in rows_at(entry, names.brackets)
         ]
         # Of brackets on one floor the strictest counts.
-        distinct = list({row[0]: row for row in sorted(rows) if 0 < row[1] < 1}.values())
+        distinct = one_per_floor(row for row in sorted(rows) if 0 < row[1] < 1)
         if distinct:
             yield ParsedLadder(market.unified, Tiers(distinct, cumulative=True))
 

@@ -7,11 +7,20 @@ greatest leverage here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Markets, ParsedLadder, TierFeed, number, rows_at
+from forcedmove_server.margin.feeds.feed import (
+    Markets,
+    ParsedLadder,
+    TierFeed,
+    check_code,
+    grouped,
+    number,
+    one_per_floor,
+    rows_at,
+    text,
+)
 from forcedmove_server.margin.ladders import Tiers
 from forcedmove_server.margin.tiers import TierMeasure
 
@@ -20,24 +29,20 @@ _GREATEST_LEVERAGE = 150
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    if number(answer, "code", _PLACE) != 0:
-        raise FileFormatError("code", answer["code"], f"is an error: {answer.get('msg')}", _PLACE)
-    tiers: dict[str, list[tuple[float, float, float]]] = {}
-    for row in rows_at(answer, "data"):
-        symbol = row.get("symbol") if isinstance(row, Mapping) else None
-        if not isinstance(symbol, str):
-            raise FileFormatError("symbol", symbol, "must be text", _PLACE)
-        if symbol not in markets:
-            continue
-        floor, rate = (number(row, name, f"{_PLACE}: {symbol}") for name in ("minPositionVal", "maintMarginRatio"))
-        if 0 < rate < 1:
-            tiers.setdefault(symbol, []).append((floor, rate, _leverage(rate)))
-    for symbol, rows in tiers.items():
+    check_code(answer, "code", 0, "msg", _PLACE)
+    rows = rows_at(answer, "data")
+    found = grouped(rows, lambda row: text(row, "symbol", _PLACE), markets, _floor_and_rate, _PLACE)
+    for symbol, tiers in found.items():
         # Of tiers on one floor the strictest counts.
-        distinct = list({row[0]: row for row in sorted(rows)}.values())
+        distinct = one_per_floor((floor, rate, _leverage(rate)) for floor, rate in sorted(tiers) if 0 < rate < 1)
         # The deduction of a coin-margined position is USD, divided by the price: its floors are USD as well.
         measure = TierMeasure.QUANTITY if markets[symbol].inverse else TierMeasure.VALUE
-        yield ParsedLadder(markets[symbol].unified, Tiers(distinct, cumulative=True, measure=measure))
+        if distinct:
+            yield ParsedLadder(markets[symbol].unified, Tiers(distinct, cumulative=True, measure=measure))
+
+
+def _floor_and_rate(row: Any, place: str) -> tuple[float, float]:
+    return number(row, "minPositionVal", place), number(row, "maintMarginRatio", place)
 
 
 def _leverage(rate: float) -> float:

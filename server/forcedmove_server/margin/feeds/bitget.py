@@ -6,23 +6,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from forcedmove_server.errors import FileFormatError
 from forcedmove_server.margin.feeds.feed import (
     Call,
     ListedMarket,
     Markets,
     ParsedLadder,
     TierFeed,
-    floors_of,
-    number,
+    by_ceiling,
+    check_code,
+    grouped,
     rows_at,
+    text,
+    tier_reader,
 )
 from forcedmove_server.margin.ladders import Tiers
 
 SOURCE = "GET /api/v2/mix/market/query-position-lever"
+
+_tier = tier_reader("endUnit", "keepMarginRate", "leverage")
 
 
 def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
@@ -34,22 +38,10 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    if number(answer, "code", SOURCE) != 0:
-        raise FileFormatError("code", answer["code"], f"is an error: {answer.get('msg')}", SOURCE)
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    for row in rows_at(answer, "data"):
-        if not isinstance(row, Mapping) or "symbol" not in row:
-            raise FileFormatError("symbol", None, "is missing", SOURCE)
-        if str(row["symbol"]) in markets:
-            place = f"{SOURCE}: {row['symbol']}"
-            leverage = max(number(row, "leverage", place), 1.0)
-            tier = (number(row, "endUnit", place), number(row, "keepMarginRate", place), leverage)
-            found.setdefault(str(row["symbol"]), []).append(tier)
-    for symbol, tiers in found.items():
-        tiers.sort()
-        floors = floors_of([ceiling for ceiling, _, _ in tiers])
-        rows = [(low, rate, lever) for low, (high, rate, lever) in zip(floors, tiers, strict=True) if low < high]
-        yield ParsedLadder(markets[symbol].unified, Tiers(rows, cumulative=True))
+    check_code(answer, "code", 0, "msg", SOURCE)
+    rows = rows_at(answer, "data")
+    for symbol, tiers in grouped(rows, lambda row: text(row, "symbol", SOURCE), markets, _tier, SOURCE).items():
+        yield ParsedLadder(markets[symbol].unified, Tiers(by_ceiling(tiers), cumulative=True))
 
 
 FEED = TierFeed("bitget", ("bitget",), _calls, _parse, SOURCE)

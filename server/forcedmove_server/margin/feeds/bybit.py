@@ -6,19 +6,22 @@ Linear ``riskLimitValue`` is position value in the quote currency, inverse in co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from forcedmove_server.errors import FileFormatError
 from forcedmove_server.margin.feeds.feed import (
     Call,
     ListedMarket,
     Markets,
     ParsedLadder,
+    Tier,
     TierFeed,
-    floors_of,
+    by_ceiling,
+    check_code,
+    grouped,
     number,
     rows_at,
+    text,
 )
 from forcedmove_server.margin.ladders import Tiers
 
@@ -33,30 +36,21 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    if number(answer, "retCode", SOURCE) != 0:
-        raise FileFormatError("retCode", answer["retCode"], f"is an error: {answer.get('retMsg')}", SOURCE)
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    for row in rows_at(answer, "result", "list"):
-        if not isinstance(row, Mapping) or "symbol" not in row:
-            raise FileFormatError("symbol", None, "is missing", SOURCE)
-        if str(row["symbol"]) in markets:
-            found.setdefault(str(row["symbol"]), []).append(_tier(row))
-    for symbol, tiers in found.items():
-        tiers.sort()  # ``id`` counts the rows of all symbols, and their order is not promised
-        floors = floors_of([ceiling for ceiling, _, _ in tiers])
-        rows = [(low, rate, lever) for low, (high, rate, lever) in zip(floors, tiers, strict=True) if low < high]
-        yield ParsedLadder(markets[symbol].unified, Tiers(rows, cumulative=True))
+    check_code(answer, "retCode", 0, "retMsg", SOURCE)
+    rows = rows_at(answer, "result", "list")
+    for symbol, tiers in grouped(rows, lambda row: text(row, "symbol", SOURCE), markets, _tier, SOURCE).items():
+        # ``id`` counts the rows of all symbols and their order is not promised, so that only the bounds order them.
+        yield ParsedLadder(markets[symbol].unified, Tiers(by_ceiling(tiers), cumulative=True))
 
 
-def _tier(row: Mapping[str, Any]) -> tuple[float, float, float]:
+def _tier(row: Any, place: str) -> Tier:
     """Read upper bound, maintenance rate and greatest leverage."""
-    place = f"{SOURCE}: {row['symbol']}"
     leverage = number(row, "maxLeverage", place)
     # Rates are fractions today, but the documented inverse sample prints percent. The initial rate is 1 / leverage, so
     # that their product, 1 or 100, tells which.
     unit = 100.0 if number(row, "initialMargin", place) * leverage > 10 else 1.0
     rate = number(row, "maintenanceMargin", place) / unit
-    return number(row, "riskLimitValue", place), rate, max(leverage, 1.0)
+    return number(row, "riskLimitValue", place), rate, leverage
 
 
 FEED = TierFeed("bybit", ("bybit",), _calls, _parse, SOURCE)

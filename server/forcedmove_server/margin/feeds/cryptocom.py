@@ -6,11 +6,10 @@ call needs no key, but ccxt does not know it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Markets, ParsedLadder, TierFeed, number, rows_at
+from forcedmove_server.margin.feeds.feed import Markets, ParsedLadder, TierFeed, check_code, number, rows_at, text
 from forcedmove_server.margin.ladders import Root
 from forcedmove_server.margin.tiers import TierMeasure
 
@@ -22,14 +21,9 @@ _LEVERAGE, _UNIT_RATE, _MULTIPLIER = "max_product_leverage_for_perps", "unit_mar
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    if number(answer, "code", _PLACE) != 0:
-        raise FileFormatError("code", answer["code"], f"is an error: {answer.get('message')}", _PLACE)
-    currencies: dict[str, Mapping[str, Any]] = {}
-    for row in rows_at(answer, "result", "base_currency_config"):
-        name = row.get("instrument_name") if isinstance(row, Mapping) else None
-        if not isinstance(name, str):
-            raise FileFormatError("instrument_name", name, "must be text", _PLACE)
-        currencies[name] = row
+    check_code(answer, "code", 0, "message", _PLACE)
+    rows = rows_at(answer, "result", "base_currency_config")
+    currencies = {text(row, "instrument_name", _PLACE): row for row in rows}
     for market in markets.values():
         found = currencies.get(market.base)
         # The parameters of dated futures differ; their unified symbols end in a date.

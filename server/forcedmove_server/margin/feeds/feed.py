@@ -6,12 +6,17 @@ an answer that somebody saved; both hand the decoded JSON to ``parse``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from forcedmove_server.errors import FileFormatError
 from forcedmove_server.margin.ladders import Form
+
+T = TypeVar("T")
+
+#: a bound (upper as most venues publish it, lower in a ladder), maintenance rate, greatest leverage
+Tier = tuple[float, float, float]
 
 
 class ListedMarket(NamedTuple):
@@ -67,6 +72,14 @@ def number(row: Any, name: str, place: str) -> float:
         raise FileFormatError(name, value, "is not a number", place) from None
 
 
+def text(row: Any, name: str, place: str) -> str:
+    """Read a text, such as the name of a market. Raises FileFormatError naming field and place."""
+    value = row.get(name) if isinstance(row, Mapping) else None
+    if not isinstance(value, str):
+        raise FileFormatError(name, value, "must be text", place)
+    return value
+
+
 def rows_at(answer: Any, *path: str) -> list[Any]:
     """Return the list under a path of keys. Raises FileFormatError naming the key where it stops being one."""
     found = answer
@@ -77,6 +90,60 @@ def rows_at(answer: Any, *path: str) -> list[Any]:
     return found
 
 
-def floors_of(ceilings: Sequence[float]) -> list[float]:
-    """Floors of tiers that are published by their upper bounds."""
-    return [0.0, *ceilings[:-1]]
+def check_code(answer: Any, name: str, good: float | str, message: str, place: str) -> None:
+    """Raise FileFormatError for an answer that is an error, with what the venue says under ``message``.
+
+    A ``good`` code that is a number also comes as text ("00000"). A code that is missing is an error as well.
+    """
+    read = text if isinstance(good, str) else number
+    if read(answer, name, place) != good:
+        raise FileFormatError(name, answer[name], f"is an error: {answer.get(message)}", place)
+
+
+def tier_reader(bound: str, rate: str, leverage: str) -> Callable[[Any, str], Tier]:
+    """Make what reads a tier from a row with these fields; it raises FileFormatError as ``number`` does."""
+    return lambda row, place: (number(row, bound, place), number(row, rate, place), number(row, leverage, place))
+
+
+def grouped(
+    rows: Iterable[Any], key: Callable[[Any], str], markets: Markets, read: Callable[[Any, str], T], place: str
+) -> dict[str, list[T]]:
+    """Collect what ``read`` makes of each row and its place, by native id; only rows of ``markets`` are read.
+
+    ``key`` finds the native id of a row. Raises what ``key`` and ``read`` raise.
+    """
+    found: dict[str, list[T]] = {}
+    for row in rows:
+        native_id = key(row)
+        if native_id in markets:
+            found.setdefault(native_id, []).append(read(row, f"{place}: {native_id}"))
+    return found
+
+
+def by_ceiling(tiers: Iterable[Tier], unit: float = 1.0) -> list[Tier]:
+    """Turn tiers by their upper bounds, in any order, into the rows of a ladder; tiers without width are left out.
+
+    ``unit`` times a bound is a floor, for bounds in contracts. Leverages below 1 become 1.
+    """
+    return [(low * unit, rate, leverage) for low, high, rate, leverage in _spans(tiers) if low < high]
+
+
+def usable_by_ceiling(tiers: Iterable[Tier]) -> list[Tier]:
+    """Do as ``by_ceiling`` for tables with rates that cannot be: such tiers are left out, which may leave none.
+
+    Of tiers on one floor the last usable one counts, even where it has no width.
+    """
+    return one_per_floor((low, rate, leverage) for low, _, rate, leverage in _spans(tiers) if 0 < rate < 1)
+
+
+def one_per_floor(rows: Iterable[Tier]) -> list[Tier]:
+    """Keep the last of the rows on one floor, since the others span nothing: of sorted rows the strictest."""
+    return list({row[0]: row for row in rows}.values())
+
+
+def _spans(tiers: Iterable[Tier]) -> Iterator[tuple[float, float, float, float]]:
+    """Floor, ceiling, rate and leverage of rising tiers."""
+    low = 0.0
+    for high, rate, leverage in sorted(tiers):
+        yield low, high, rate, max(leverage, 1.0)
+        low = high

@@ -16,13 +16,16 @@ from forcedmove_server.margin.feeds.feed import (
     Markets,
     ParsedLadder,
     TierFeed,
-    floors_of,
-    number,
+    by_ceiling,
+    grouped,
     rows_at,
+    tier_reader,
 )
 from forcedmove_server.margin.ladders import Tiers
 
 SOURCE = "GET /api/v4/futures/{settle}/risk_limit_tiers"
+
+_tier = tier_reader("risk_limit", "maintenance_rate", "leverage_max")
 
 
 def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
@@ -37,21 +40,15 @@ def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
         raise FileFormatError("label", answer["label"], f"is an error: {answer.get('message')}", SOURCE)
     # An answer for one contract does not repeat its name: it has to be parsed with that market alone.
     only = next(iter(markets)) if len(markets) == 1 else None
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    for row in rows_at(answer):
+
+    def contract_of(row: Any) -> str:
         contract = row.get("contract", only) if isinstance(row, Mapping) else None
         if contract is None:
             raise FileFormatError("contract", None, f"is missing, and {len(markets)} markets are meant", SOURCE)
-        if str(contract) in markets:
-            place = f"{SOURCE}: {contract}"
-            leverage = max(number(row, "leverage_max", place), 1.0)
-            tier = (number(row, "risk_limit", place), number(row, "maintenance_rate", place), leverage)
-            found.setdefault(str(contract), []).append(tier)
-    for contract, tiers in found.items():
-        tiers.sort()
-        floors = floors_of([ceiling for ceiling, _, _ in tiers])
-        rows = [(low, rate, lever) for low, (high, rate, lever) in zip(floors, tiers, strict=True) if low < high]
-        yield ParsedLadder(markets[contract].unified, Tiers(rows, cumulative=True))
+        return str(contract)
+
+    for contract, tiers in grouped(rows_at(answer), contract_of, markets, _tier, SOURCE).items():
+        yield ParsedLadder(markets[contract].unified, Tiers(by_ceiling(tiers), cumulative=True))
 
 
 FEED = TierFeed("gate", ("gate",), _calls, _parse, SOURCE)

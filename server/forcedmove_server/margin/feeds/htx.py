@@ -6,11 +6,21 @@ both bounds belong to their tier; the last one has no upper bound. Coin-margined
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Call, ListedMarket, Markets, ParsedLadder, TierFeed, number, rows_at
+from forcedmove_server.margin.feeds.feed import (
+    Call,
+    ListedMarket,
+    Markets,
+    ParsedLadder,
+    TierFeed,
+    check_code,
+    number,
+    rows_at,
+    text,
+)
 from forcedmove_server.margin.ladders import ByLeverage
 
 SOURCE = "GET /linear-swap-api/v1/swap_adjustfactor, /swap-api/v1/swap_adjustfactor (isolated)"
@@ -27,14 +37,9 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    status = answer.get("status") if isinstance(answer, Mapping) else None
-    if status != "ok":
-        reason = answer.get("err_msg") if isinstance(answer, Mapping) else "no answer of HTX"
-        raise FileFormatError("status", status, f"is an error: {reason}", SOURCE)
+    check_code(answer, "status", "ok", "err_msg", SOURCE)
     for row in rows_at(answer, "data"):
-        if not isinstance(row, Mapping) or "contract_code" not in row:
-            raise FileFormatError("contract_code", None, "is missing", SOURCE)
-        market = markets.get(str(row["contract_code"]))
+        market = markets.get(text(row, "contract_code", SOURCE))
         if market is not None and row.get("margin_mode", "isolated") == "isolated":
             place = f"{SOURCE}: {market.native_id}"
             ladders = {

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Call, ListedMarket, Markets, ParsedLadder, TierFeed, number, rows_at
+from forcedmove_server.margin.feeds.feed import (
+    Call,
+    ListedMarket,
+    Markets,
+    ParsedLadder,
+    Tier,
+    TierFeed,
+    number,
+    one_per_floor,
+    rows_at,
+    text,
+)
 from forcedmove_server.margin.ladders import Tiers
 
 _PLACE = "hyperliquid meta"
@@ -22,9 +33,7 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
     tables = _tables(answer)
     for index, row in enumerate(rows_at(answer, "universe")):
-        name = row.get("name") if isinstance(row, Mapping) else None
-        if not isinstance(name, str):
-            raise FileFormatError("name", name, "must be text", _PLACE)
+        name = text(row, "name", _PLACE)
         # ccxt's id is the place in the universe; coins of other dexes ("dex:COIN") are counted from elsewhere.
         market = markets.get(name) or (None if ":" in name else markets.get(str(index)))
         if market is None or row.get("isDelisted"):
@@ -38,7 +47,7 @@ def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
             raise FileFormatError("marginTableId", table, "is not among marginTables", f"{_PLACE}: {name}")
 
 
-def _tables(answer: Any) -> dict[int, list[tuple[float, float, float]]]:
+def _tables(answer: Any) -> dict[int, list[Tier]]:
     """Tiers by the id of their table, which comes as pairs."""
     tables = {}
     for pair in rows_at(answer, "marginTables"):
@@ -48,11 +57,11 @@ def _tables(answer: Any) -> dict[int, list[tuple[float, float, float]]]:
             _tier(number(row, "lowerBound", _PLACE), number(row, "maxLeverage", _PLACE))
             for row in rows_at(pair[1], "marginTiers")
         ]
-        tables[int(number({"id": pair[0]}, "id", _PLACE))] = list({tier[0]: tier for tier in sorted(tiers)}.values())
+        tables[int(number({"id": pair[0]}, "id", _PLACE))] = one_per_floor(sorted(tiers))
     return tables
 
 
-def _tier(floor: float, leverage: float) -> tuple[float, float, float]:
+def _tier(floor: float, leverage: float) -> Tier:
     return floor, 0.5 / max(leverage, 1.0), max(leverage, 1.0)
 
 

@@ -11,7 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Call, ListedMarket, Markets, ParsedLadder, TierFeed, number, rows_at
+from forcedmove_server.margin.feeds.feed import (
+    Call,
+    ListedMarket,
+    Markets,
+    ParsedLadder,
+    TierFeed,
+    check_code,
+    number,
+    one_per_floor,
+    rows_at,
+    text,
+)
 from forcedmove_server.margin.ladders import Tiers
 from forcedmove_server.margin.tiers import TierMeasure
 
@@ -24,14 +35,9 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    result = answer.get("result") if isinstance(answer, Mapping) else None
-    if result != "success":
-        reason = answer.get("error") if isinstance(answer, Mapping) else "no answer of Kraken"
-        raise FileFormatError("result", result, f"is an error: {reason}", SOURCE)
+    check_code(answer, "result", "success", "error", SOURCE)
     for instrument in rows_at(answer, "instruments"):
-        if not isinstance(instrument, Mapping) or "symbol" not in instrument:
-            raise FileFormatError("symbol", None, "is missing", SOURCE)
-        market = markets.get(str(instrument["symbol"]))
+        market = markets.get(text(instrument, "symbol", SOURCE))
         if market is not None:
             yield ParsedLadder(market.unified, _ladder(instrument, market))
 
@@ -47,9 +53,8 @@ def _ladder(instrument: Mapping[str, Any], market: ListedMarket) -> Tiers:
             raise FileFormatError("initialMargin", initial, "must be positive", place)
         rate = number(level, "maintenanceMargin", place)
         levels.append((number(level, name, place) * unit, rate, max(1.0 / initial, 1.0)))
-    # The list is not always sorted. Of levels that share a floor the strictest one rules: the others span nothing.
-    strictest = {floor: (rate, leverage) for floor, rate, leverage in sorted(levels, key=lambda row: row[:2])}
-    rows = [(floor, rate, leverage) for floor, (rate, leverage) in strictest.items()]
+    # The list is not always sorted. Of levels that share a floor the strictest one rules.
+    rows = one_per_floor(sorted(levels, key=lambda row: row[:2]))
     return Tiers(rows, cumulative=True, measure=measure)
 
 

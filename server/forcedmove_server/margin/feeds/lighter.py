@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Call, ListedMarket, Markets, ParsedLadder, TierFeed, number, rows_at
+from forcedmove_server.margin.feeds.feed import (
+    Call,
+    ListedMarket,
+    Markets,
+    ParsedLadder,
+    TierFeed,
+    check_code,
+    number,
+    rows_at,
+)
 from forcedmove_server.margin.ladders import Tiers
 
 _PLACE = "lighter orderBookDetails"
@@ -20,8 +28,7 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    if number(answer, "code", _PLACE) != 200:
-        raise FileFormatError("code", answer["code"], f"is an error: {answer.get('message')}", _PLACE)
+    check_code(answer, "code", 200, "message", _PLACE)
     for row in rows_at(answer, "order_book_details"):
         market = markets.get(f"{number(row, 'market_id', _PLACE):.0f}")
         if market is None:

@@ -16,15 +16,21 @@ from forcedmove_server.margin.feeds.feed import (
     ListedMarket,
     Markets,
     ParsedLadder,
+    Tier,
     TierFeed,
-    floors_of,
+    by_ceiling,
+    check_code,
     number,
     rows_at,
+    text,
+    tier_reader,
 )
 from forcedmove_server.margin.ladders import Tiers
 from forcedmove_server.margin.tiers import TierMeasure
 
 SOURCE = "GET /api/v1/contract/detail"
+
+_tier = tier_reader("maxVol", "mmr", "maxLeverage")
 
 
 def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
@@ -33,13 +39,10 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    if number(answer, "code", SOURCE) != 0:
-        raise FileFormatError("code", answer["code"], f"is an error: {answer.get('message')}", SOURCE)
+    check_code(answer, "code", 0, "message", SOURCE)
     one = isinstance(answer.get("data"), Mapping)  # so it is where the call named a symbol
     for row in [answer["data"]] if one else rows_at(answer, "data"):
-        if not isinstance(row, Mapping) or "symbol" not in row:
-            raise FileFormatError("symbol", None, "is missing", SOURCE)
-        market = markets.get(str(row["symbol"]))
+        market = markets.get(text(row, "symbol", SOURCE))
         if market is not None:
             yield ParsedLadder(market.unified, _ladder(row, market))
 
@@ -47,27 +50,21 @@ def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
 def _ladder(contract: Mapping[str, Any], market: ListedMarket) -> Tiers:
     place = f"{SOURCE}: {market.native_id}"
     custom = contract.get("riskLimitMode") == "CUSTOM"
-    tiers = sorted(_listed(contract, place) if custom else _increasing(contract, place))
+    tiers = _listed(contract, place) if custom else _increasing(contract, place)
     by_value = contract.get("riskLimitType") == "BY_VALUE"
     unit = 1.0 if by_value else market.contract_size
-    floors = floors_of([ceiling for ceiling, _, _ in tiers])
-    rows = [
-        (low * unit, rate, max(leverage, 1.0))
-        for low, (high, rate, leverage) in zip(floors, tiers, strict=True)
-        if low < high
-    ]
-    return Tiers(rows, measure=TierMeasure.VALUE if by_value else TierMeasure.QUANTITY)
+    return Tiers(by_ceiling(tiers, unit), measure=TierMeasure.VALUE if by_value else TierMeasure.QUANTITY)
 
 
-def _listed(contract: Mapping[str, Any], place: str) -> Iterator[tuple[float, float, float]]:
+def _listed(contract: Mapping[str, Any], place: str) -> Iterator[Tier]:
     tiers = rows_at(contract, "riskLimitCustom")
     if not tiers:
         raise FileFormatError("riskLimitCustom", tiers, "lists no tier", place)
     for tier in tiers:
-        yield number(tier, "maxVol", place), number(tier, "mmr", place), number(tier, "maxLeverage", place)
+        yield _tier(tier, place)
 
 
-def _increasing(contract: Mapping[str, Any], place: str) -> Iterator[tuple[float, float, float]]:
+def _increasing(contract: Mapping[str, Any], place: str) -> Iterator[Tier]:
     volume, more = number(contract, "riskBaseVol", place), number(contract, "riskIncrVol", place)
     rate, steeper = number(contract, "maintenanceMarginRate", place), number(contract, "riskIncrMmr", place)
     initial, higher = number(contract, "initialMarginRate", place), number(contract, "riskIncrImr", place)

@@ -6,25 +6,29 @@ deduction: the whole position pays the rate of its tier.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from forcedmove_server.errors import FileFormatError
 from forcedmove_server.margin.feeds.feed import (
     Call,
     ListedMarket,
     Markets,
     ParsedLadder,
     TierFeed,
-    floors_of,
-    number,
+    by_ceiling,
+    check_code,
+    grouped,
     rows_at,
+    text,
+    tier_reader,
 )
 from forcedmove_server.margin.ladders import Tiers
 from forcedmove_server.margin.tiers import TierMeasure
 
 SOURCE = "GET /api/v5/public/position-tiers (isolated)"
 _SWAP = "-SWAP"
+
+_tier = tier_reader("maxSz", "mmr", "maxLever")
 
 
 def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
@@ -36,29 +40,16 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    if number(answer, "code", SOURCE) != 0:
-        raise FileFormatError("code", answer["code"], f"is an error: {answer.get('msg')}", SOURCE)
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    for row in rows_at(answer, "data"):
-        # ``instId`` is empty on swaps: the family stands for its one swap.
-        if not isinstance(row, Mapping) or "instFamily" not in row:
-            raise FileFormatError("instFamily", None, "is missing", SOURCE)
-        native_id = f"{row['instFamily']}{_SWAP}"
-        if native_id in markets:
-            place = f"{SOURCE}: {native_id}"
-            leverage = max(number(row, "maxLever", place), 1.0)
-            tier = (number(row, "maxSz", place), number(row, "mmr", place), leverage)
-            found.setdefault(native_id, []).append(tier)
-    for native_id, tiers in found.items():
+    check_code(answer, "code", 0, "msg", SOURCE)
+    rows = rows_at(answer, "data")
+    for native_id, tiers in grouped(rows, _swap, markets, _tier, SOURCE).items():
         market = markets[native_id]
-        tiers.sort()
-        floors = floors_of([ceiling for ceiling, _, _ in tiers])
-        rows = [
-            (low * market.contract_size, rate, leverage)
-            for low, (high, rate, leverage) in zip(floors, tiers, strict=True)
-            if low < high
-        ]
-        yield ParsedLadder(market.unified, Tiers(rows, measure=TierMeasure.QUANTITY))
+        yield ParsedLadder(market.unified, Tiers(by_ceiling(tiers, market.contract_size), measure=TierMeasure.QUANTITY))
+
+
+def _swap(row: Any) -> str:
+    # ``instId`` is empty on swaps: the family stands for its one swap.
+    return text(row, "instFamily", SOURCE) + _SWAP
 
 
 FEED = TierFeed("okx", ("okx",), _calls, _parse, SOURCE)

@@ -5,11 +5,19 @@ Markets that are listed with a factor of 0 have one rate, whatever the size: the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Call, ListedMarket, Markets, ParsedLadder, TierFeed, number, rows_at
+from forcedmove_server.margin.feeds.feed import (
+    Call,
+    ListedMarket,
+    Markets,
+    ParsedLadder,
+    TierFeed,
+    number,
+    rows_at,
+    text,
+)
 from forcedmove_server.margin.ladders import Root
 
 _PLACE = "paradex markets"
@@ -21,9 +29,7 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
     for row in rows_at(answer, "results"):
-        symbol = row.get("symbol") if isinstance(row, Mapping) else None
-        if not isinstance(symbol, str):
-            raise FileFormatError("symbol", symbol, "must be text", _PLACE)
+        symbol = text(row, "symbol", _PLACE)
         market = markets.get(symbol)
         # Options have margin parameters of another kind.
         if market is None or row.get("asset_kind", "PERP") != "PERP":

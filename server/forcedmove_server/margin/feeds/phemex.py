@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from forcedmove_server.errors import FileFormatError
 from forcedmove_server.margin.feeds.feed import (
     Call,
     ListedMarket,
     Markets,
     ParsedLadder,
+    Tier,
     TierFeed,
-    floors_of,
+    check_code,
     number,
     rows_at,
+    text,
+    tier_reader,
+    usable_by_ceiling,
 )
 from forcedmove_server.margin.ladders import Tiers
 from forcedmove_server.margin.tiers import TierMeasure
@@ -28,7 +31,8 @@ _RATIO_SCALE = 1e8
 #: 550 BTC). Nothing in the answer says which, so the magnitude of the smallest decides.
 _LEAST_CONTRACTS = 10_000.0
 
-_Entry = tuple[float, float, float]
+#: an item of a leverage margin; its maintenance amount only accumulates what the rates say
+_margin = tier_reader("notionalValueRv", "maintenanceMarginRateRr", "maxLeverage")
 
 
 def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
@@ -36,8 +40,7 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    if number(answer, "code", _PLACE) != 0:
-        raise FileFormatError("code", answer["code"], f"is an error: {answer.get('msg')}", _PLACE)
+    check_code(answer, "code", 0, "msg", _PLACE)
     for symbol, row in _by_symbol(rows_at(answer, "data", "riskLimits")):
         if market := markets.get(symbol):
             yield from _ladder(market, *_first_generation(market, rows_at(row, "riskLimits")))
@@ -45,11 +48,11 @@ def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
     third = _third_generation(answer)
     for symbol in {**second, **third}:
         if market := markets.get(symbol):
-            entries = map(_margin, third[symbol]) if symbol in third else map(_limit, second[symbol])
-            yield from _ladder(market, list(entries), TierMeasure.VALUE, cumulative=True)
+            read, rows = (_margin, third[symbol]) if symbol in third else (_limit, second[symbol])
+            yield from _ladder(market, [read(row, _PLACE) for row in rows], TierMeasure.VALUE, cumulative=True)
 
 
-def _first_generation(market: ListedMarket, rows: list[Any]) -> tuple[list[_Entry], TierMeasure, bool]:
+def _first_generation(market: ListedMarket, rows: list[Any]) -> tuple[list[Tier], TierMeasure, bool]:
     """Entries, measure and kind of the old markets: coin-settled ones, and linear ones that are settled in USD."""
     # "maintenanceMargin" beside these is text with a percent sign.
     entries = [
@@ -78,45 +81,27 @@ def _third_generation(answer: Any) -> dict[str, list[Any]]:
     return found
 
 
-def _margin(row: Any) -> _Entry:
-    """Entry of an item of a leverage margin. Its maintenance amount only accumulates what the rates say."""
-    rate, leverage = number(row, "maintenanceMarginRateRr", _PLACE), number(row, "maxLeverage", _PLACE)
-    return number(row, "notionalValueRv", _PLACE), rate, leverage
-
-
-def _limit(row: Any) -> _Entry:
+def _limit(row: Any, place: str) -> Tier:
     """Entry of a risk limit of the second generation, whose rates are plain."""
-    rates = number(row, "maintenanceMarginRr", _PLACE), number(row, "initialMarginRr", _PLACE)
-    return _entry(number(row, "limit", _PLACE), *rates)
+    rates = number(row, "maintenanceMarginRr", place), number(row, "initialMarginRr", place)
+    return _entry(number(row, "limit", place), *rates)
 
 
-def _entry(ceiling: float, maintenance: float, initial: float) -> _Entry:
+def _entry(ceiling: float, maintenance: float, initial: float) -> Tier:
     return ceiling, maintenance, 1.0 / initial if initial > 0 else 1.0
 
 
 def _ladder(
-    market: ListedMarket, entries: list[_Entry], measure: TierMeasure, cumulative: bool
+    market: ListedMarket, entries: list[Tier], measure: TierMeasure, cumulative: bool
 ) -> Iterator[ParsedLadder]:
-    """Turn ``(ceiling, rate, leverage)`` entries into a ladder; none where no tier has a rate that can be."""
-    ordered = sorted(entries)
-    floors = floors_of([entry[0] for entry in ordered])
-    rows = [
-        (floor, rate, max(leverage, 1.0))
-        for floor, (_, rate, leverage) in zip(floors, ordered, strict=False)
-        if 0 < rate < 1
-    ]
-    # Of tiers on one floor all but the last are empty.
-    distinct = list({row[0]: row for row in rows}.values())
-    if distinct:
-        yield ParsedLadder(market.unified, Tiers(distinct, cumulative, measure))
+    """Turn entries into a ladder; none where no tier has a rate that can be."""
+    if rows := usable_by_ceiling(entries):
+        yield ParsedLadder(market.unified, Tiers(rows, cumulative, measure))
 
 
 def _by_symbol(rows: list[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for row in rows:
-        symbol = row.get("symbol") if isinstance(row, Mapping) else None
-        if not isinstance(symbol, str):
-            raise FileFormatError("symbol", symbol, "must be text", _PLACE)
-        yield symbol, row
+        yield text(row, "symbol", _PLACE), row
 
 
 def _optional(answer: Any, name: str) -> list[Any]:

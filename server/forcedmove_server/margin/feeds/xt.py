@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from forcedmove_server.errors import FileFormatError
 from forcedmove_server.margin.feeds.feed import (
     Call,
     ListedMarket,
     Markets,
     ParsedLadder,
     TierFeed,
-    floors_of,
-    number,
+    check_code,
     rows_at,
+    text,
+    tier_reader,
+    usable_by_ceiling,
 )
 from forcedmove_server.margin.ladders import Tiers
 
 _PLACE = "xt leverage brackets"
 _METHOD = "public{}GetFutureMarketV1PublicLeverageBracketList"
+
+_tier = tier_reader("maxNominalValue", "maintMarginRate", "maxLeverage")
 
 
 def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
@@ -29,31 +32,14 @@ def _calls(markets: Sequence[ListedMarket]) -> Iterator[Call]:
 
 
 def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
-    if number(answer, "returnCode", _PLACE) != 0:
-        raise FileFormatError("returnCode", answer["returnCode"], f"is an error: {answer.get('error')}", _PLACE)
+    check_code(answer, "returnCode", 0, "error", _PLACE)
     for symbol, brackets in _brackets(answer).items():
         market = markets.get(symbol)
         if market is None:
             continue
-        place = f"{_PLACE}: {symbol}"
-        ordered = sorted(
-            (
-                number(row, "maxNominalValue", place),
-                number(row, "maintMarginRate", place),
-                number(row, "maxLeverage", place),
-            )
-            for row in brackets
-        )
-        floors = floors_of([entry[0] for entry in ordered])
-        rows = [
-            (floor, rate, max(leverage, 1.0))
-            for floor, (_, rate, leverage) in zip(floors, ordered, strict=False)
-            if 0 < rate < 1
-        ]
-        # Of brackets on one floor all but the last are empty.
-        distinct = list({row[0]: row for row in rows}.values())
-        if distinct:
-            yield ParsedLadder(market.unified, Tiers(distinct))
+        rows = usable_by_ceiling(_tier(row, f"{_PLACE}: {symbol}") for row in brackets)
+        if rows:
+            yield ParsedLadder(market.unified, Tiers(rows))
 
 
 def _brackets(answer: Any) -> dict[str, list[Any]]:
@@ -61,9 +47,7 @@ def _brackets(answer: Any) -> dict[str, list[Any]]:
     result = answer.get("result")
     found: dict[str, list[Any]] = {}
     for entry in [result] if isinstance(result, Mapping) else rows_at(answer, "result"):
-        symbol = entry.get("symbol") if isinstance(entry, Mapping) else None
-        if not isinstance(symbol, str):
-            raise FileFormatError("symbol", symbol, "must be text", _PLACE)
+        symbol = text(entry, "symbol", _PLACE)
         brackets = rows_at(entry, "leverageBrackets") if "leverageBrackets" in entry else [entry]
         found.setdefault(symbol, []).extend(brackets)
     return found
