@@ -157,9 +157,9 @@ class AsyncClient:
         entry_price: float,
         venue: str = "",
         symbol: str = "",
-        quantity: float = 0.0,
+        quantity: float | None = None,
         contract: ContractName | None = None,
-        contract_size: float = 0.0,
+        contract_size: float | None = None,
         leverage: float | None = None,
         margin: float | None = None,
         balance: float | None = None,
@@ -169,13 +169,15 @@ class AsyncClient:
         maintenance_amount: float | None = None,
         fee_rate: float | None = None,
         formula: str = "",
+        max_leverage: float | None = None,
     ) -> Liquidation:
         """Return where one position is liquidated by its venue's rule: isolated with ``leverage`` or ``margin``, cross
         with ``balance`` and the account's ``others``.
 
-        ``quantity`` counts contracts of ``contract_size`` (default 1) base units, on inverse contracts USD; 0 is a
-        position of typical size. Margins and amounts are USD on linear contracts, coin on inverse ones. Rate, amount,
-        fee and formula replace the venue's. Raises InvalidArgumentError, UnknownNameError or UnavailableError.
+        ``quantity`` counts contracts of ``contract_size`` (default 1) base units, on inverse contracts USD; without it
+        a position of typical size is meant. Margins and amounts are USD on linear contracts, coin on inverse ones.
+        Beside a margin or a balance ``leverage`` is the setting. Rate, amount, fee, formula and greatest leverage
+        replace the venue's. Raises InvalidArgumentError, UnknownNameError or UnavailableError.
         """
         request = liquidation_request(
             venue=venue,
@@ -194,6 +196,7 @@ class AsyncClient:
             maintenance_amount=maintenance_amount,
             fee_rate=fee_rate,
             formula=formula,
+            max_leverage=max_leverage,
         )
         return liquidation_of(await self._ask(self._margin.GetLiquidationPrice, request))
 

@@ -28,14 +28,17 @@ _STATUSES: dict[margin_pb2.LiquidationStatus.ValueType, StatusName] = {
 
 @dataclass(frozen=True, slots=True)
 class OtherPosition:
-    """Another position of a cross account; ``quantity`` is negative for a short."""
+    """Another position of a cross account; ``quantity`` is negative for a short.
+
+    ``contract`` None means a contract like that of the position that is asked about.
+    """
 
     quantity: float
     entry_price: float
     mark_price: float
     maintenance_rate: float = 0.0
     maintenance_amount: float = 0.0
-    contract: ContractName = "linear"
+    contract: ContractName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,9 @@ def liquidation_request(
     symbol: str,
     side: SideName,
     entry_price: float,
-    quantity: float,
+    quantity: float | None,
     contract: ContractName | None,
-    contract_size: float,
+    contract_size: float | None,
     leverage: float | None,
     margin: float | None,
     balance: float | None,
@@ -82,11 +85,18 @@ def liquidation_request(
     maintenance_amount: float | None,
     fee_rate: float | None,
     formula: str,
+    max_leverage: float | None,
 ) -> margin_pb2.GetLiquidationPriceRequest:
-    """The request for one position. Raises InvalidArgumentError unless one of leverage, margin and balance is given."""
-    if sum(value is not None for value in (leverage, margin, balance)) != 1:
-        given = f"leverage = {leverage!r}, margin = {margin!r}, balance = {balance!r}"
-        raise InvalidArgumentError(f"{given}: give exactly one of them")
+    """The request for one position. Raises InvalidArgumentError for what cannot be meant together."""
+    if margin is not None and balance is not None:
+        raise InvalidArgumentError(
+            f"margin = {margin!r}, balance = {balance!r}: a cross position has no margin of its own"
+        )
+    if leverage is None and margin is None and balance is None:
+        raise InvalidArgumentError("leverage = None: give leverage, margin or balance")
+    legs = list(map(_other_message, others))
+    if legs and balance is None:
+        raise InvalidArgumentError("balance = None: other positions need the balance they share")
     request = margin_pb2.GetLiquidationPriceRequest(
         venue=venue,
         symbol=symbol,
@@ -100,14 +110,14 @@ def liquidation_request(
         maintenance_amount=maintenance_amount,
         fee_rate=fee_rate,
         formula=formula,
+        leverage=leverage,
+        max_leverage=max_leverage,
     )
-    if leverage is not None:
-        request.leverage = leverage
-    elif margin is not None:
+    if margin is not None:
         request.margin = margin
     elif balance is not None:
         request.account.balance = balance
-        request.account.positions.extend(map(_other_message, others))
+        request.account.positions.extend(legs)
     return request
 
 

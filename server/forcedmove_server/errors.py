@@ -47,12 +47,12 @@ class FileFormatError(InputError):
 
 
 class UnknownNameError(ForcedMoveError):
-    """A symbol, market or venue that is not here; ``known`` lists what is."""
+    """A symbol, market or venue that is not here; ``known`` lists what is, ``hint`` says what to do."""
 
-    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+    def __init__(self, kind: str, name: str, known: list[str], hint: str = "") -> None:
         self.kind, self.name, self.known = kind, name, known
         shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-        super().__init__(f"unknown {kind} {name!r}; known: {shown or 'none yet'}")
+        super().__init__(f"unknown {kind} {name!r}; known: {shown or 'none yet'}{'; ' + hint if hint else ''}")
 
 
 class NotReadyError(ForcedMoveError):

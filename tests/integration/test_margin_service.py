@@ -63,6 +63,14 @@ async def test_cross_and_inverse_and_statements(target: str) -> None:
             maintenance_rate=0.005,
         )  # fmt: skip
         assert added.price == pytest.approx(36_380.25, abs=0.005)
+        # Beside a balance the leverage is the setting, which HTX's rate depends on.
+        setting = {"venue": "htx", "side": "long", "entry_price": 50_000.0, "quantity": 1.0, "balance": 5_000.0}
+        high = await client.liquidation_price(**setting, leverage=125.0)  # type: ignore[arg-type]
+        assert high.maintenance_rate == pytest.approx(0.65 / 125)
+        beyond = await client.liquidation_price(
+            venue="bybit", side="long", entry_price=100.0, leverage=150.0, maintenance_rate=0.001, max_leverage=200.0
+        )
+        assert beyond.price is not None
 
 
 async def test_refusals_name_the_field(target: str) -> None:
@@ -71,8 +79,13 @@ async def test_refusals_name_the_field(target: str) -> None:
         for more, told in (
             ({"leverage": 500.0}, "leverage = 500"),
             ({"leverage": 10.0, "quantity": -1.0}, "quantity = -1"),
+            ({"leverage": 10.0, "quantity": 0.0}, "quantity = 0.0"),
+            ({"leverage": 10.0, "contract_size": 0.0}, "contract_size = 0.0"),
+            ({"leverage": 10.0, "symbol": "B" * 9_999}, "symbol = 'B+\\.\\.\\.': is longer than 64 characters"),
+            ({"balance": 1.0, "others": [OtherPosition(1e308, 1.0, 1e308)]}, "account.positions = 1: are worth more"),
+            ({"balance": 1.0, "others": [OtherPosition(1.0, -1.0, 1.0)]}, "account.positions.entry_price_usd = -1"),
             ({"leverage": float("nan")}, "leverage = nan"),
-            ({"margin": 1.0}, "margin = 1.0: is below the maintenance margin"),
+            ({"margin": 1.0}, "margin = 1.0: is not above the maintenance margin"),
             ({"leverage": 10.0, "symbol": "BTC/USD:BTC", "contract": "linear"}, "contract"),
             ({"balance": 10.0, "others": [OtherPosition(0.0, 1.0, 1.0)]}, "account.positions.quantity"),
             ({"leverage": 10.0, "formula": "I1"}, "formula"),
@@ -81,8 +94,13 @@ async def test_refusals_name_the_field(target: str) -> None:
                 await client.liquidation_price(**(position | more))  # type: ignore[arg-type]
         with pytest.raises(UnknownNameError, match="NOSUCH"):
             await client.liquidation_price(**(position | {"symbol": "NOSUCH", "leverage": 2.0}))  # type: ignore[arg-type]
-        with pytest.raises(InvalidArgumentError, match="exactly one"):
-            await client.liquidation_price(**position)  # type: ignore[arg-type]
+        for more, told in (
+            ({}, "leverage = None"),
+            ({"margin": 1.0, "balance": 2.0}, "margin = 1.0, balance = 2.0"),
+            ({"margin": 1.0, "others": [OtherPosition(1.0, 1.0, 1.0)]}, "balance = None"),
+        ):
+            with pytest.raises(InvalidArgumentError, match=told):
+                await client.liquidation_price(**(position | more))  # type: ignore[arg-type]
 
 
 async def test_refusals_on_the_wire(target: str) -> None:

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from forcedmove_server.errors import InputError
-from forcedmove_server.margin.equations import LONG, SHORT, locked_margin
+from forcedmove_server.margin.equations import LONG, SHORT
 from forcedmove_server.margin.margin_rule import MarginRule
-from forcedmove_server.margin.position import Liquidation, Override, Status, liquidation_of
+from forcedmove_server.margin.position import Account, Liquidation, OtherPosition, Override, Status, liquidation_of
 from forcedmove_server.margin.rules import rule_for
 from forcedmove_server.margin.tiers import StatedMaintenance, TierTable
 from tests.unit.margin_markets import every_market
@@ -67,7 +67,9 @@ def test_the_margin_equation_balances(name: str, side: int, entry: float, notion
     price, formula = found.liquidation_price, rule.formula
     value, there = float(rule.value(quantity, entry)), float(rule.value(quantity, price))
     direction = (1 if side == LONG else -1) * (-1 if formula.inverse else 1)
-    margin = float(locked_margin(formula, side, entry, quantity, leverage, rule.fee_rate))
+    margin = value / leverage
+    if formula.reserves_close_fee:  # the fee of closing at the bankruptcy price, where the margin is gone
+        margin += rule.fee_rate * (value - direction * value / leverage)
     at_entry = formula.maintenance_on_entry or not rule.maintenance.moves_with_price
     rate, amount = rule.maintenance.terms(rule.size(quantity, entry if at_entry else price), leverage)
     base = value if formula.maintenance_on_entry else there
@@ -109,8 +111,7 @@ def test_monotone_in_leverage_and_margin(name: str, side: int, entry: float, not
     assert np.all(np.diff(by_leverage[np.isfinite(by_leverage)]) <= 1e-9 * entry)
     value = float(rule.value(quantity, entry))
     by_margin = way * rule.liquidation_price(side, entry, quantity, margin=value * np.linspace(0.001, 1.5, 60))
-    if not hasattr(rule.maintenance, "ladders"):  # there a margin is read as a leverage, which has ladders of its own
-        assert np.all(np.diff(by_margin[np.isfinite(by_margin)]) >= -1e-9 * entry)
+    assert np.all(np.diff(by_margin[np.isfinite(by_margin)]) >= -1e-9 * entry)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,18 +177,58 @@ def test_continuous_across_tiers_where_the_venue_deducts(
 
 @pytest.mark.parametrize("name", NAMES)
 @EXAMPLES
+@given(side=sides, entry=entries, sizes=st.lists(st.floats(10.0, 2e6), min_size=2, max_size=12), share=shares)
+def test_arrays_and_single_positions_agree(
+    name: str, side: int, entry: float, sizes: list[float], share: float
+) -> None:
+    """The vectorised face gives the price of the scalar one, to the bit."""
+    rule = RULES[name]
+    quantities = [quantity_of(rule, size, entry) for size in sizes]
+    leverages = [leverage_of(rule, quantity, entry, share) for quantity in quantities]
+    together = rule.liquidation_price(side, entry, np.array(quantities), np.array(leverages))
+    for quantity, leverage, price in zip(quantities, leverages, together.tolist(), strict=True):
+        found = solved(rule, side=side, entry=entry, quantity=quantity, leverage=leverage)
+        never = 0.0 if side == LONG else np.inf
+        assert (never if found.liquidation_price is None else found.liquidation_price) == price
+
+
+@pytest.mark.parametrize("name", NAMES)
+@EXAMPLES
 @given(
     side=sides,
     entry=entries,
-    sizes=st.lists(notionals, min_size=2, max_size=30),
-    leverage=st.floats(1.0, 3.0),
+    notional=notionals,
+    wealth=st.floats(-3.0, 3.0),
+    other=st.floats(-2.0, 2.0).filter(lambda share: abs(share) > 0.01),
+    moved=st.floats(0.5, 1.5),
 )
-def test_arrays_and_single_positions_agree(
-    name: str, side: int, entry: float, sizes: list[float], leverage: float
+def test_a_cross_position_loses_what_its_account_has(
+    name: str, side: int, entry: float, notional: float, wealth: float, other: float, moved: float
 ) -> None:
+    """Equity of account and position is the requirement of both at the price; and no account is too poor to be seen."""
     rule = RULES[name]
-    leverage = min(leverage, rule.leverage_limit)
-    quantities = [quantity_of(rule, size, entry) for size in sizes]
-    together = rule.liquidation_price(side, entry, np.array(quantities), leverage)
-    alone = [float(rule.liquidation_price(side, entry, quantity, leverage)) for quantity in quantities]
-    assert together.tolist() == alone
+    quantity = quantity_of(rule, notional, entry)
+    value = float(rule.value(quantity, entry))
+    assume(value > 1e-9)
+    leg = OtherPosition(
+        quantity_of(rule, other * notional, 100.0), 100.0, 100.0 * moved, 0.01, 0.0, rule.formula.inverse
+    )
+    account = Account(value * wealth, [leg])
+    found = liquidation_of(rule, side=side, entry=entry, quantity=quantity, account=account)
+    needed = float(rule.requirement(quantity, entry, min(found.leverage, rule.leverage_limit)))
+    if account.available <= 0:
+        assert found.status is Status.AT_ONCE
+    if found.status is Status.AT_ONCE:
+        assert found.liquidation_price == entry
+        assert account.available <= (needed + rule.fee_rate * value) * (1 + 1e-6) + 1e-9 * value
+    elif found.status is Status.LIQUIDATABLE:
+        assert found.liquidation_price is not None
+        there = float(rule.value(quantity, found.liquidation_price))
+        direction = (1 if side == LONG else -1) * (-1 if rule.formula.inverse else 1)
+        base = value if rule.formula.maintenance_on_entry else there
+        requirement = found.maintenance_rate * base - found.maintenance_amount + rule.fee_rate * there
+        assert account.available + direction * (there - value) == pytest.approx(requirement, abs=1e-9 * (value + there))
+        if found.bankruptcy_price is not None:
+            assert towards_loss(side) * (found.bankruptcy_price - found.liquidation_price) >= -1e-9 * entry
+    else:
+        assert account.available > 0.5 * value

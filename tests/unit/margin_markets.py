@@ -1,24 +1,50 @@
-"""Markets of all described venues, for tests of their rules."""
+"""Markets of all described venues, under the ids they have there, for tests of their rules."""
 
 from __future__ import annotations
 
 from forcedmove_server.margin.venues import VENUES
 from forcedmove_server.market.instruments import ContractType, Instrument
 
-_QUOTES = {"hyperliquid": "USDC", "krakenfutures": "USD", "deribit": "USDC", "cryptocom": "USD"} | dict.fromkeys(
-    ("lighter", "dydx", "paradex", "backpack"), "USDC"
+_QUOTES = dict.fromkeys(("hyperliquid", "deribit", "lighter", "dydx", "backpack"), "USDC") | dict.fromkeys(
+    ("krakenfutures", "cryptocom", "paradex"), "USD"
 )
+_LINEAR_ID = {
+    "okx": "{}-USDT-SWAP",
+    "gate": "{}_USDT",
+    "hyperliquid": "{}",
+    "mexc": "{}_USDT",
+    "htx": "{}-USDT",
+    "kucoinfutures": "{}USDTM",
+    "bingx": "{}-USDT",
+    "krakenfutures": "PF_{}USD",
+    "deribit": "{}_USDC-PERPETUAL",
+    "bitfinex": "t{}F0:USTF0",
+    "cryptocom": "{}USD-PERP",
+    "lighter": "{}",
+    "dydx": "{}-USD",
+    "xt": "{}_usdt",
+    "whitebit": "{}_PERP",
+    "paradex": "{}-USD-PERP",
+    "backpack": "{}_USDC_PERP",
+}
 _INVERSE_ID = {
-    "bybit": "{}USD",
+    "binance": "{}USD_PERP",
     "okx": "{}-USD-SWAP",
-    "deribit": "{}-PERPETUAL",
+    "bitget": "{}USD",
+    "gate": "{}_USD",
+    "mexc": "{}_USD",
+    "htx": "{}-USD",
+    "kucoinfutures": "{}USDM",
+    "bingx": "{}-USD",
     "krakenfutures": "PI_{}USD",
+    "deribit": "{}-PERPETUAL",
+    "xt": "{}_usd",
 }
 
 
 def market(venue: str, base: str = "BTC", inverse: bool = False, max_leverage: float = 1_000.0) -> Instrument:
-    """A market of a venue, quoted as it is quoted there; its own greatest leverage says nothing by default."""
-    native = _INVERSE_ID.get(venue, "{}USD_PERP").format(base) if inverse else f"{base}_LINEAR"
+    """A market of a venue as it is listed there; its own greatest leverage says nothing by default."""
+    native = (_INVERSE_ID.get(venue, "{}USD") if inverse else _LINEAR_ID.get(venue, "{}USDT")).format(base)
     contract = ContractType.INVERSE if inverse else ContractType.LINEAR
     quote = "USD" if inverse else _QUOTES.get(venue, "USDT")
     return Instrument(venue, native, base, quote, contract, max_leverage=max_leverage)

@@ -200,6 +200,73 @@ def test_batch_with_rows_that_are_no_positions(capsys: pytest.CaptureFixture[str
     assert batch(capsys, tmp_path / "b.csv", ROW, marked)[0] == 0
 
 
+CROSS: dict[str, object] = ROW | {
+    "exchange": "binance", "margin_mode": "cross", "side": "long", "entry": 100, "qty_base": 1, "leverage": "",
+    "margin": 50, "mmr": 0.01, "fee_rate_in_formula": 0, "formula_id": "L1-cross",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cells", "price"),
+    [
+        ({"margin_mode": "Cross margin"}, (100 - 50) / 0.99),
+        ({"margin_mode": "cross (account)", "notes": ""}, (100 - 50) / 0.99),
+        ({"notes": "other leg A: qty 2 entry 10 mark 9 mmr 1% cum 0"}, (100 - 50 + 2 + 0.18) / 0.99),
+        ({"notes": "other leg A: short qty 2 entry 10 mark 9 mmr 1%"}, (100 - 50 - 2 + 0.18) / 0.99),
+        ({"notes": "other leg A: qty 2 entry 10 mark 9 mmr 1% side short."}, (100 - 50 - 2 + 0.18) / 0.99),
+        ({"notes": "other legs: A qty 2 entry 10 mark 9 mmr 1%; B qty 1 entry 5 mark 8"}, (100 - 50 - 0.82) / 0.99),
+        ({"qty_base": "100 contracts x 0.01 BTC"}, (100 - 50) / 0.99),
+        ({"entry": "1,100.5", "margin": 1_050.5}, 50 / 0.99),
+        ({"fee_rate_in_formula": "taker 0.0006", "formula_id": ""}, 50 / (1 - 0.0106)),
+        ({"fee_rate_in_formula": "cancels"}, 50 / 0.99),
+        ({"formula_id": "legacy L4"}, 51.0),
+        ({"formula_id": "(legacy) l4"}, 51.0),
+    ],
+)  # fmt: skip
+def test_cells_as_people_write_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, cells: dict[str, object], price: float
+) -> None:
+    status, (line,), _ = batch(capsys, tmp_path / "b.csv", CROSS | cells)
+    assert (status, line["liquidation_price"]) == (0, pytest.approx(price, rel=1e-9))
+
+
+@pytest.mark.parametrize(
+    ("cells", "field"),
+    [
+        ({"entry": "10.000,5"}, "entry"),
+        ({"entry": "1,3"}, "entry"),
+        ({"mmr": "0.004-0.005"}, "mmr"),
+        ({"entry": "1e400"}, "entry"),
+        ({"qty_base": "100 x 100"}, "qty_base"),
+        ({"margin_mode": "hedged"}, "margin_mode"),
+        ({"formula_id": "L12"}, "formula_id"),
+        ({"formula_id": "L5"}, "formula_id"),
+        ({"contract_type": "spot"}, "contract_type"),
+        ({"notes": "other leg A: qty 2 entry 10 mark nine"}, "notes: other leg mark"),
+        ({"notes": "other leg A: 2 coins"}, "notes: other leg qty"),
+        ({"notes": "other leg A: qty 2 entry 10 mark 9 mark 8"}, "notes: other leg"),
+    ],
+)
+def test_cells_that_could_be_misread_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, cells: dict[str, object], field: str
+) -> None:
+    status, (line,), _ = batch(capsys, tmp_path / "b.csv", CROSS | cells)
+    assert status == 2
+    assert (line["liquidation_price"], line["error"]["field"]) == (None, field)
+
+
+def test_headers_may_be_written_loosely_and_flags_of_one_position_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "b.csv"
+    path.write_text("Exchange, Side,ENTRY,leverage,mmr\nokx,long,100,10,0.01\n")
+    status, out, _ = call(capsys, "--batch", str(path))
+    assert (status, json.loads(out)["rule"]) == (0, "L2")
+    status, out, err = call(capsys, "--batch", str(path), "--venue", "okx")
+    assert (status, out) == (2, "")
+    assert "--venue = 'okx': is of a single position" in err
+
+
 def test_batch_files_that_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for name, content, told in (
         ("empty.csv", b"", "need 'side'"),

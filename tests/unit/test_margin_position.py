@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forcedmove_server.errors import InputError, InstrumentError, UnknownNameError
+from forcedmove_server.errors import InputError, UnknownNameError
 from forcedmove_server.margin.equations import LONG, SHORT
 from forcedmove_server.margin.facts import Confidence
 from forcedmove_server.margin.ladder_book import shipped_book
@@ -15,9 +15,9 @@ from forcedmove_server.margin.names import market_named
 from forcedmove_server.margin.position import Account, OtherPosition, Override, Status, liquidation_of
 from forcedmove_server.margin.question import Answer, Question, answer
 from forcedmove_server.margin.rules import rule_for
-from forcedmove_server.margin.venues import venue_named
-from forcedmove_server.market.instruments import ContractType
-from tests.unit.margin_markets import market
+from forcedmove_server.margin.venues import VENUES, venue_named
+from forcedmove_server.market.instruments import ContractType, Instrument
+from tests.unit.margin_markets import every_market, market
 
 TODAY = date(2026, 11, 25)
 ETH = {"side": LONG, "entry": 1456.84, "quantity": 3683.979}
@@ -107,6 +107,27 @@ def test_statuses() -> None:
     broke = liquidation_of(rule, side=LONG, entry=100.0, quantity=1.0, account=Account(-50.0))
     assert broke.status is Status.AT_ONCE
     assert broke.bankruptcy_price == 100.0
+    assert broke.liquidation_price == 100.0
+    # However deep under water, and whatever the formula: at once, never "never".
+    for venue, kind in (
+        ("binance", False),
+        ("okx", False),
+        ("xt", False),
+        ("backpack", False),
+        ("bybit", True),
+        ("deribit", True),
+    ):
+        for side in (LONG, SHORT):
+            for balance in (-1e-9, -40.0, -60_000.0):
+                drowned = liquidation_of(
+                    rule_for(market(venue, inverse=kind)),
+                    side=side,
+                    entry=50_000.0,
+                    quantity=1.0,
+                    account=Account(balance),
+                )
+                assert drowned.status is Status.AT_ONCE, (venue, side, balance)
+                assert drowned.bankruptcy_price == drowned.liquidation_price == 50_000.0
     inverse = rule_for(market("bybit", inverse=True))
     covered = liquidation_of(inverse, side=SHORT, entry=100.0, quantity=1_000.0, leverage=1.0)
     assert (covered.status, covered.liquidation_price) == (Status.NEVER, None)
@@ -122,15 +143,21 @@ def test_statuses() -> None:
         ({"venue": "binance", "quantity": 0.0}, r"quantity = 0\.0.*above 0"),
         ({"venue": "binance", "quantity": float("nan")}, "quantity = nan"),
         ({"venue": "binance", "entry": -1.0}, r"entry = -1\.0"),
-        ({"venue": "binance", "margin": 30.0}, r"margin = 30\.0.*maintenance margin of 39\.2"),
+        ({"venue": "binance", "margin": 30.0}, r"margin = 30\.0.*not above the maintenance margin of 39\.2"),
         ({"venue": "binance", "margin": -1.0}, r"margin = -1\.0"),
         ({"venue": "binance", "contract_size": 0.0}, "contract_size = 0"),
         ({"venue": "binance", "side": "up"}, "side = 'up'"),
         ({"venue": "binance", "mmr": 1.5}, "mmr = 1.5"),
-        ({"venue": "binance", "mmr": 0.2}, r"leverage = 20\.0.*below the maintenance margin"),
+        ({"venue": "binance", "mmr": 0.2}, r"leverage = 20\.0.*not above the maintenance margin"),
         ({"venue": "binance", "mmr": 0.01, "maint_amount": -1.0}, "maint_amount = -1"),
-        ({"venue": "binance", "maint_amount": 5.0}, "maint_amount = 5.0: needs mmr"),
+        ({"venue": "binance", "maint_amount": 5.0}, "maint_amount = 5.0: needs the maintenance rate"),
         ({"venue": "binance", "mmr": 0.01, "fee": 0.5}, "fee = 0.5"),
+        ({"venue": "binance", "mmr": 0.01, "maint_amount": 99.0}, r"maint_amount = 99\.0: is more than the 98 "),
+        ({"venue": "binance", "max_leverage": 0.5}, "max_leverage = 0.5"),
+        (
+            {"venue": "deribit", "symbol": "BTC-PERPETUAL", "quantity": 1e5, "margin": 1e-4},
+            r"margin = 0\.0001.*not above",
+        ),
         ({"venue": "binance", "mmr": 0.01, "quantity": None, "maint_amount": 5.0}, "quantity = None"),
         ({"venue": "binance", "mmr": 0.01, "quantity": None, "margin": 5.0}, "quantity = None"),
         ({"venue": "binance", "formula": "I1"}, "formula = 'I1'"),
@@ -146,8 +173,11 @@ def test_bad_input_names_the_field_and_the_limit(fields: dict[str, Any], told: s
     ("fields", "told"),
     [
         ({"venue": "mtgox"}, "unknown venue 'mtgox'; known: binance"),
-        ({"venue": "binance", "symbol": "NOSUCHCOIN"}, "unknown symbol of binance 'NOSUCHCOIN'"),
-        ({"venue": "okx", "symbol": "NOSUCHCOIN"}, "unknown symbol of okx"),
+        (
+            {"venue": "binance", "symbol": "NOSUCHCOIN"},
+            "unknown linear symbol of binance 'NOSUCHCOIN'.*state the maint",
+        ),
+        ({"venue": "okx", "symbol": "SOL"}, "unknown linear symbol of okx 'SOL'.*tiers update --venue okx"),
         ({"venue": "binance", "formula": "L9"}, "unknown formula 'L9'"),
     ],
 )
@@ -158,9 +188,16 @@ def test_unknown_names(fields: dict[str, Any], told: str) -> None:
 
 def test_an_inverse_contract_given_as_linear() -> None:
     linear, inverse = ContractType.LINEAR, ContractType.INVERSE
-    with pytest.raises(InstrumentError, match="contract_type"):
-        ask(venue="bybit", symbol="BTCUSD", contract=linear)
     for fields in (
+        {"venue": "bybit", "symbol": "BTCUSD", "contract": linear},
+        {"venue": "gate", "symbol": "BTC_USD", "contract": linear},
+        {"venue": "okx", "symbol": "BTC-USD-SWAP", "contract": linear},
+        {"venue": "okx", "symbol": "BTC-USD", "contract": linear},
+        {"venue": "kucoinfutures", "symbol": "XBTUSDM", "contract": linear},
+        {"venue": "deribit", "symbol": "BTC-PERPETUAL", "contract": linear},
+        {"venue": "krakenfutures", "symbol": "PI_XBTUSD", "contract": linear},
+        {"venue": "krakenfutures", "symbol": "PF_XBTUSD", "contract": inverse},
+        {"venue": "hyperliquid", "contract": inverse},
         {"venue": "binance", "symbol": "BTC/USD:BTC", "contract": linear},
         {"venue": "binance", "symbol": "BTC/USDT:USDT", "contract": inverse},
         {"venue": "binance", "symbol": "BTCUSDT", "contract": inverse},
@@ -170,14 +207,28 @@ def test_an_inverse_contract_given_as_linear() -> None:
             ask(**fields)
 
 
-def test_an_inverse_contract_given_as_linear_with_a_stated_rate() -> None:
-    with pytest.raises(InstrumentError, match="contract_type"):
-        ask(venue="bybit", symbol="BTCUSD", contract=ContractType.LINEAR, mmr=0.01)
-    with pytest.raises(InputError, match="contract"):
-        ask(venue="binance", symbol="BTC/USD:BTC", contract=ContractType.LINEAR, mmr=0.01)
-    # The symbol says the kind of contract where nothing else does; one that nobody knows is no obstacle.
-    assert ask(venue="bybit", symbol="BTCUSD", mmr=0.01).formula == "I1"
+@pytest.mark.parametrize("venue", [venue.name for venue in VENUES if venue.inverse])
+def test_a_stated_rate_does_not_change_what_a_symbol_means(venue: str) -> None:
+    """Plain dollars are the coin-margined contract; stating the rate of its own tier gives the same price."""
+    symbol = "PI_XBTUSD" if venue == "krakenfutures" else "BTCUSD"
+    own = ask(venue=venue, symbol=symbol, quantity=1_000.0, leverage=5.0)
+    assert own.formula.startswith("I")
+    again = ask(venue=venue, symbol=symbol, quantity=1_000.0, leverage=5.0, mmr=own.liquidation.maintenance_rate)
+    assert again.liquidation.liquidation_price == pytest.approx(own.liquidation.liquidation_price, rel=1e-9)
+    for contract in (ContractType.LINEAR, ContractType.INVERSE):
+        if contract is ContractType.LINEAR:
+            with pytest.raises(InputError, match="contract = 'linear'"):
+                ask(venue=venue, symbol=symbol, contract=contract, mmr=0.01)
+        else:
+            assert ask(venue=venue, symbol=symbol, contract=contract, mmr=0.01).formula.startswith("I")
+
+
+def test_a_symbol_that_nobody_knows_is_no_obstacle_to_a_stated_rate() -> None:
     assert ask(venue="hyperliquid", symbol="xyz:GOOGL", mmr=0.01).formula == "L1"
+    assert ask(venue="hyperliquid", symbol="XYZ-GOOGL/USDC:USDC", mmr=0.01).formula == "L1"
+    assert price_of(venue="hyperliquid", symbol="xyz:GOOGL", max_leverage=10.0, leverage=5.0) is not None
+    with pytest.raises(InputError, match="longer than 40"):
+        ask(venue="hyperliquid", symbol="A" * 1_000, mmr=0.01)
 
 
 @pytest.mark.parametrize("symbol", ["BTC", "btc", "BTCUSDT", "BTC/USDT:USDT", "BTC/USDT", "BTC-USDT", "XBT"])
@@ -202,7 +253,11 @@ def test_names_of_a_market(symbol: str) -> None:
         ("deribit", "BTC_USDC-PERPETUAL", "BTC/USDC:USDC"),
         ("deribit", "BTC-PERPETUAL", "BTC/USD:BTC"),
         ("dydx", "BTC-USD", "BTC/USDC:USDC"),
-        ("paradex", "BTC-USD-PERP", "BTC/USDC:USDC"),
+        ("paradex", "BTC-USD-PERP", "BTC/USD:USD"),
+        ("paradex", "BTC/USD:USDC", "BTC/USD:USD"),
+        ("bybit", "BTCPERP", "BTC/USDT:USDT"),
+        ("bitget", "BTCUSD_CM", "BTC/USD:BTC"),
+        ("cryptocom", "BTCUSD-PERP", "BTC/USD:USD"),
         ("hyperliquid", "kPEPE", "kPEPE/USDC:USDC"),
         ("bybit", "BTCUSD", "BTC/USD:BTC"),
         ("gate", "BTC_USDT", "BTC/USDT:USDT"),
@@ -256,9 +311,54 @@ def test_confidence_is_that_of_the_weakest_fact_used() -> None:
     assert ask(venue="bitfinex", mmr=0.01).confidence is Confidence.ASSUMED
     stale = ask(venue="kucoinfutures")
     assert stale.tiers_stale
-    assert "2024-10-15" in stale.tiers
+    assert "about 2024-10" in stale.tiers
     assert not ask(venue="binance").tiers_stale
 
 
 def test_without_a_quantity_a_typical_position_stands_for_it() -> None:
     assert price_of(venue="binance", quantity=None) == price_of(venue="binance", quantity=20_000 / 98_000)
+
+
+def test_a_leg_is_of_the_positions_kind_unless_it_says_otherwise() -> None:
+    """1 000 USD of ETH, entry 3 000, mark 2 900: in coin on a coin-margined account, in dollars on the other."""
+    leg = OtherPosition(1_000.0, 3_000.0, 2_900.0, 0.01)
+    coin = {"venue": "binance", "symbol": "BTC/USD:BTC", "entry": 50_000.0, "quantity": 50_000.0, "balance": 0.1}
+    found = ask(**coin, others=(leg,))
+    same = Account(0.1, [OtherPosition(1_000.0, 3_000.0, 2_900.0, 0.01, inverse=True)])
+    expected = liquidation_of(
+        rule_for(market("binance", inverse=True)), side=LONG, entry=50_000.0, quantity=50_000.0, account=same
+    )
+    assert found.liquidation.liquidation_price == expected.liquidation_price
+
+
+def test_what_is_out_of_the_ordinary_is_noted() -> None:
+    """A margin that implies more leverage than the venue allows; a cross account whose ladder is another one's."""
+    thin = ask(venue="binance", quantity=1.0, margin=401.0)
+    assert any("244.4x is above the 150x" in note for note in thin.notes)
+    assert any("isolated ladder stands in" in note for note in ask(venue="kucoinfutures", balance=9_000.0).notes)
+    assert not any("stands in" in note for note in ask(venue="kucoinfutures").notes)
+    # What is official is not called unconfirmed because of its fee.
+    (note,) = ask(venue="kucoinfutures").notes
+    assert note.startswith("kucoinfutures: fee of 0.060% in the trigger not officially confirmed")
+
+
+def test_the_venues_own_formula_by_name_keeps_its_source() -> None:
+    own, named = ask(venue="binance"), ask(venue="binance", formula="L1")
+    assert (named.source, named.confidence) == (own.source, own.confidence)
+    gate = ask(venue="gate", mmr=0.004, formula="L2")
+    assert (gate.formula, gate.confidence) == ("L2", Confidence.REC)
+    assert ask(venue="gate", mmr=0.004, formula="L4").confidence is Confidence.DERIVED
+
+
+@pytest.mark.parametrize("instrument", every_market(("BTC",)), ids=lambda i: i.key)
+def test_the_listed_id_means_the_listed_contract(instrument: Instrument) -> None:
+    """Of all 22 venues: found by its id, with the kind of contract it is, and refused as the other kind."""
+    described = venue_named(instrument.venue)
+    assert described is not None
+    found = market_named(described, instrument.native_id, None, shipped_book())
+    assert (found.base, found.contract_type) == ("BTC", instrument.contract_type)
+    if instrument.native_id.upper() == "BTC":  # an id that says nothing but the base
+        return
+    other = ContractType.LINEAR if instrument.contract_type is ContractType.INVERSE else ContractType.INVERSE
+    with pytest.raises(InputError, match="contract"):
+        market_named(described, instrument.native_id, other, shipped_book())

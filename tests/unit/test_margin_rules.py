@@ -255,6 +255,16 @@ def test_what_the_first_step_closes() -> None:
     okx = rule_for(market("okx"))
     assert first_step(okx, [5.0, 40.0, 300.0], 100_000.0).tolist() == pytest.approx([1.0, 1.0, 250 / 300])
     assert first_step(rule_for(market("phemex")), 100.0, 100_000.0) == 1.0
+    # dYdX: a tenth, but at least 1 000 USDC. HTX: 500 BTC at 125x go down to the 90 BTC of the second tier.
+    dydx = rule_for(market("dydx"))
+    assert first_step(dydx, [0.005, 0.05, 5.0], 100_000.0).tolist() == pytest.approx([1.0, 0.2, 0.1])
+    htx = rule_for(market("htx"))
+    assert first_step(htx, [500.0, 5.0, 500.0], 100_000.0, [125.0, 125.0, 10.0]).tolist() == pytest.approx(
+        [410 / 500, 1.0, 1.0]
+    )
+    # On a venue that goes down by one tier, the lowest is closed at once.
+    bybit = rule_for(market("bybit"))
+    assert first_step(bybit, [1.0, 25.0], 100_000.0).tolist() == pytest.approx([1.0, 1 - 2.0 / 2.5])
     with pytest.raises(InputError, match="share_per_step"):
         LiquidationProcess(share_per_step=0.0)
     with pytest.raises(InputError, match="cooldown_s"):

@@ -52,9 +52,9 @@ BYBIT_ROWS = texts(
     "id symbol riskLimitValue maintenanceMargin initialMargin maxLeverage mmDeduction",
     "903 FOOUSDT   30000 0.6  1   0.80  3900",
     "901 FOOUSDT   9000  0.2  0.4 2.50  300",
-    "902 FOOUSDT   2000  0.05 0.1 10.00 -",
-    "1   BARUSD    75    2.5  5   20.00 -",
-    "2   BARUSD    150   50   80  1.25  -",
+    "902 FOOUSDT   2000  0.05 0.1 10.00 0",
+    "1   BARUSD    75    2.5  5   20.00 0",
+    "2   BARUSD    150   50   80  1.25  35.625",
     "3   OTHERUSDT -     -    -   -     -",
 )
 OKX_ROWS = texts(
@@ -302,6 +302,18 @@ def test_gate_rows_without_a_name_belong_to_the_one_market() -> None:
 def test_printed_deductions_are_those_that_accumulate() -> None:
     assert read_first("gate", ANSWERS["gate"]).build().amounts == pytest.approx([0.0, 6.0])
     assert read_first("bybit", ANSWERS["bybit"]).build().amounts == pytest.approx([0.0, 300.0, 3900.0])
+    first_empty = [{**row, "mmDeduction": ""} if row["mmDeduction"] == "0" else row for row in BYBIT_ROWS]
+    assert read_first("bybit", {"retCode": 0, "result": {"list": first_empty}}) == EXPECTED["bybit"][0]
+
+
+@pytest.mark.parametrize(("venue", "field"), [("gate", "deduction"), ("bybit", "mmDeduction")])
+def test_other_deductions_than_those_are_refused(venue: str, field: str) -> None:
+    """The table may be misread: better no ladder than a wrong one."""
+    rows = GATE_ROWS[:2] if venue == "gate" else BYBIT_ROWS[:3]
+    spoilt = [{**row, field: "77"} if float(row[field]) > 0 else row for row in rows]
+    answer = spoilt if venue == "gate" else {"retCode": 0, "result": {"list": spoilt}}
+    with pytest.raises(FileFormatError, match=f"{field} = 77.0: but the rates accumulate to"):
+        read_first(venue, answer)
 
 
 def test_mexc_variants() -> None:

@@ -83,6 +83,7 @@ class GetLiquidationPriceRequest(_message.Message):
     MAINTENANCE_AMOUNT_FIELD_NUMBER: _builtins.int
     FEE_RATE_FIELD_NUMBER: _builtins.int
     FORMULA_FIELD_NUMBER: _builtins.int
+    MAX_LEVERAGE_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     """For example "binance". Empty: a rule by hand, which needs maintenance_rate."""
     symbol: _builtins.str
@@ -93,11 +94,13 @@ class GetLiquidationPriceRequest(_message.Message):
     """Side of the position."""
     entry_price_usd: _builtins.float
     quantity: _builtins.float
-    """In contracts of contract_size base units (linear) or USD (inverse). 0: a position of typical size."""
+    """In contracts of contract_size base units (linear) or USD (inverse). Unset: a position of typical size."""
     contract_size: _builtins.float
-    """0: one."""
+    """Unset: one."""
     leverage: _builtins.float
-    """Isolated, margin = entry value / leverage."""
+    """Isolated with margin = entry value / leverage; beside a margin or an account the setting, which some venues' rates
+    depend on and which has a limit.
+    """
     margin: _builtins.float
     """Isolated, with the margin actually locked, in the margin currency."""
     extra_margin: _builtins.float
@@ -108,6 +111,8 @@ class GetLiquidationPriceRequest(_message.Message):
     fee_rate: _builtins.float
     formula: _builtins.str
     """Replaces the venue's formula, for example "L4"."""
+    max_leverage: _builtins.float
+    """Replaces the venue's and the ladder's greatest leverage."""
     @_builtins.property
     def account(self) -> Global___CrossAccount:
         """Cross."""
@@ -120,9 +125,9 @@ class GetLiquidationPriceRequest(_message.Message):
         contract_type: Global___ContractType.ValueType = ...,
         side: _model_pb2.Side.ValueType = ...,
         entry_price_usd: _builtins.float = ...,
-        quantity: _builtins.float = ...,
-        contract_size: _builtins.float = ...,
-        leverage: _builtins.float = ...,
+        quantity: _builtins.float | None = ...,
+        contract_size: _builtins.float | None = ...,
+        leverage: _builtins.float | None = ...,
         margin: _builtins.float = ...,
         account: Global___CrossAccount | None = ...,
         extra_margin: _builtins.float = ...,
@@ -130,25 +135,42 @@ class GetLiquidationPriceRequest(_message.Message):
         maintenance_amount: _builtins.float | None = ...,
         fee_rate: _builtins.float | None = ...,
         formula: _builtins.str = ...,
+        max_leverage: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fee_rate", b"_fee_rate", "_maintenance_amount", b"_maintenance_amount", "_maintenance_rate", b"_maintenance_rate", "account", b"account", "collateral", b"collateral", "fee_rate", b"fee_rate", "leverage", b"leverage", "maintenance_amount", b"maintenance_amount", "maintenance_rate", b"maintenance_rate", "margin", b"margin"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_contract_size", b"_contract_size", "_fee_rate", b"_fee_rate", "_leverage", b"_leverage", "_maintenance_amount", b"_maintenance_amount", "_maintenance_rate", b"_maintenance_rate", "_max_leverage", b"_max_leverage", "_quantity", b"_quantity", "account", b"account", "collateral", b"collateral", "contract_size", b"contract_size", "fee_rate", b"fee_rate", "leverage", b"leverage", "maintenance_amount", b"maintenance_amount", "maintenance_rate", b"maintenance_rate", "margin", b"margin", "max_leverage", b"max_leverage", "quantity", b"quantity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fee_rate", b"_fee_rate", "_maintenance_amount", b"_maintenance_amount", "_maintenance_rate", b"_maintenance_rate", "account", b"account", "collateral", b"collateral", "contract_size", b"contract_size", "contract_type", b"contract_type", "entry_price_usd", b"entry_price_usd", "extra_margin", b"extra_margin", "fee_rate", b"fee_rate", "formula", b"formula", "leverage", b"leverage", "maintenance_amount", b"maintenance_amount", "maintenance_rate", b"maintenance_rate", "margin", b"margin", "quantity", b"quantity", "side", b"side", "symbol", b"symbol", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contract_size", b"_contract_size", "_fee_rate", b"_fee_rate", "_leverage", b"_leverage", "_maintenance_amount", b"_maintenance_amount", "_maintenance_rate", b"_maintenance_rate", "_max_leverage", b"_max_leverage", "_quantity", b"_quantity", "account", b"account", "collateral", b"collateral", "contract_size", b"contract_size", "contract_type", b"contract_type", "entry_price_usd", b"entry_price_usd", "extra_margin", b"extra_margin", "fee_rate", b"fee_rate", "formula", b"formula", "leverage", b"leverage", "maintenance_amount", b"maintenance_amount", "maintenance_rate", b"maintenance_rate", "margin", b"margin", "max_leverage", b"max_leverage", "quantity", b"quantity", "side", b"side", "symbol", b"symbol", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__contract_size: _TypeAlias = _typing.Literal["contract_size"]  # noqa: Y015
+    _WhichOneofArgType__contract_size: _TypeAlias = _typing.Literal["_contract_size", b"_contract_size"]  # noqa: Y015
     _WhichOneofReturnType__fee_rate: _TypeAlias = _typing.Literal["fee_rate"]  # noqa: Y015
     _WhichOneofArgType__fee_rate: _TypeAlias = _typing.Literal["_fee_rate", b"_fee_rate"]  # noqa: Y015
+    _WhichOneofReturnType__leverage: _TypeAlias = _typing.Literal["leverage"]  # noqa: Y015
+    _WhichOneofArgType__leverage: _TypeAlias = _typing.Literal["_leverage", b"_leverage"]  # noqa: Y015
     _WhichOneofReturnType__maintenance_amount: _TypeAlias = _typing.Literal["maintenance_amount"]  # noqa: Y015
     _WhichOneofArgType__maintenance_amount: _TypeAlias = _typing.Literal["_maintenance_amount", b"_maintenance_amount"]  # noqa: Y015
     _WhichOneofReturnType__maintenance_rate: _TypeAlias = _typing.Literal["maintenance_rate"]  # noqa: Y015
     _WhichOneofArgType__maintenance_rate: _TypeAlias = _typing.Literal["_maintenance_rate", b"_maintenance_rate"]  # noqa: Y015
-    _WhichOneofReturnType_collateral: _TypeAlias = _typing.Literal["leverage", "margin", "account"]  # noqa: Y015
+    _WhichOneofReturnType__max_leverage: _TypeAlias = _typing.Literal["max_leverage"]  # noqa: Y015
+    _WhichOneofArgType__max_leverage: _TypeAlias = _typing.Literal["_max_leverage", b"_max_leverage"]  # noqa: Y015
+    _WhichOneofReturnType__quantity: _TypeAlias = _typing.Literal["quantity"]  # noqa: Y015
+    _WhichOneofArgType__quantity: _TypeAlias = _typing.Literal["_quantity", b"_quantity"]  # noqa: Y015
+    _WhichOneofReturnType_collateral: _TypeAlias = _typing.Literal["margin", "account"]  # noqa: Y015
     _WhichOneofArgType_collateral: _TypeAlias = _typing.Literal["collateral", b"collateral"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__contract_size) -> _WhichOneofReturnType__contract_size | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fee_rate) -> _WhichOneofReturnType__fee_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__leverage) -> _WhichOneofReturnType__leverage | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__maintenance_amount) -> _WhichOneofReturnType__maintenance_amount | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__maintenance_rate) -> _WhichOneofReturnType__maintenance_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_leverage) -> _WhichOneofReturnType__max_leverage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quantity) -> _WhichOneofReturnType__quantity | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_collateral) -> _WhichOneofReturnType_collateral | None: ...
 
@@ -197,6 +219,7 @@ class OtherPosition(_message.Message):
     maintenance_rate: _builtins.float
     maintenance_amount: _builtins.float
     contract_type: Global___ContractType.ValueType
+    """Unspecified: as the position that is asked about."""
     def __init__(
         self,
         *,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from forcedmove_server.commands import fraction, plain_number, reports_errors
-from forcedmove_server.commands.liqprice_batch import answer_rows, as_json, leg_of
+from forcedmove_server.commands.liqprice_batch import answer_rows, as_json, legs_of
 from forcedmove_server.config import MarginConfig, load_config
 from forcedmove_server.engine.rules import ladder_book
 from forcedmove_server.errors import InputError
@@ -19,6 +19,12 @@ from forcedmove_server.margin.question import Answer, Question, answer
 from forcedmove_server.market.instruments import ContractType
 
 HELP = "where a position is liquidated"
+
+#: flags that have no meaning beside a file of positions
+_OF_ONE_POSITION = (
+    "venue", "contract", "side", "entry", "quantity", "leverage", "margin", "balance", "other", "mmr", "maint_amount",
+    "fee", "rule", "max_leverage",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +91,10 @@ def run(args: argparse.Namespace) -> int:
     config = MarginConfig(tiers_dir=str(args.tiers_dir)) if args.tiers_dir else load_config(None).margin
     book, today = ladder_book(config), datetime.now(UTC).date()
     if args.batch is not None:
+        for name in _OF_ONE_POSITION:
+            if getattr(args, name) not in (None, []):
+                reason = "is of a single position; with --batch every row has its own"
+                raise InputError(f"--{name.replace('_', '-')}", getattr(args, name), reason, "command line")
         return answer_rows(args.batch, book, today, sys.stdout, sys.stderr)
     found = answer(_question(args), book, today)
     if args.json:
@@ -128,7 +138,7 @@ def _question(args: argparse.Namespace) -> Question:
         margin=margin,
         extra_margin=args.extra_margin,
         balance=balance,
-        others=tuple(leg_of(text, "--other") for text in args.other),
+        others=tuple(leg for text in args.other for leg in legs_of(text, "--other")),
         mmr=args.mmr,
         maint_amount=args.maint_amount,
         fee=args.fee,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -19,10 +20,21 @@ from forcedmove_server.market.instruments import ContractType
 
 #: without these a row is no position
 _NEEDED = ("side", "entry")
-_NUMBER = re.compile(r"^\s*([-+]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)")
+_DIGITS = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+#: a number, perhaps in per cent, perhaps with words behind it that say what it counts
+_NUMBER = re.compile(rf"^({_DIGITS})\s*(%?)(?:\s+[A-Za-z][^\d]*)?$")
+#: a number of contracts times what each is worth
+_CONTRACTS = re.compile(rf"^({_DIGITS})\s+contracts?\s+[x*]\s+({_DIGITS})(?:\s+[A-Za-z][^\d]*)?$")
 _LEG = re.compile(r"\b(qty|entry|mark|mmr|cum|side)\s+([-+\w.,%]+)", re.IGNORECASE)
+#: where a position of a cross account begins: its quantity, perhaps with its side before it
+_LEG_START = re.compile(r"(?:\b(long|short)\s+)?\bqty\b", re.IGNORECASE)
 #: marks the other positions of a cross account in the column ``notes``
 _OTHER_LEG = "other leg"
+_FORMULA = re.compile(r"\b[LI]\d+(?:\+fee)?", re.IGNORECASE)
+#: what a fee is called where the formula counts none, and where the row does not say
+_NO_FEE = ("cancels", "none", "no")
+_UNSTATED = ("", "n/a", "na", "-", "unknown", "not stated", "taker")
+_ISOLATED = ("", "isolated", "margin account", "n/a", "-")
 
 
 def answer_rows(path: Path, book: LadderBook, today: date, out: TextIO, err: TextIO) -> int:
@@ -39,6 +51,8 @@ def answer_rows(path: Path, book: LadderBook, today: date, out: TextIO, err: Tex
             line |= as_json(answer(question_of(row), book, today))
         except ForcedMoveError as error:
             field, value = getattr(error, "field", ""), getattr(error, "value", None)
+            if isinstance(value, float) and not math.isfinite(value):
+                value = str(value)  # JSON has no such numbers
             line |= {
                 "liquidation_price": None,
                 "error": {"line": number, "field": field, "value": value, "reason": str(error)},
@@ -56,8 +70,8 @@ def question_of(row: Mapping[str, str]) -> Question:
         if not row.get(name, "").strip():
             raise InputError(name, row.get(name), "is empty: the row has no position to price")
     contract = _contract(row)
-    formula = _formula(row.get("formula_id", ""))
-    cross = row.get("margin_mode", "").strip().lower() == "cross"
+    formula = _formula(row)
+    cross = _cross(row)
     margin, leverage = _number(row, "margin"), _number(row, "leverage")
     balance = _number(row, "balance")
     return Question(
@@ -103,26 +117,40 @@ def as_json(found: Answer) -> dict[str, Any]:
     }
 
 
-def leg_of(text: str, place: str) -> OtherPosition:
-    """Read ``BTC: qty 109.488 entry 32481.98 mark 31967.27 mmr 2.5% cum 16300``; a negative qty is a short.
+def legs_of(text: str, place: str) -> tuple[OtherPosition, ...]:
+    """Read every ``qty 109.488 entry 32481.98 mark 31967.27 mmr 2.5% cum 16300`` in a text.
 
-    Raises InputError naming the word that is missing or not a number.
+    A negative quantity, ``short`` before it or ``side short`` behind it is a short; the word ``linear`` or ``inverse``
+    says what kind of contract it is. Raises InputError naming the word that is missing or not a number.
     """
-    words = {name.lower(): value for name, value in _LEG.findall(text)}
+    starts = list(_LEG_START.finditer(text))
+    if not starts:
+        raise InputError(f"{place} qty", text or None, "is missing: write 'qty .. entry .. mark .. mmr .. cum ..'")
+    ends = [start.start() for start in starts[1:]] + [len(text)]
+    return tuple(_leg(text[a.start() : end], a[1], place) for a, end in zip(starts, ends, strict=True))
+
+
+def _leg(text: str, side: str | None, place: str) -> OtherPosition:
+    found = _LEG.findall(text)
+    words = {name.lower(): value.rstrip(",.;") for name, value in found}
+    if len(words) < len(found):
+        raise InputError(place, text.strip(), "says something twice")
     numbers = {}
     for name in ("qty", "entry", "mark", "mmr", "cum"):
         value = words.get(name, "0" if name in ("mmr", "cum") else "")
         number = _parse(value)
         if number is None:
-            raise InputError(f"{place} {name}", value or None, f"must be a number in {text!r}", "")
+            raise InputError(f"{place} {name}", value or None, f"must be a number in {text.strip()!r}")
         numbers[name] = number
-    short = words.get("side", "long").lower() == "short"
+    short = (side or words.get("side", "long")).lower() == "short"
+    kind = re.search(r"\b(linear|inverse)\b", text, re.IGNORECASE)
     return OtherPosition(
-        quantity=-numbers["qty"] if short else numbers["qty"],
+        quantity=-abs(numbers["qty"]) if short else numbers["qty"],
         entry=numbers["entry"],
         mark=numbers["mark"],
         maintenance_rate=numbers["mmr"],
         maintenance_amount=numbers["cum"],
+        inverse=None if kind is None else kind[1].lower() == "inverse",
     )
 
 
@@ -130,8 +158,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
+            columns = [name.strip().lower() for name in reader.fieldnames or []]
+            reader.fieldnames = columns
             rows = [{k: v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
-            columns = reader.fieldnames or []
     except OSError as error:
         raise FileFormatError("batch", str(path), error.strerror or "cannot be read") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -145,12 +174,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _parse(text: str) -> float | None:
-    """Read the number a text begins with: ``60000 USD contracts`` is 60000, ``2.5%`` is 0.025."""
-    found = _NUMBER.match(text)
-    if not found:
-        return None
-    value = float(found[1].replace(",", "").replace("_", ""))
-    return value / 100 if found[2] else value
+    """Read a number: ``60000 USD contracts`` is 60000, ``2.5%`` 0.025, ``1,234.5`` 1234.5; None for anything else."""
+    found = _NUMBER.match(text.strip())
+    if found:
+        value = float(found[1].replace(",", "").replace("_", ""))
+        return value / 100 if found[2] else value
+    contracts = _CONTRACTS.match(text.strip())
+    return None if contracts is None else math.prod(float(part.replace(",", "")) for part in contracts.groups())
 
 
 def _number(row: Mapping[str, str], name: str) -> float | None:
@@ -164,9 +194,22 @@ def _number(row: Mapping[str, str], name: str) -> float | None:
 
 
 def _fee(row: Mapping[str, str]) -> float | None:
-    """The fee of the row; words such as "cancels" say that the formula counts none."""
+    """The fee of the row: 0 where a word says that the formula counts none, None where it is not stated."""
     text = row.get("fee_rate_in_formula", "").strip()
-    return 0.0 if text.isalpha() else _number(row, "fee_rate_in_formula")
+    if text.lower() in _NO_FEE:
+        return 0.0
+    if text.lower() in _UNSTATED:
+        return None
+    return _number({"fee_rate_in_formula": re.sub(r"^[a-z ]+(?=[\d.])", "", text.lower())}, "fee_rate_in_formula")
+
+
+def _cross(row: Mapping[str, str]) -> bool:
+    text = row.get("margin_mode", "").strip().lower()
+    if "cross" in text:
+        return True
+    if text not in _ISOLATED and "isolated" not in text:
+        raise InputError("margin_mode", row["margin_mode"], "must be isolated or cross")
+    return False
 
 
 def _contract(row: Mapping[str, str]) -> ContractType | None:
@@ -180,13 +223,18 @@ def _contract(row: Mapping[str, str]) -> ContractType | None:
         raise InputError("contract_type", row["contract_type"], "must begin with linear or inverse") from None
 
 
-def _formula(text: str) -> str | None:
-    """The formula a row names first, if it names one: ``L4 (legacy, MM on entry value)``, ``L1-cross``, ``none``."""
-    word = re.match(r"[LI]\d(\+fee)?", text.strip())
-    return word.group() if word and word.group() in FORMULAS else None
+def _formula(row: Mapping[str, str]) -> str | None:
+    """The first formula that a row names: ``L4 (legacy, MM on entry value)``, ``legacy L4``, ``L1-cross``; or None."""
+    word = _FORMULA.search(row.get("formula_id", ""))
+    if word is None:
+        return None
+    name = word.group()[:2].upper() + word.group()[2:].lower()
+    if name not in FORMULAS:
+        raise InputError("formula_id", row["formula_id"], f"names no formula; known: {', '.join(FORMULAS)}")
+    return name
 
 
 def _others(row: Mapping[str, str]) -> tuple[OtherPosition, ...]:
-    """Other positions of a cross row: every ``other leg NAME: qty .. entry .. mark .. mmr .. cum ..`` of its notes."""
-    _, *legs = re.split(_OTHER_LEG, row.get("notes", ""), flags=re.IGNORECASE)
-    return tuple(leg_of(leg, "notes: other leg") for leg in legs)
+    """Other positions of a cross row: everything behind ``other leg`` in its notes."""
+    _, found, legs = row.get("notes", "").partition(_OTHER_LEG)
+    return legs_of(legs, "notes: other leg") if found else ()

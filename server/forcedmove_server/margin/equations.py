@@ -77,6 +77,7 @@ FORMULAS: dict[str, Formula] = {
         Formula("I2", inverse=True, counts_fee=True),
         Formula("I3", inverse=True, maintenance_on_entry=True),
         Formula("I4", inverse=True, maintenance_on_entry=True),
+        Formula("I4+fee", inverse=True, maintenance_on_entry=True, counts_fee=True),
     )
 }
 

@@ -26,6 +26,11 @@ class Confidence(StrEnum):
     ASSUMED = "ASSUMED"
     """Nothing was found: a stand-in."""
 
+    @property
+    def official(self) -> bool:
+        """Whether the venue itself says so, or its messages show it."""
+        return self in (Confidence.DOC, Confidence.REC)
+
 
 _ORDER = tuple(Confidence)
 

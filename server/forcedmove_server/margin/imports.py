@@ -17,7 +17,7 @@ import msgspec
 from forcedmove_server.errors import FileFormatError, InputError
 from forcedmove_server.margin.facts import Confidence
 from forcedmove_server.margin.feeds import FEEDS
-from forcedmove_server.margin.feeds.feed import ListedMarket, number
+from forcedmove_server.margin.feeds.feed import ListedMarket, check_amounts, number
 from forcedmove_server.margin.fetch import Fetched, ladder_file, parse_answer
 from forcedmove_server.margin.ladders import Form, LadderFile, Tiers, decode_ladders
 from forcedmove_server.margin.provenance import Origin
@@ -65,6 +65,7 @@ def merged(old: LadderFile | None, new: LadderFile) -> LadderFile:
             ladder,
             markets=markets,
             as_of=ladder.as_of or old.as_of,
+            about=old.about if ladder.about is None else ladder.about,
             confidence=ladder.confidence or old.confidence,
             source=ladder.source or old.source,
         )
@@ -98,8 +99,10 @@ def _unified(venue: str, answer: Mapping[str, Any], path: Path) -> tuple[dict[st
             for t in tiers
         )
         form = Tiers(rows, cumulative=True)
+        printed = [tier["info"] for tier in tiers if isinstance(tier.get("info"), dict)]
         try:
             form.build()
+            check_amounts(rows, printed, "notionalFloor", "cum", place)
         except InputError as error:
             problems[symbol] = str(error)
         else:

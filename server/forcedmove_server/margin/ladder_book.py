@@ -41,7 +41,10 @@ class LadderBook:
 
     def find(self, venue: str, instrument: Instrument) -> Found | None:
         """Return a market's ladder by its unified symbol or its own id; None where there is none."""
-        return self._get(venue, instrument.unified) or self._get(venue, instrument.native_id)
+        names = [instrument.unified, instrument.native_id]
+        if instrument.contract_type is ContractType.LINEAR and instrument.quote in ("USD", "USDC"):
+            names.append(f"{instrument.base}/USD:USDC")  # quoted in dollars, settled in USDC: Paradex
+        return next((found for name in names if (found := self._get(venue, name)) is not None), None)
 
     def stand_in(self, venue: str, contract_type: ContractType) -> Found | None:
         """Return the ladder that stands in for a venue's unlisted markets; None where it has none."""
@@ -74,7 +77,8 @@ class LadderBook:
         if maintenance is None:
             maintenance = self._built[id(ladder)] = ladder.maintenance.build()
         confidence, source = ladder.confidence or file.confidence, ladder.source or file.source
-        return Found(maintenance, Provenance(file.origin, ladder.as_of or file.as_of, confidence, source))
+        about = file.about if ladder.about is None else ladder.about
+        return Found(maintenance, Provenance(file.origin, ladder.as_of or file.as_of, confidence, source, about))
 
 
 @functools.cache

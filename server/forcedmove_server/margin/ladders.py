@@ -91,12 +91,13 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     markets: list[str]
     maintenance: Form
     as_of: date | None = None
+    about: bool | None = None
     confidence: Confidence | None = None
     source: str | None = None
 
 
 class LadderFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ladders of one venue, as of a day."""
+    """The ladders of one venue, as of a day; ``about`` where only month or year of it are known."""
 
     venue: str
     as_of: date
@@ -104,6 +105,7 @@ class LadderFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     ladders: list[Ladder]
     origin: Origin = Origin.SHIPPED
+    about: bool = False
     format: int = FORMAT
 
     def check(self, place: str) -> None:

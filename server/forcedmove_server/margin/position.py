@@ -17,6 +17,9 @@ from forcedmove_server.margin.margin_rule import MarginRule
 from forcedmove_server.margin.process import first_step
 from forcedmove_server.margin.tiers import StatedMaintenance, TierTable
 
+#: relative difference of two prices that are one price
+_ROUNDING = 1e-12
+
 
 class Status(StrEnum):
     """Whether a position has a liquidation price."""
@@ -33,7 +36,7 @@ class OtherPosition:
     """Another position of a cross account, in the same margin currency.
 
     ``quantity`` is signed (negative: short), in base units (linear) or USD (inverse); ``mark`` the price it is valued
-    at; ``maintenance_rate`` and ``maintenance_amount`` are its tier's.
+    at; ``maintenance_rate`` and ``maintenance_amount`` are its tier's. ``inverse`` None: as the account's own position.
     """
 
     quantity: float
@@ -41,7 +44,7 @@ class OtherPosition:
     mark: float
     maintenance_rate: float = 0.0
     maintenance_amount: float = 0.0
-    inverse: bool = False
+    inverse: bool | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.quantity) and self.quantity != 0):
@@ -74,6 +77,8 @@ class Account:
     def __post_init__(self) -> None:
         if not math.isfinite(self.balance):
             raise InputError("balance", self.balance, "must be a finite number")
+        if not (math.isfinite(self.available) and math.isfinite(self.equity)):
+            raise InputError("other_positions", len(self.others), "are worth more than a number can hold")
 
     @property
     def available(self) -> float:
@@ -103,7 +108,7 @@ class Override:
         if self.maintenance_amount is not None:
             checked("maint_amount", self.maintenance_amount, 0.0)
             if self.maintenance_rate is None:
-                raise InputError("maint_amount", self.maintenance_amount, "needs mmr, the rate it belongs to")
+                raise InputError("maint_amount", self.maintenance_amount, "needs the maintenance rate it belongs to")
         if self.maintenance_rate is not None:
             checked("mmr", self.maintenance_rate, 0.0, MAX_TOTAL_RATE - rule.fee_rate)
             rule = replace(rule, maintenance=StatedMaintenance(self.maintenance_rate, self.maintenance_amount or 0.0))
@@ -112,7 +117,10 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Liquidation:
-    """Where a position is liquidated, and why. Prices in USD; NEVER has None, amounts are in the margin currency."""
+    """Where a position is liquidated, and why. Prices in USD, None where there is none; amounts in the margin currency.
+
+    A position that is liquidated at once has its entry as price. ``leverage`` is the setting, or what margin implies.
+    """
 
     status: Status
     liquidation_price: float | None
@@ -121,6 +129,7 @@ class Liquidation:
     maintenance_amount: float
     fee_rate: float
     tier: int | None
+    leverage: float
     first_step_share: float
     rule: MarginRule
 
@@ -165,23 +174,33 @@ def liquidation_of(
         if margin is not None:
             raise InputError("extra_margin", extra_margin, "is added to the margin of a leverage, not to another one")
         margin = _with_extra(rule, side, entry, quantity, leverage, extra_margin)
+    if override is not None and override.maintenance_amount:
+        _check_amount(rule, entry, quantity, override.maintenance_amount)
     price = float(rule.liquidation_price(side, entry, quantity, leverage, margin))
     status = _status(side, entry, price)
-    bankruptcy = _bankruptcy(rule, side, entry, quantity, leverage, margin, account)
-    rate, amount, tier = _terms_at(rule, quantity, entry, price, _leverage_of(rule, entry, quantity, leverage, margin))
+    setting = _setting(rule, entry, quantity, leverage, margin)
+    used = price if status is Status.LIQUIDATABLE else entry
+    rate, amount, tier = _terms_at(rule, quantity, entry, used, min(setting, rule.leverage_limit))
     if status is Status.AT_ONCE and account is None:
         _refuse(rule, side, entry, quantity, leverage, margin, rate, amount)
     return Liquidation(
         status=status,
-        liquidation_price=None if status is Status.NEVER else price,
-        bankruptcy_price=bankruptcy,
+        liquidation_price=None if status is Status.NEVER else used,
+        bankruptcy_price=_bankruptcy(rule, side, entry, quantity, leverage, margin, account),
         maintenance_rate=rate,
         maintenance_amount=amount,
         fee_rate=rule.fee_rate,
         tier=tier,
-        first_step_share=float(first_step(rule, quantity, entry if status is Status.NEVER else price)),
+        leverage=setting,
+        first_step_share=float(first_step(rule, quantity, used, min(setting, rule.leverage_limit))),
         rule=rule,
     )
+
+
+def _check_amount(rule: MarginRule, entry: float, quantity: float, amount: float) -> None:
+    required = float(rule.maintenance.terms(0.0, 1.0)[0] * rule.value(quantity, entry))
+    if amount > required:
+        raise InputError("maint_amount", amount, f"is more than the {required:.10g} that it is deducted from")
 
 
 def _check_leverage(rule: MarginRule, entry: float, quantity: float, leverage: float) -> None:
@@ -203,9 +222,11 @@ def _with_extra(
 
 
 def _status(side: int, entry: float, price: float) -> Status:
-    if not 0 < price < math.inf:
+    """Tell a price apart: 0 for a long and infinity for a short are never reached."""
+    if price == (0.0 if side == LONG else math.inf):
         return Status.NEVER
-    beyond = price >= entry if side == LONG else price <= entry
+    # A function of size that is at once above the margin gives the entry itself, to the rounding of its reciprocal.
+    beyond = price >= entry * (1 - _ROUNDING) if side == LONG else price <= entry * (1 + _ROUNDING)
     return Status.AT_ONCE if beyond else Status.LIQUIDATABLE
 
 
@@ -226,20 +247,18 @@ def _bankruptcy(
     return price if 0 < price < math.inf else None
 
 
-def _leverage_of(
-    rule: MarginRule, entry: float, quantity: float, leverage: float | None, margin: float | None
-) -> float:
+def _setting(rule: MarginRule, entry: float, quantity: float, leverage: float | None, margin: float | None) -> float:
+    """The leverage that was set, or what the margin implies: at least 1, infinite where nothing is left."""
     if leverage is not None:
         return leverage
-    value = float(rule.value(quantity, entry))
-    return min(max(value / margin, 1.0), rule.leverage_limit) if margin and margin > 0 else rule.leverage_limit
+    return max(float(rule.value(quantity, entry)) / margin, 1.0) if margin is not None and margin > 0 else math.inf
 
 
 def _terms_at(
     rule: MarginRule, quantity: float, entry: float, price: float, leverage: float
 ) -> tuple[float, float, int | None]:
     """Rate, amount and tier (from 1) that the price was computed with: those there, or at entry if the rule says so."""
-    at_price = rule.maintenance.moves_with_price and not rule.formula.maintenance_on_entry and 0 < price < math.inf
+    at_price = rule.maintenance.moves_with_price and not rule.formula.maintenance_on_entry
     size = rule.size(quantity, price if at_price else entry)
     rate, amount = rule.maintenance.terms(size, leverage)
     tier = int(rule.maintenance.index(size)) + 1 if isinstance(rule.maintenance, TierTable) else None
@@ -260,8 +279,10 @@ def _refuse(
     needed = value * (rate + rule.fee_rate) - amount
     word = "short" if side == SHORT else "long"
     if margin is not None:
-        raise InputError("margin", margin, f"is below the maintenance margin of {needed:.10g} of this {word} at entry")
-    reason = f"its margin {value / leverage if leverage else 0:.10g} is below the maintenance margin {needed:.10g}"
+        raise InputError(
+            "margin", margin, f"is not above the maintenance margin of {needed:.10g} of this {word} at entry"
+        )
+    reason = f"its margin {value / leverage if leverage else 0:.10g} is not above the maintenance margin {needed:.10g}"
     raise InputError("leverage", leverage, f"{reason} of this {word} at entry")
 
 

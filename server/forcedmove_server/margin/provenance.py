@@ -26,12 +26,13 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Origin, date and source of a ladder; ``as_of`` is None where there is no date."""
+    """Origin, date and source of a ladder; ``as_of`` is None without a date, ``about`` says that it is not exact."""
 
     origin: Origin
     as_of: date | None
     confidence: Confidence
     source: str
+    about: bool = False
 
     def age_days(self, today: date) -> int | None:
         """Whole days between the ladder's date and ``today``; None without a date, negative for a later ladder."""
@@ -52,10 +53,13 @@ class Provenance:
         if self.origin is Origin.STAND_IN:
             return f"no table: {self.source}"
         age = self.age_days(today)
-        if age is None:
+        if age is None or self.as_of is None:
             return f"by the venue's rule ({self.source})" if self.origin is Origin.INSTRUMENT else "undated table"
+        stale = " (stale)" if self.stale(today, after_days) else ""
+        if self.about:
+            return f"{self.origin} table of about {self.as_of:%Y-%m}{stale}"
         when = f"{age} days old" if age >= 0 else f"{-age} days later than the market"
-        return f"{self.origin} table of {self.as_of}, {when}{' (stale)' if self.stale(today, after_days) else ''}"
+        return f"{self.origin} table of {self.as_of}, {when}{stale}"
 
 
 #: of rules made by hand

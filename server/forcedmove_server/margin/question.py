@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
-from forcedmove_server.errors import InputError, InstrumentError, UnknownNameError
-from forcedmove_server.margin.equations import FORMULAS, LONG, SHORT, checked
+from forcedmove_server.errors import InputError, UnknownNameError
+from forcedmove_server.margin.equations import FORMULAS, LONG, SHORT, Formula, checked
 from forcedmove_server.margin.facts import Confidence, weakest
 from forcedmove_server.margin.ladder_book import Found, LadderBook
 from forcedmove_server.margin.margin_rule import MarginRule
-from forcedmove_server.margin.names import market_named, markets_meant
+from forcedmove_server.margin.names import contract_meant, market_named
 from forcedmove_server.margin.position import Account, Liquidation, OtherPosition, Override, liquidation_of
 from forcedmove_server.margin.provenance import UNDATED
 from forcedmove_server.margin.rules import rule_for, rule_with
@@ -75,6 +75,8 @@ def answer(question: Question, book: LadderBook, today: date) -> Answer:
         raise InputError("side", question.side, "must be 'long' or 'short'")
     entry = float(checked("entry", question.entry, 0.0, open_low=True))
     checked("contract_size", question.contract_size, 0.0, open_low=True)
+    if question.max_leverage is not None:
+        checked("max_leverage", question.max_leverage, 1.0)
     if question.quantity is not None:
         checked("quantity", question.quantity, 0.0, open_low=True)
     venue = None if question.venue is None else _venue(question.venue)
@@ -87,7 +89,7 @@ def answer(question: Question, book: LadderBook, today: date) -> Answer:
         leverage=question.leverage,
         margin=question.margin,
         extra_margin=question.extra_margin,
-        account=_account(question),
+        account=_account(question, rule),
         override=Override(question.mmr, question.maint_amount, question.fee),
     )
     used, stated = liquidation.rule, question.mmr is not None
@@ -101,7 +103,7 @@ def answer(question: Question, book: LadderBook, today: date) -> Answer:
         tiers="stated in the question" if stated else rule.provenance.describe(today),
         tiers_stale=not stated and rule.provenance.stale(today),
         process=rule.process.text,
-        notes=() if venue is None else rule.notes,
+        notes=tuple(_notes(question, venue, rule, liquidation)),
     )
 
 
@@ -137,17 +139,8 @@ def _rule(question: Question, venue: Venue | None, book: LadderBook) -> MarginRu
 
 def _rule_without_ladder(question: Question, venue: Venue) -> MarginRule:
     """The venue's rule where the rate is stated: the symbol need not be known, it only says the kind of contract."""
-    contract = question.contract
-    try:
-        contract = markets_meant(venue, question.symbol, contract)[0].contract_type
-    except InstrumentError:
-        raise
-    except InputError as error:
-        if error.field != "symbol":
-            raise
-    rules = venue.rules_of(contract or ContractType.LINEAR)
-    if rules is None:
-        raise InputError("contract", str(contract), f"{venue.name} lists no such contract")
+    rules = venue.rules_of(contract_meant(venue, question.symbol, question.contract))
+    assert rules is not None  # contract_meant refuses what the venue does not list
     return rule_with(venue, rules, Found(StatedMaintenance(0.0), UNDATED))
 
 
@@ -158,12 +151,20 @@ def _with_formula(rule: MarginRule, name: str) -> MarginRule:
     if formula.inverse != rule.formula.inverse:
         kind = "inverse" if formula.inverse else "linear"
         raise InputError("formula", name, f"is for {kind} contracts")
+    if _same(formula, rule.formula):
+        return replace(rule, formula=formula)
     return replace(
         rule,
         formula=formula,
         fee_rate=rule.fee_rate if formula.counts_fee else 0.0,
         source=f"formula {name} as stated in the question",
+        confidence=Confidence.DERIVED,
     )
+
+
+def _same(one: Formula, other: Formula) -> bool:
+    """Whether two formulas are one under two names."""
+    return replace(one, name="") == replace(other, name="")
 
 
 def _quantity(question: Question, rule: MarginRule) -> float:
@@ -176,24 +177,35 @@ def _quantity(question: Question, rule: MarginRule) -> float:
     return TYPICAL_USD if rule.formula.inverse else TYPICAL_USD / question.entry
 
 
-def _account(question: Question) -> Account | None:
+def _account(question: Question, rule: MarginRule) -> Account | None:
     if question.balance is None:
         if question.others:
             raise InputError("balance", None, "other positions need the balance they share")
         return None
-    return Account(question.balance, question.others)
+    inverse = rule.formula.inverse
+    others = [replace(leg, inverse=inverse) if leg.inverse is None else leg for leg in question.others]
+    return Account(question.balance, others)
 
 
 def _confidence(question: Question, venue: Venue | None, rule: MarginRule) -> Confidence:
     """Of the formula, of the fee unless it is stated, of the ladder unless it is stated."""
-    if venue is None or question.formula is not None:
+    rules = None if venue is None else venue.inverse if rule.formula.inverse else venue.linear
+    if rules is None or not _same(rule.formula, rules.variant):
         return Confidence.DERIVED
-    contract = ContractType.INVERSE if rule.formula.inverse else ContractType.LINEAR
-    rules = venue.rules_of(contract)
-    assert rules is not None
     facts = [rules.formula.confidence]
     if question.fee is None and rules.fee is not None:
         facts.append(rules.fee.confidence)
     if question.mmr is None:
         facts.append(rule.provenance.confidence)
     return weakest(facts)
+
+
+def _notes(question: Question, venue: Venue | None, rule: MarginRule, liquidation: Liquidation) -> Iterator[str]:
+    if venue is None:
+        return
+    yield from rule.notes
+    if question.balance is not None and venue.cross_note and question.mmr is None:
+        yield f"{venue.name}: {venue.cross_note}"
+    if liquidation.leverage > rule.leverage_limit * (1 + 1e-9):
+        limit = f"{rule.leverage_limit:g}x that {venue.name} allows"
+        yield f"{venue.name}: its leverage of {liquidation.leverage:.4g}x is above the {limit}"

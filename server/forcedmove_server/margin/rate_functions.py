@@ -3,7 +3,8 @@
 * *line*: ``rate = base + factor * size`` (Deribit: 1 % + 0.005 % per BTC);
 * *square root*: ``rate = scale * max(base, factor * sqrt(max(0, size - shift)))`` (Backpack, Paradex).
 
-The initial rate is such a function too; its inverse says how large a position may open with a leverage.
+The initial rate is such a function too; its inverse says how large a position may open with a leverage. No rate exceeds
+nearly all of the value: positions so large do not exist, and the equation would turn round.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from forcedmove_server.margin.tiers import TierMeasure
 F64 = NDArray[np.float64]
 
 _STEPS = 100
+_HIGHEST_RATE = 0.99
 #: a Newton step of two roundings of the value or less changes nothing any more
 _SMALLEST_STEP = 4e-16
 
@@ -33,11 +35,12 @@ class LineRate:
 
     def rate(self, size: F64) -> F64:
         """Rate of a position of ``size``."""
-        return self.base + self.factor * size
+        return np.minimum(self.base + self.factor * size, _HIGHEST_RATE)
 
-    def slope(self, size: F64) -> F64:
-        """Change of the rate with size."""
-        return np.full(np.shape(size), self.factor)
+    def rate_and_slope(self, size: F64) -> tuple[F64, F64]:
+        """Rate, and its change with size."""
+        rate = self.rate(size)
+        return rate, np.where(rate < _HIGHEST_RATE, self.factor, 0.0)
 
     def size_at(self, rate: F64) -> F64:
         """Greatest size whose rate is at most ``rate``; 0 where there is none."""
@@ -57,13 +60,16 @@ class RootRate:
 
     def rate(self, size: F64) -> F64:
         """Rate of a position of ``size``."""
-        return self.scale * np.maximum(self.base, self.factor * np.sqrt(np.maximum(size - self.shift, 0.0)))
+        return np.minimum(
+            self.scale * np.maximum(self.base, self.factor * np.sqrt(np.maximum(size - self.shift, 0.0))), _HIGHEST_RATE
+        )
 
-    def slope(self, size: F64) -> F64:
-        """Change of the rate with size; 0 where the base rules."""
-        root = np.sqrt(np.maximum(size - self.shift, 0.0))
-        rules = self.factor * root > self.base
-        return np.where(rules, 0.5 * self.scale * self.factor / np.where(rules, root, 1.0), 0.0)
+    def rate_and_slope(self, size: F64) -> tuple[F64, F64]:
+        """Rate, and its change with size: 0 where the base rules."""
+        grown = self.factor * np.sqrt(np.maximum(size - self.shift, 0.0))
+        rules = (grown > self.base) & (self.scale * grown < _HIGHEST_RATE)
+        slope = 0.5 * self.scale * self.factor**2 / np.where(rules, grown, np.inf)
+        return np.minimum(self.scale * np.maximum(self.base, grown), _HIGHEST_RATE), slope
 
     def size_at(self, rate: F64) -> F64:
         """Greatest size whose rate is at most ``rate``; 0 where there is none."""
@@ -127,37 +133,48 @@ def solve_value(
     """
     shapes = (direction, entry_value, margin, quantity_value)
     d, start, m, q = (np.array(a, np.float64) for a in np.broadcast_arrays(*shapes))
-
-    def surplus(v: F64) -> F64:
-        return m + d * (v - start) - v * (function.rate(v * q) + fee)
-
-    def gradient(v: F64) -> F64:
-        return d - function.rate(v * q) - fee - v * q * function.slope(v * q)
-
-    at_once = surplus(start) <= 0
+    rate = function.rate(start * q)
+    at_once = m - start * (rate + fee) <= 0
     never = (d > 0) & (m >= start)
+    # With the rate at entry the equation is linear: that is the answer where the rate stays, and near it elsewhere.
+    value = np.atleast_1d((start - d * m) / (1.0 - d * (rate + fee)))
+    rest = np.atleast_1d(~(at_once | never) & (function.rate(np.maximum(value, 0.0).reshape(start.shape) * q) != rate))
+    if np.any(rest):
+        d_rest, start_rest, m_rest, q_rest = (np.atleast_1d(a)[rest] for a in (d, start, m, q))
+        value[rest] = _solve_rest(function, d_rest, start_rest, m_rest, q_rest, value[rest], fee)
+    return np.where(at_once, start, np.where(never, 0.0, value.reshape(start.shape)))
+
+
+def _solve_rest(function: LineRate | RootRate, d: F64, start: F64, m: F64, q: F64, guess: F64, fee: float) -> F64:
+    """Solve where the rate changes between entry and liquidation."""
+
+    def surplus(v: F64) -> tuple[F64, F64]:
+        """Equity less requirement, and how it changes with the value."""
+        rate, slope = function.rate_and_slope(v * q)
+        return m + d * (v - start) - v * (rate + fee), d - rate - fee - v * q * slope
+
     low = np.where(d > 0, 0.0, start)
     high = np.where(d > 0, start, start + np.maximum(m, 0.0))
-    value = bracketed_newton(surplus, gradient, low, high, rising=d > 0, start=start)
-    return np.where(at_once, start, np.where(never, 0.0, value))
+    return bracketed_newton(surplus, low, high, rising=d > 0, start=np.clip(guess, low, high))
 
 
 def bracketed_newton(
-    function: Callable[[F64], F64],
-    gradient: Callable[[F64], F64],
+    function: Callable[[F64], tuple[F64, F64]],
     low: F64,
     high: F64,
     rising: NDArray[np.bool_],
     start: F64,
 ) -> F64:
-    """Find the roots of monotone functions inside brackets: Newton's step where it stays inside, else the middle."""
+    """Find the roots of monotone functions inside brackets: Newton's step where it stays inside, else the middle.
+
+    ``function`` gives value and derivative.
+    """
     value = start.copy()
     found = np.zeros(value.shape, np.bool_)  # a root that has been found stays, whatever the others still need
     for _ in range(_STEPS):
-        residual = function(value)
+        residual, slope = function(value)
         above = (residual > 0) == rising
         high, low = np.where(above, value, high), np.where(above, low, value)
-        slope = gradient(value)
         step = residual / np.where(slope == 0, 1.0, slope)
         proposed = value - step
         found |= (np.abs(step) <= _SMALLEST_STEP * np.abs(value)) & (slope != 0)

@@ -39,14 +39,16 @@ def rule_for(instrument: Instrument, book: LadderBook | None = None) -> MarginRu
 
 def rule_with(venue: Venue, contract: ContractRules, ladder: Found) -> MarginRule:
     """Return a venue's rule for a kind of contract with a given ladder."""
-    notes = list(venue.notes)
-    if not contract.official:
-        notes.append(f"{venue.name}: {contract.formula.value} not officially confirmed ({contract.formula.source})")
+    unconfirmed = [
+        f"{venue.name}: {what} not officially confirmed ({fact.source})"
+        for what, fact in contract.facts()
+        if not fact.confidence.official
+    ]
     return MarginRule(
         formula=contract.variant,
         maintenance=ladder.maintenance,
         fee_rate=contract.fee_rate,
-        notes=tuple(notes),
+        notes=(*venue.notes, *unconfirmed),
         trigger=venue.trigger.value,
         process=venue.process.value,
         provenance=ladder.provenance,

@@ -3,16 +3,16 @@
 Venues publish a ladder: above each floor a higher maintenance rate and a lower maximum leverage. Three kinds exist:
 
 * *cumulative*: an amount is deducted so that the requirement ``rate * value - amount`` is continuous, each rate
-  applying to its own slice (Binance, Bybit, Bitget, Gate, Hyperliquid). Binance's recursion:
+  applying to its own slice (Binance, Bybit, Bitget, Gate, Hyperliquid, Kraken). Binance's recursion:
   ``amount_n = floor_n * (rate_n - rate_{n-1}) + amount_{n-1}`` (FAQ b3c689c1f50a44cabb3a84e663b81d93);
-* *flat*: the whole position pays the rate of its tier, with a jump at each floor (OKX, Kraken);
+* *flat*: the whole position pays the rate of its tier, with a jump at each floor (OKX, KuCoin);
 * *by leverage*: flat, and the rate is a factor divided by the leverage the position was opened with (HTX).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -76,8 +76,14 @@ class TierTable:
 
     def index(self, size: ArrayLike) -> NDArray[np.int64]:
         """Tier of a position's size (in this table's measure); a size on a floor belongs to the tier below it."""
-        found: NDArray[np.int64] = np.searchsorted(self.floors, np.asarray(size, np.float64), side="left") - 1
-        return np.maximum(found, 0)
+        return _tier(self.floors, size)
+
+    def reduced(
+        self, size: ArrayLike, leverage: ArrayLike, tiers: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the tier of positions (0 is the lowest) and the size that leads them ``tiers`` tiers down."""
+        tier = self.index(size)
+        return tier, _ceiling(self.floors, np.maximum(tier - tiers, 0))
 
     def largest_size(self, leverage: ArrayLike) -> NDArray[np.float64]:
         """Greatest size that may open with ``leverage``: ``inf`` in the last tier, 0 where no tier allows it."""
@@ -211,10 +217,38 @@ class LeverageLadders:
     def terms(self, size: ArrayLike, leverage: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the maintenance rate ``factor / leverage`` and an amount of zero; arguments broadcast."""
         sizes, wanted = np.broadcast_arrays(np.asarray(size, np.float64), np.asarray(leverage, np.float64))
-        chosen = np.minimum(np.searchsorted(self.leverages, wanted, side="left"), len(self.leverages) - 1)
         rates = np.empty(wanted.shape)
-        for k, (floors, factors) in enumerate(zip(self._floors, self._factors, strict=True)):
-            mine = chosen == k
-            tier = np.maximum(np.searchsorted(floors, sizes[mine], side="left") - 1, 0)
-            rates[mine] = factors[tier] / wanted[mine]
+        for mine, floors, factors in self._chosen(wanted):
+            rates[mine] = factors[_tier(floors, sizes[mine])] / wanted[mine]
         return rates, np.zeros(wanted.shape)
+
+    def reduced(
+        self, size: ArrayLike, leverage: ArrayLike, tiers: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the tier of positions (0 is the lowest) and the size that leads them ``tiers`` tiers down."""
+        sizes, wanted = np.broadcast_arrays(np.asarray(size, np.float64), np.asarray(leverage, np.float64))
+        tier, kept = np.empty(wanted.shape, np.int64), np.empty(wanted.shape)
+        for mine, floors, _ in self._chosen(wanted):
+            tier[mine] = _tier(floors, sizes[mine])
+            kept[mine] = _ceiling(floors, np.maximum(tier[mine] - tiers, 0))
+        return tier, kept
+
+    def _chosen(
+        self, leverage: NDArray[np.float64]
+    ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]]:
+        """Each ladder's floors and factors, and which of the leverages use it."""
+        chosen = np.minimum(np.searchsorted(self.leverages, leverage, side="left"), len(self.leverages) - 1)
+        for k, (floors, factors) in enumerate(zip(self._floors, self._factors, strict=True)):
+            yield chosen == k, floors, factors
+
+
+def _tier(floors: NDArray[np.float64], size: ArrayLike) -> NDArray[np.int64]:
+    """Tier of a size; one on a floor belongs to the tier below it."""
+    found: NDArray[np.int64] = np.searchsorted(floors, np.asarray(size, np.float64), side="left") - 1
+    return np.maximum(found, 0)
+
+
+def _ceiling(floors: NDArray[np.float64], tier: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Greatest size of a tier; ``inf`` for the last one."""
+    ceilings: NDArray[np.float64] = np.append(floors[1:], np.inf)[tier]
+    return ceilings

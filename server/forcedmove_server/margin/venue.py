@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from forcedmove_server.margin.equations import FORMULAS, Formula
@@ -11,9 +11,6 @@ from forcedmove_server.margin.margin_rule import Maintenance
 from forcedmove_server.margin.process import AT_ONCE, LiquidationProcess
 from forcedmove_server.margin.trigger import Trigger
 from forcedmove_server.market.instruments import ContractType, Instrument
-
-#: a formula that is surer than this is not mentioned among a map's assumptions
-_OFFICIAL = (Confidence.DOC, Confidence.REC)
 
 _UNKNOWN_PROCESS = Fact(AT_ONCE, Confidence.ASSUMED, "nothing found")
 
@@ -40,10 +37,11 @@ class ContractRules:
         """How sure formula and fee are together."""
         return weakest([self.formula.confidence, *([self.fee.confidence] if self.fee else [])])
 
-    @property
-    def official(self) -> bool:
-        """Whether the venue itself says so, or its records show it."""
-        return self.confidence in _OFFICIAL
+    def facts(self) -> Iterator[tuple[str, Fact[object]]]:
+        """Formula and fee, each with what it is called."""
+        yield self.formula.value, self.formula
+        if self.fee is not None:
+            yield f"fee of {self.fee.value:.3%} in the trigger", self.fee
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +50,8 @@ class Venue:
 
     ``tiers`` says where its maintenance table is written and whether it moves in jumps or slices; ``tiers_public``
     whether anybody can fetch it. ``notes`` are what a map of this venue takes for granted beyond that.
-    ``extra_margin_fee`` is a rate by which margin added to a position is discounted. ``from_instrument`` computes a
+    ``cross_note`` says what cross accounts do differently that is not modelled. ``extra_margin_fee`` is a rate by which
+    margin added to a position is discounted. ``from_instrument`` computes a
     ladder from a market's own description, where the venue documents how.
     """
 
@@ -67,6 +66,7 @@ class Venue:
     modes: Fact[str]
     process: Fact[LiquidationProcess] = _UNKNOWN_PROCESS
     extra_margin_fee: Fact[float] | None = None
+    cross_note: str = ""
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     from_instrument: Callable[[Instrument], Maintenance | None] | None = None

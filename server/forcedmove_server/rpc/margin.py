@@ -39,6 +39,9 @@ _WIRE_NAMES = {
     "maint_amount": "maintenance_amount",
     "fee": "fee_rate",
 }
+_OTHER_NAMES = {"entry": "entry_price_usd", "mark": "mark_price_usd"}
+#: longest venue, symbol or formula that anybody could mean
+_LONGEST_NAME = 64
 _STATUSES = {
     Status.LIQUIDATABLE: margin_pb2.LIQUIDATION_STATUS_LIQUIDATABLE,
     Status.NEVER: margin_pb2.LIQUIDATION_STATUS_NEVER,
@@ -80,7 +83,7 @@ class MarginHandlers:
 def _on_the_wire(error: InputError) -> InputError:
     """Name the field as the request calls it."""
     name, _, rest = error.field.partition(".")
-    renamed = _WIRE_NAMES.get(name, name) + (f".{rest}" if rest else "")
+    renamed = _WIRE_NAMES.get(name, name) + (f".{_OTHER_NAMES.get(rest, rest)}" if rest else "")
     return InputError(renamed, error.value, error.reason, error.place)
 
 
@@ -89,28 +92,38 @@ def question_of(request: margin_pb2.GetLiquidationPriceRequest, limits: Limits) 
     if request.side not in _SIDES:
         raise InputError("side", request.side, "must be SIDE_LONG (1) or SIDE_SHORT (2)")
     kind = request.WhichOneof("collateral")
-    if kind is None:
+    if kind is None and not request.HasField("leverage"):
         raise InputError("collateral", None, "set leverage, margin or account")
+    for name in ("venue", "symbol", "formula"):
+        given = getattr(request, name)
+        if len(given) > _LONGEST_NAME:
+            raise InputError(name, f"{given[:_LONGEST_NAME]}...", f"is longer than {_LONGEST_NAME} characters")
     positions = request.account.positions
     if len(positions) > limits.max_account_positions:
         raise InputError("account.positions", len(positions), f"at most {limits.max_account_positions}")
+
+    def stated(name: str) -> float | None:
+        return getattr(request, name) if request.HasField(name) else None  # type: ignore[arg-type]
+
+    size = stated("contract_size")
     return Question(
         venue=request.venue or None,
         symbol=request.symbol or "BTC",
         contract=_contract("contract_type", request.contract_type),
         side=_SIDES[request.side],
         entry=request.entry_price_usd,
-        quantity=request.quantity if request.quantity != 0 else None,
-        contract_size=request.contract_size if request.contract_size != 0 else 1.0,
-        leverage=request.leverage if kind == "leverage" else None,
+        quantity=stated("quantity"),
+        contract_size=1.0 if size is None else size,
+        leverage=stated("leverage"),
         margin=request.margin if kind == "margin" else None,
         extra_margin=request.extra_margin,
         balance=request.account.balance if kind == "account" else None,
         others=tuple(map(_other, positions)),
-        mmr=request.maintenance_rate if request.HasField("maintenance_rate") else None,
-        maint_amount=request.maintenance_amount if request.HasField("maintenance_amount") else None,
-        fee=request.fee_rate if request.HasField("fee_rate") else None,
+        mmr=stated("maintenance_rate"),
+        maint_amount=stated("maintenance_amount"),
+        fee=stated("fee_rate"),
         formula=request.formula or None,
+        max_leverage=stated("max_leverage"),
     )
 
 
@@ -144,11 +157,12 @@ def _contract(field: str, number: margin_pb2.ContractType.ValueType) -> Contract
 
 
 def _other(position: margin_pb2.OtherPosition) -> OtherPosition:
+    kind = _contract("account.positions.contract_type", position.contract_type)
     return OtherPosition(
         quantity=position.quantity,
         entry=position.entry_price_usd,
         mark=position.mark_price_usd,
         maintenance_rate=position.maintenance_rate,
         maintenance_amount=position.maintenance_amount,
-        inverse=_contract("account.positions.contract_type", position.contract_type) is ContractType.INVERSE,
+        inverse=None if kind is None else kind is ContractType.INVERSE,
     )

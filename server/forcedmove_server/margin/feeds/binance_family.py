@@ -12,7 +12,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from forcedmove_server.errors import FileFormatError
-from forcedmove_server.margin.feeds.feed import Markets, ParsedLadder, TierFeed, number, one_per_floor, rows_at, text
+from forcedmove_server.margin.feeds.feed import (
+    Markets,
+    ParsedLadder,
+    TierFeed,
+    check_amounts,
+    number,
+    one_per_floor,
+    rows_at,
+    text,
+)
 from forcedmove_server.margin.ladders import Tiers
 
 _PLACE = "leverage brackets"
@@ -26,15 +35,17 @@ class _Names(NamedTuple):
     inverse_floor: str
     rate: str
     leverage: str
+    amount: str
 
 
-_SIGNED = _Names("brackets", "notionalFloor", "qtyFloor", "maintMarginRatio", "initialLeverage")
+_SIGNED = _Names("brackets", "notionalFloor", "qtyFloor", "maintMarginRatio", "initialLeverage", "cum")
 _WEB = _Names(
     "riskBrackets",
     "bracketNotionalFloor",
     "bracketNotionalFloor",
     "bracketMaintenanceMarginRate",
     "maxOpenPosLeverage",
+    "cumFastMaintenanceAmount",
 )
 
 
@@ -53,6 +64,7 @@ def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
         # Of brackets on one floor the strictest counts.
         distinct = one_per_floor(row for row in sorted(rows) if 0 < row[1] < 1)
         if distinct:
+            check_amounts(distinct, rows_at(entry, names.brackets), floor, names.amount, place)
             yield ParsedLadder(market.unified, Tiers(distinct, cumulative=True))
 
 

@@ -1,7 +1,7 @@
 """Bybit's risk limits (https://bybit-exchange.github.io/docs/v5/market/risk-limit).
 
 Linear ``riskLimitValue`` is position value in the quote currency, inverse in coin: the upper bound of a tier, in value.
-``mmDeduction`` (empty on the first tier) is what the accumulation of the rates gives, so it is not read.
+``mmDeduction`` (empty on the first tier) has to be what the accumulation of the rates gives.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from forcedmove_server.margin.feeds.feed import (
     Tier,
     TierFeed,
     by_ceiling,
+    check_amounts,
     check_code,
     grouped,
     number,
@@ -40,7 +41,10 @@ def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
     rows = rows_at(answer, "result", "list")
     for symbol, tiers in grouped(rows, lambda row: text(row, "symbol", SOURCE), markets, _tier, SOURCE).items():
         # ``id`` counts the rows of all symbols and their order is not promised, so that only the bounds order them.
-        yield ParsedLadder(markets[symbol].unified, Tiers(by_ceiling(tiers), cumulative=True))
+        ladder = by_ceiling(tiers)
+        mine = [row for row in rows if row["symbol"] == symbol]
+        check_amounts(ladder, mine, "riskLimitValue", "mmDeduction", f"{SOURCE}: {symbol}")
+        yield ParsedLadder(markets[symbol].unified, Tiers(ladder, cumulative=True))
 
 
 def _tier(row: Any, place: str) -> Tier:

@@ -6,14 +6,19 @@ an answer that somebody saved; both hand the decoded JSON to ``parse``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from forcedmove_server.errors import FileFormatError
 from forcedmove_server.margin.ladders import Form
+from forcedmove_server.margin.tiers import accumulated_amounts
 
 T = TypeVar("T")
+
+#: relative rounding of printed maintenance amounts
+_AMOUNT_ROUNDING = 2e-3
 
 #: a bound (upper as most venues publish it, lower in a ladder), maintenance rate, greatest leverage
 Tier = tuple[float, float, float]
@@ -67,9 +72,12 @@ def number(row: Any, name: str, place: str) -> float:
     """Read a number that may come as text. Raises FileFormatError naming field and place."""
     value = row.get(name) if isinstance(row, Mapping) else None
     try:
-        return float(value)  # type: ignore[arg-type]
+        read = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise FileFormatError(name, value, "is not a number", place) from None
+        read = math.nan
+    if not math.isfinite(read):
+        raise FileFormatError(name, value, "is not a number", place)
+    return read
 
 
 def text(row: Any, name: str, place: str) -> str:
@@ -139,6 +147,22 @@ def usable_by_ceiling(tiers: Iterable[Tier]) -> list[Tier]:
 def one_per_floor(rows: Iterable[Tier]) -> list[Tier]:
     """Keep the last of the rows on one floor, since the others span nothing: of sorted rows the strictest."""
     return list({row[0]: row for row in rows}.values())
+
+
+def check_amounts(tiers: Sequence[Tier], rows: Sequence[Any], bound: str, amount: str, place: str) -> None:
+    """Raise FileFormatError where a venue prints other maintenance amounts than its rates accumulate to.
+
+    Then the table may be misread. ``rows`` are what ``tiers`` were read from, in any order; ``bound`` orders them. Rows
+    without amounts, or of which some were left out, say nothing. Printed amounts are rounded.
+    """
+    if len(rows) != len(tiers) or any(amount not in row for row in rows):
+        return
+    ordered = sorted(rows, key=lambda row: number(row, bound, place))
+    expected = accumulated_amounts([floor for floor, _, _ in tiers], [rate for _, rate, _ in tiers])
+    for row, accumulated in zip(ordered, expected.tolist(), strict=True):
+        printed = 0.0 if row[amount] == "" else number(row, amount, place)
+        if not math.isclose(printed, accumulated, rel_tol=_AMOUNT_ROUNDING, abs_tol=1e-9):
+            raise FileFormatError(amount, printed, f"but the rates accumulate to {accumulated:.10g}", place)
 
 
 def _spans(tiers: Iterable[Tier]) -> Iterator[tuple[float, float, float, float]]:

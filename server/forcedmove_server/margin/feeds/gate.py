@@ -1,7 +1,7 @@
 """Gate's risk limit tiers (https://www.gate.com/docs/developers/apiv4/en/#query-risk-limit-tiers).
 
 ``risk_limit`` is the upper bound of a tier, position value in the margin currency. Since 2025-07-29 each rate applies
-to its own slice; the printed ``deduction`` is what their accumulation gives, so it is not read.
+to its own slice; the printed ``deduction`` has to be what their accumulation gives.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from forcedmove_server.margin.feeds.feed import (
     ParsedLadder,
     TierFeed,
     by_ceiling,
+    check_amounts,
     grouped,
     rows_at,
     tier_reader,
@@ -47,8 +48,12 @@ def _parse(answer: Any, markets: Markets) -> Iterator[ParsedLadder]:
             raise FileFormatError("contract", None, f"is missing, and {len(markets)} markets are meant", SOURCE)
         return str(contract)
 
-    for contract, tiers in grouped(rows_at(answer), contract_of, markets, _tier, SOURCE).items():
-        yield ParsedLadder(markets[contract].unified, Tiers(by_ceiling(tiers), cumulative=True))
+    rows = rows_at(answer)
+    for contract, tiers in grouped(rows, contract_of, markets, _tier, SOURCE).items():
+        ladder = by_ceiling(tiers)
+        mine = [row for row in rows if contract_of(row) == contract]
+        check_amounts(ladder, mine, "risk_limit", "deduction", f"{SOURCE}: {contract}")
+        yield ParsedLadder(markets[contract].unified, Tiers(ladder, cumulative=True))
 
 
 FEED = TierFeed("gate", ("gate",), _calls, _parse, SOURCE)

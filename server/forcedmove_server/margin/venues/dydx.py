@@ -22,7 +22,7 @@ VENUE = Venue(
     process=Fact(
         LiquidationProcess(
             share_per_step=0.1,
-            partial_above_usd=10_000,
+            least_usd=1_000,
             cooldown_s=1,
             penalty_rate=0.015,
             text="a tenth of the position, at least 1 000 USDC, each block of about a second",

@@ -20,6 +20,7 @@ VENUE = Venue(
     tiers=Fact("factors by leverage, jumps by contracts; swap_adjustfactor", Confidence.DOC, "HTX API"),
     tiers_public=True,
     modes=Fact("isolated, cross; multi-asset mode has a ladder of its own", Confidence.DOC, "HTX API"),
+    cross_note="cross accounts have factors of their own; the isolated ones stand in",
     process=Fact(
         LiquidationProcess(tiers_per_step=1, text="reduced to the limit of a lower tier, which may skip some"),
         Confidence.DOC,

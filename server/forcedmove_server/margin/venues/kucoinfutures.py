@@ -23,6 +23,7 @@ VENUE = Venue(
     ),
     tiers_public=True,
     modes=Fact("isolated, cross without tiers", Confidence.DOC, "KuCoin support 35233217061785"),
+    cross_note="cross accounts have no tiers but a rate that grows with size; the isolated ladder stands in",
     process=Fact(
         LiquidationProcess(tiers_per_step=1, text="down by one level; cross above 600 000 USDT in parts"),
         Confidence.DOC,

@@ -24,7 +24,8 @@ VENUE = Venue(
         "Paradex docs, liquidations",
     ),
     notes=(
-        "paradex: the fee provision of accounts that pay a taker fee is not counted (0 for retail); "
-        "cross-margined accounts modelled as isolated",
+        "paradex: maintenance by the market's greatest leverage, though the docs may mean the account's own",
+        "paradex: the fee provision of accounts that pay a taker fee is not counted (0 for retail)",
+        "paradex: cross-margined accounts modelled as isolated",
     ),
 )

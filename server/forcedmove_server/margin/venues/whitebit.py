@@ -23,5 +23,8 @@ VENUE = Venue(
         Confidence.DOC,
         _DOCS,
     ),
-    notes=("whitebit: leverage belongs to the account; cross-margined accounts modelled as isolated",),
+    notes=(
+        "whitebit: the API docs print a maintenance of 3 % up to 10x, the web page 0.5 to 2.5 % by size, which is used",
+        "whitebit: leverage belongs to the account; cross-margined accounts modelled as isolated",
+    ),
 )

@@ -1,4 +1,4 @@
-"""XT futures: maintenance on the entry value."""
+"""XT futures: maintenance on the entry value. XT rounds a long's price up and a short's down to its tick."""
 
 from __future__ import annotations
 
