@@ -25,12 +25,14 @@ POSITIONS = 1_000_000
 SCALAR_POSITIONS = 3_000
 PYTHON_POSITIONS = 30_000
 RUNS = 9
-#: one rule per way of finding the maintenance
-VENUES = {
-    "binance": "12 slices at the liquidation price",
-    "okx": "99 jumps by quantity",
-    "backpack": "root of value, Newton",
-    "dydx": "one rate",
+#: one market per way of finding the maintenance
+MARKETS = {
+    "12 slices at the liquidation price": market("binance"),
+    "99 jumps by quantity": market("okx"),
+    "root of value, Newton": market("backpack"),
+    "line in coin value, Newton": market("deribit", inverse=True),
+    "rate by leverage": market("htx"),
+    "one rate": market("dydx"),
 }
 
 
@@ -41,9 +43,10 @@ def run(results: list[dict[str, Any]]) -> None:
     entry = rng.uniform(40_000, 120_000, POSITIONS)
     quantity = np.exp(rng.normal(0, 2, POSITIONS))
     leverage = rng.uniform(1.5, 20, POSITIONS)
-    for venue, kind in VENUES.items():
-        rule = rule_for(market(venue))
-        fitting = np.minimum(quantity, rule.largest_quantity(leverage, entry) * (1 - 1e-9))
+    for kind, instrument in MARKETS.items():
+        rule, venue = rule_for(instrument), instrument.venue
+        wanted = quantity * entry if rule.formula.inverse else quantity
+        fitting = np.minimum(wanted, rule.largest_quantity(leverage, entry) * (1 - 1e-9))
         seconds = _median(lambda r=rule, q=fitting: r.liquidation_price(side, entry, q, leverage))
         prices = rule.liquidation_price(side, entry, fitting, leverage)
         params = {"positions": POSITIONS, "venue": venue, "maintenance": kind}
