@@ -29,6 +29,7 @@ from forcedmove_client.frames import (
     MarginRule,
     Market,
     SymbolInfo,
+    TierMultiplier,
     VenueInfo,
 )
 from forcedmove_client.margin import Liquidation, OtherPosition
@@ -55,6 +56,7 @@ __all__ = [
     "StreamStats",
     "Subscription",
     "SymbolInfo",
+    "TierMultiplier",
     "UnavailableError",
     "UnknownNameError",
     "VenueInfo",

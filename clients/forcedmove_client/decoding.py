@@ -20,6 +20,7 @@ from forcedmove_client.frames import (
     Market,
     SideName,
     SymbolInfo,
+    TierMultiplier,
     VenueInfo,
     WeightingName,
 )
@@ -150,6 +151,15 @@ def margin_rule_of(rule: model_pb2.MarginRule) -> MarginRule:
         error_bp=rule.error_bp,
         cross_width_share=rule.cross_width_share,
         source=rule.source,
+        multipliers=tuple(
+            TierMultiplier(
+                leverage=tier.leverage,
+                ratio=(tier.long_ratio, tier.short_ratio),
+                error_bp=(tier.long_error_bp, tier.short_error_bp),
+                cross_width=(tier.long_cross_width, tier.short_cross_width),
+            )
+            for tier in rule.multipliers
+        ),
     )
 
 

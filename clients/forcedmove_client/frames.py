@@ -107,6 +107,20 @@ class SymbolInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class TierMultiplier:
+    """The liquidation price of one leverage tier over the entry; pairs are long, short.
+
+    ``error_bp`` bounds the error in basis points of the entry; ``cross_width`` is the half-width, as a fraction of the
+    entry, within which a cross-margined level stays for a day, nine times in ten.
+    """
+
+    leverage: float
+    ratio: tuple[float, float]
+    error_bp: tuple[float, float]
+    cross_width: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class MarginRule:
     """How one market liquidates, and how far its levels may be off.
 
@@ -128,6 +142,7 @@ class MarginRule:
     error_bp: float
     cross_width_share: float
     source: str
+    multipliers: tuple[TierMultiplier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

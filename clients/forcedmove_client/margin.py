@@ -65,6 +65,8 @@ class Liquidation:
     tiers: str
     tiers_stale: bool
     notes: tuple[str, ...]
+    process: str
+    cooldown_s: float
 
 
 def liquidation_request(
@@ -140,6 +142,8 @@ def liquidation_of(response: margin_pb2.GetLiquidationPriceResponse) -> Liquidat
         tiers=response.tiers,
         tiers_stale=response.tiers_stale,
         notes=tuple(response.notes),
+        process=response.process,
+        cooldown_s=response.cooldown_s,
     )
 
 

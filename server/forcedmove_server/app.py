@@ -13,7 +13,6 @@ from pathlib import Path
 from forcedmove_server.config import Config
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.engine.frames import Tick
-from forcedmove_server.engine.rules import ladder_book
 from forcedmove_server.errors import ForcedMoveError
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.rpc.limits import Limits
@@ -47,7 +46,8 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     pumps = _pumps(config, engine, stop_soon)
     warm_ns = max((pump.pace_from_ns for pump in pumps), default=0)
     heartbeat_s = config.server.heartbeat_ms / 1000
-    limits, book = Limits(heartbeat_s=heartbeat_s), ladder_book(config.margin)
+    limits = Limits(heartbeat_s=heartbeat_s, tiers_stale_after_days=config.margin.tiers_stale_after_days)
+    book = engine.pipeline.book
     server = await serve(engine, config.server.host, config.server.port, limits=limits, book=book)
     defect_log = DefectLog(engine, pumps)
     engine.start()

@@ -64,6 +64,7 @@ def test_public_names() -> None:
         "StreamStats",
         "Subscription",
         "SymbolInfo",
+        "TierMultiplier",
         "UnavailableError",
         "UnknownNameError",
         "VenueInfo",

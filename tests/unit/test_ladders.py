@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from forcedmove_server.errors import FileFormatError
@@ -93,7 +94,25 @@ def test_a_users_ladder_wins_market_by_market(tmp_path: Path) -> None:
     write_ladders(file_of(Ladder(["BTC/USDC:USDC"], own), venue="hyperliquid"), tmp_path / "hyperliquid.json")
     described = rule_for(market("hyperliquid", max_leverage=40), book_with(tmp_path))
     assert described.leverage_limit == 5.0
-    assert rule_for(market("hyperliquid", max_leverage=40)).provenance.origin is Origin.INSTRUMENT
+    assert rule_for(market("hyperliquid", max_leverage=50)).provenance.origin is Origin.INSTRUMENT
+
+
+def test_the_later_file_wins_whichever_name_it_uses(tmp_path: Path) -> None:
+    own = Ladder(["BTCUSDT"], Tiers([(0.0, 0.02, 25.0)]))
+    write_ladders(replace_origin(file_of(own, venue="binance")), tmp_path / "binance.json")
+    rule = rule_for(market("binance"), book_with(tmp_path))
+    assert (rule.leverage_limit, rule.provenance.origin) == (25.0, Origin.IMPORTED)
+
+
+def replace_origin(file: LadderFile) -> LadderFile:
+    """A file that does not say where it comes from; in a user's folder it did not come with the package."""
+    return msgspec.structs.replace(file, origin=Origin.SHIPPED)
+
+
+def test_a_file_of_an_unknown_venue_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_ladders(file_of(Ladder(["A"], FORMS[0]), venue="nosuch"), tmp_path / "nosuch.json")
+    assert book_with(tmp_path).files == shipped_book().files
+    assert "venue = 'nosuch'" in caplog.text
 
 
 def test_a_market_is_found_by_its_own_id_too() -> None:

@@ -215,6 +215,10 @@ CROSS: dict[str, object] = ROW | {
         ({"notes": "other leg A: short qty 2 entry 10 mark 9 mmr 1%"}, (100 - 50 - 2 + 0.18) / 0.99),
         ({"notes": "other leg A: qty 2 entry 10 mark 9 mmr 1% side short."}, (100 - 50 - 2 + 0.18) / 0.99),
         ({"notes": "other legs: A qty 2 entry 10 mark 9 mmr 1%; B qty 1 entry 5 mark 8"}, (100 - 50 - 0.82) / 0.99),
+        ({"notes": "other leg A short: qty 2 entry 10 mark 9 mmr 1%"}, (100 - 50 - 2 + 0.18) / 0.99),
+        ({"notes": "other leg short A: qty 2 entry 10 mark 9 mmr 1%; a remark"}, (100 - 50 - 2 + 0.18) / 0.99),
+        ({"notes": "other leg A: qty 2 short entry 10 mark 9 mmr 1% linear"}, (100 - 50 - 2 + 0.18) / 0.99),
+        ({"notes": "other leg A inverse: qty 20 entry 10 mark 8; B: qty 1 entry 5 mark 8"}, (100 - 52.5) / 0.99),
         ({"qty_base": "100 contracts x 0.01 BTC"}, (100 - 50) / 0.99),
         ({"entry": "1,100.5", "margin": 1_050.5}, 50 / 0.99),
         ({"fee_rate_in_formula": "taker 0.0006", "formula_id": ""}, 50 / (1 - 0.0106)),
@@ -245,6 +249,8 @@ def test_cells_as_people_write_them(
         ({"notes": "other leg A: qty 2 entry 10 mark nine"}, "notes: other leg mark"),
         ({"notes": "other leg A: 2 coins"}, "notes: other leg qty"),
         ({"notes": "other leg A: qty 2 entry 10 mark 9 mark 8"}, "notes: other leg"),
+        ({"notes": "other leg A: qty 2 entry 10 mark 9, B: qty 1 entry 2 mark 3"}, "notes: other leg"),
+        ({"notes": "other leg A: qty 2 entry 10 mark 9 long or short"}, "notes: other leg"),
     ],
 )
 def test_cells_that_could_be_misread_are_refused(

@@ -224,16 +224,19 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row["venue"]: row for row in json.loads(capsys.readouterr().out)}
     assert len(rows) == 22
     assert rows["binance"]["markets"] > 900
-    assert rows["deribit"]["stale"]
+    assert rows["deribit"]["old"] == rows["deribit"]["markets"]
+    assert rows["bybit"]["stand-ins"] > 0
+    assert main(["tiers", "show", "--venue", "deribit", "--symbol", "BTC"]) == 0
+    assert "5e-05" in capsys.readouterr().out
     assert main(["tiers", "show", "--venue", "gate"]) == 0
     assert "BTC/USDT:USDT" in capsys.readouterr().out
     assert main(["tiers", "show", "--venue", "binance", "--symbol", "BTC"]) == 0
     out = capsys.readouterr().out
     assert "300000" in out
     assert "shipped table of 2026-09-29" in out
-    for venue, word in (("deribit", "Line"), ("backpack", "Root"), ("htx", "ByLeverage")):
+    for venue, word in (("deribit", "line"), ("backpack", "root"), ("htx", "by_leverage")):
         assert main(["tiers", "show", "--venue", venue, "--symbol", "BTC", "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)[0]["form"] == word
+        assert json.loads(capsys.readouterr().out)["maintenance"]["type"] == word
     assert main(["tiers", "show", "--symbol", "BTC"]) == 2
     assert main(["tiers", "show", "--venue", "okx", "--symbol", "NOSUCH"]) == 2
 
@@ -269,18 +272,18 @@ def saved(tmp_path: Path, content: Any) -> Path:
 
 def test_import_of_what_somebody_saved(tmp_path: Path) -> None:
     """The signed answer of Binance, ccxt's structure as freqtrade ships it, a call ccxt does not know, our own form."""
-    signed = read_import("binance", saved(tmp_path, SIGNED), TODAY)
+    signed = read_import("binance", saved(tmp_path, SIGNED), None, TODAY)
     assert signed.file.ladders == [Ladder(["AAA/USDT:USDT"], Tiers([(0.0, 0.01, 75.0)], cumulative=True))]
     assert (signed.file.origin, signed.file.as_of) == (Origin.IMPORTED, TODAY)
-    unified = read_import("binance", saved(tmp_path, UNIFIED), TODAY)
+    unified = read_import("binance", saved(tmp_path, UNIFIED), None, TODAY)
     rows = [(0.0, 0.01, 75.0), (10.0, 0.02, 25.0)]
     assert unified.file.ladders == [Ladder(["AAA/USDT:USDT"], Tiers(rows, cumulative=True))]
     assert unified.problems.keys() == {"BAD/USDT:USDT"}
-    risk = read_import("cryptocom", saved(tmp_path, RISK), TODAY)
+    risk = read_import("cryptocom", saved(tmp_path, RISK), None, TODAY)
     assert [ladder.markets for ladder in risk.file.ladders] == [["AAA/USD:USD"]]
     path = tmp_path / "own.json"
     write_ladders(signed.file, path)
-    assert read_import("binance", path, TODAY).file == signed.file
+    assert read_import("binance", path, None, TODAY).file == signed.file
 
 
 @pytest.mark.parametrize(
@@ -295,7 +298,7 @@ def test_import_of_what_somebody_saved(tmp_path: Path) -> None:
 )
 def test_imports_that_cannot_be(tmp_path: Path, venue: str, content: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
-        read_import(venue, saved(tmp_path, content), TODAY)
+        read_import(venue, saved(tmp_path, content), None, TODAY)
 
 
 def test_import_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,10 +310,16 @@ def test_import_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["tiers", "import", str(path), "--venue", "okx", *where]) == 2
     assert main(["tiers", "import", str(path), "--venue", "binance", "--as-of", "2999-01-01", *where]) == 2
     assert "later than today" in capsys.readouterr().err
+    old = saved(tmp_path, {"BTC/USDT:USDT": UNIFIED["AAA/USDT:USDT"]})
+    assert main(["tiers", "import", str(old), "--venue", "binance", "--as-of", "2024-10-24", *where]) == 0
+    assert "older than the shipped tables of 1 of its markets" in capsys.readouterr().err
+    assert main(["tiers", "show", "--json", *where]) == 0
+    row = next(row for row in json.loads(capsys.readouterr().out) if row["venue"] == "binance")
+    assert (row["origin"], row["oldest"], row["old"] > 0) == ("imported, shipped", "2024-10-24", True)
     (tmp_path / "not.json").write_text("no")
     with pytest.raises(FileFormatError, match="is not JSON"):
-        read_import("binance", tmp_path / "not.json", TODAY)
+        read_import("binance", tmp_path / "not.json", None, TODAY)
     other = tmp_path / "other.json"
     write_ladders(LadderFile("okx", TODAY, Confidence.DOC, "s", [Ladder(["A"], Tiers([(0.0, 0.1, 5.0)]))]), other)
     with pytest.raises(InputError, match="has the ladders of okx"):
-        read_import("binance", other, TODAY)
+        read_import("binance", other, None, TODAY)

@@ -231,6 +231,40 @@ def test_a_symbol_that_nobody_knows_is_no_obstacle_to_a_stated_rate() -> None:
         ask(venue="hyperliquid", symbol="A" * 1_000, mmr=0.01)
 
 
+@pytest.mark.parametrize("venue", [venue.name for venue in VENUES])
+def test_a_bare_base_means_the_linear_contract(venue: str) -> None:
+    """The way most people ask, of all 22 venues."""
+    found = ask(venue=venue, symbol="BTC", leverage=5.0)
+    assert found.formula.startswith("L")
+    assert ask(venue=venue, symbol="BTC", leverage=5.0, contract=ContractType.LINEAR).liquidation == found.liquidation
+    stated = ask(venue=venue, symbol="BTC", leverage=5.0, mmr=found.liquidation.maintenance_rate)
+    assert stated.formula == found.formula
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol", "formula"),
+    [
+        ("bybit", "BTCUSDH26", "I1"),
+        ("kucoinfutures", "XBTMM26", "I2"),
+        ("deribit", "BTC-27MAR26", "I1"),
+        ("okx", "BTC-USD-260327", "I2"),
+        ("binance", "BTCUSDT_260327", "L1"),
+        ("krakenfutures", "FI_XBTUSD_260327", "I1"),
+        ("binance", "BTC/USD", "I1"),
+        ("okx", "BTC/USD", "I2"),
+        ("krakenfutures", "BTC/USD", "L1"),
+        ("dydx", "BTC/USD", "L1"),
+        ("okx", "something-else", "L2"),
+    ],
+)
+def test_symbols_beside_a_stated_rate(venue: str, symbol: str, formula: str) -> None:
+    """They say the kind of contract, also where no ladder is known, as of futures with a date."""
+    assert ask(venue=venue, symbol=symbol, leverage=2.0, mmr=0.01).formula == formula
+    if "26" in symbol:
+        with pytest.raises(UnknownNameError, match="with a date have ladders of their own"):
+            ask(venue=venue, symbol=symbol, leverage=2.0)
+
+
 @pytest.mark.parametrize("symbol", ["BTC", "btc", "BTCUSDT", "BTC/USDT:USDT", "BTC/USDT", "BTC-USDT", "XBT"])
 def test_names_of_a_market(symbol: str) -> None:
     assert price_of(venue="binance", symbol=symbol) == price_of(venue="binance")
@@ -362,3 +396,28 @@ def test_the_listed_id_means_the_listed_contract(instrument: Instrument) -> None
     other = ContractType.LINEAR if instrument.contract_type is ContractType.INVERSE else ContractType.INVERSE
     with pytest.raises(InputError, match="contract"):
         market_named(described, instrument.native_id, other, shipped_book())
+
+
+def test_a_stated_limit_replaces_the_ladders_too() -> None:
+    assert price_of(venue="binance", leverage=180.0, max_leverage=200.0) is not None
+    with pytest.raises(InputError, match=r"leverage = 180.*at most 175"):
+        ask(venue="binance", leverage=180.0, max_leverage=175.0)
+
+
+def test_the_typical_position_is_no_larger_than_the_venue_allows() -> None:
+    """Deribit offers 50x to the smallest positions only."""
+    assert price_of(venue="deribit", symbol="BTC-PERPETUAL", quantity=None, leverage=50.0) is not None
+
+
+def test_what_counts_as_old_is_configured() -> None:
+    question = Question(side="long", entry=98_000.0, venue="binance", leverage=20.0)
+    assert answer(question, shipped_book(), TODAY, 10).tiers_stale
+    assert "(stale)" in answer(question, shipped_book(), TODAY, 10).tiers
+    assert not answer(question, shipped_book(), TODAY, 3_000).tiers_stale
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("field", ["entry", "quantity", "margin", "balance", "extra_margin"])
+def test_numbers_beyond_sense_are_refused_without_an_overflow(field: str) -> None:
+    with pytest.raises(InputError, match=field):
+        ask(venue="binance", mmr=0.01, **{field: 1e300})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forcedmove_server.errors import InputError, InstrumentError
+from forcedmove_server.errors import InputError
 from forcedmove_server.margin.equations import FORMULAS, LONG, SHORT
 from forcedmove_server.margin.margin_rule import MarginRule
 from forcedmove_server.margin.multipliers import (
@@ -73,8 +73,14 @@ def test_hyperliquid_maintenance_follows_the_maximum_leverage() -> None:
         return maintenance.rates.tolist()
 
     assert rates("BTC", 40) == [1 / 80, 1 / 40]
-    assert rates("WIF", 10) == [1 / 20, 1 / 10]
+    # A coin without a documented second tier has one; a listed coin that is described as listed has its own.
+    assert rates("WIF", 10) == [1 / 20]
     assert rule_for(market("hyperliquid", "WIF", max_leverage=10)).provenance.origin is Origin.INSTRUMENT
+    bnb = rule_for(market("hyperliquid", "BNB", max_leverage=10)).maintenance
+    assert isinstance(bnb, TierTable)
+    assert bnb.floors.tolist() == [0, 3e6]
+    # A description that says otherwise is newer than the table.
+    assert rates("BTC", 50) == [1 / 100, 1 / 40]
     # A description whose leverage was never filled in says nothing: the table of the coin counts.
     assert rates("BTC", 100) == [1 / 80, 1 / 40]
 
@@ -210,9 +216,21 @@ def test_leverage_above_the_maximum_is_refused() -> None:
         rule_for(market("binance")).liquidation_price(LONG, 100.0, 1.0, 151)
 
 
-def test_an_inverse_contract_where_there_is_none() -> None:
-    with pytest.raises(InstrumentError, match="contract_type"):
-        rule_for(market("hyperliquid", inverse=True))
+def test_an_inverse_contract_where_none_is_known() -> None:
+    """One odd market must not end a server: it is assumed, and says so."""
+    rule = rule_for(market("hyperliquid", inverse=True, max_leverage=20))
+    assert (rule.formula.name, rule.assumed) == ("I1", True)
+    assert "inverse contracts not described" in rule.notes[0]
+
+
+def test_a_market_without_leverage_gives_numbers_all_the_same() -> None:
+    """At 1x a short of an inverse contract is never liquidated: far away, and no NaN in what is reported."""
+    made = liquidation_multipliers(
+        market("binance", inverse=True, max_leverage=1.0), LEVERAGE_TIERS, 50_000.0, 97_500.0
+    )
+    assert np.all(np.isinf(made.ratio[SHORT]))
+    assert np.all(np.isfinite(made.error))
+    assert np.all(np.isfinite(made.cross_width))
 
 
 def test_an_unknown_venue_or_market_is_never_silent() -> None:

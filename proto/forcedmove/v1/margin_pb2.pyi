@@ -258,6 +258,8 @@ class GetLiquidationPriceResponse(_message.Message):
     TIERS_FIELD_NUMBER: _builtins.int
     TIERS_STALE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    COOLDOWN_S_FIELD_NUMBER: _builtins.int
     status: Global___LiquidationStatus.ValueType
     liquidation_price_usd: _builtins.float
     """Unset where no price liquidates the position, or bankrupts it."""
@@ -279,6 +281,9 @@ class GetLiquidationPriceResponse(_message.Message):
     tiers: _builtins.str
     """Where the ladder comes from, and whether it is old or a stand-in."""
     tiers_stale: _builtins.bool
+    process: _builtins.str
+    """What the venue does once the price is reached, and the pause between its steps."""
+    cooldown_s: _builtins.float
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -300,10 +305,12 @@ class GetLiquidationPriceResponse(_message.Message):
         tiers: _builtins.str = ...,
         tiers_stale: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        process: _builtins.str = ...,
+        cooldown_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bankruptcy_price_usd", b"_bankruptcy_price_usd", "_liquidation_price_usd", b"_liquidation_price_usd", "_tier", b"_tier", "bankruptcy_price_usd", b"bankruptcy_price_usd", "liquidation_price_usd", b"liquidation_price_usd", "tier", b"tier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bankruptcy_price_usd", b"_bankruptcy_price_usd", "_liquidation_price_usd", b"_liquidation_price_usd", "_tier", b"_tier", "bankruptcy_price_usd", b"bankruptcy_price_usd", "confidence", b"confidence", "fee_rate", b"fee_rate", "first_step_share", b"first_step_share", "formula", b"formula", "formula_text", b"formula_text", "liquidation_price_usd", b"liquidation_price_usd", "maintenance_amount", b"maintenance_amount", "maintenance_rate", b"maintenance_rate", "notes", b"notes", "source", b"source", "status", b"status", "tier", b"tier", "tiers", b"tiers", "tiers_stale", b"tiers_stale", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bankruptcy_price_usd", b"_bankruptcy_price_usd", "_liquidation_price_usd", b"_liquidation_price_usd", "_tier", b"_tier", "bankruptcy_price_usd", b"bankruptcy_price_usd", "confidence", b"confidence", "cooldown_s", b"cooldown_s", "fee_rate", b"fee_rate", "first_step_share", b"first_step_share", "formula", b"formula", "formula_text", b"formula_text", "liquidation_price_usd", b"liquidation_price_usd", "maintenance_amount", b"maintenance_amount", "maintenance_rate", b"maintenance_rate", "notes", b"notes", "process", b"process", "source", b"source", "status", b"status", "tier", b"tier", "tiers", b"tiers", "tiers_stale", b"tiers_stale", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bankruptcy_price_usd: _TypeAlias = _typing.Literal["bankruptcy_price_usd"]  # noqa: Y015
     _WhichOneofArgType__bankruptcy_price_usd: _TypeAlias = _typing.Literal["_bankruptcy_price_usd", b"_bankruptcy_price_usd"]  # noqa: Y015

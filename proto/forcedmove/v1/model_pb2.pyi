@@ -477,9 +477,12 @@ class MarginRule(_message.Message):
     ERROR_BP_FIELD_NUMBER: _builtins.int
     CROSS_WIDTH_SHARE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    MULTIPLIERS_FIELD_NUMBER: _builtins.int
     market: _builtins.str
     formula: _builtins.str
-    """"L1" to "L4" on linear, "I1" to "I4" on inverse contracts; see docs/venues.md."""
+    """"L1", "L1+fee", "L2", "L3", "L4" or "L4+fee" on linear contracts, "I1" to "I4" or "I4+fee" on inverse ones; see
+    docs/venues.md.
+    """
     confidence: _builtins.str
     """Of the weakest fact used: DOC, REC, CODE, DERIVED, MEM or ASSUMED."""
     assumed: _builtins.bool
@@ -498,6 +501,10 @@ class MarginRule(_message.Message):
     """Share of a level's distance within which a cross-margined level stays for a day, nine times in ten."""
     source: _builtins.str
     """Where the formula is written."""
+    @_builtins.property
+    def multipliers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierMultiplier]:
+        """What the map uses, per leverage tier that the market offers."""
+
     def __init__(
         self,
         *,
@@ -514,11 +521,55 @@ class MarginRule(_message.Message):
         error_bp: _builtins.float = ...,
         cross_width_share: _builtins.float = ...,
         source: _builtins.str = ...,
+        multipliers: _abc.Iterable[Global___TierMultiplier] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumed", b"assumed", "confidence", b"confidence", "cross_width_share", b"cross_width_share", "error_bp", b"error_bp", "fee_rate", b"fee_rate", "formula", b"formula", "market", b"market", "max_leverage", b"max_leverage", "source", b"source", "tiers", b"tiers", "tiers_as_of", b"tiers_as_of", "tiers_stale", b"tiers_stale", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumed", b"assumed", "confidence", b"confidence", "cross_width_share", b"cross_width_share", "error_bp", b"error_bp", "fee_rate", b"fee_rate", "formula", b"formula", "market", b"market", "max_leverage", b"max_leverage", "multipliers", b"multipliers", "source", b"source", "tiers", b"tiers", "tiers_as_of", b"tiers_as_of", "tiers_stale", b"tiers_stale", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MarginRule: _TypeAlias = MarginRule  # noqa: Y015
+
+@_typing.final
+class TierMultiplier(_message.Message):
+    """The liquidation price of one leverage tier as multiples of the entry price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVERAGE_FIELD_NUMBER: _builtins.int
+    LONG_RATIO_FIELD_NUMBER: _builtins.int
+    SHORT_RATIO_FIELD_NUMBER: _builtins.int
+    LONG_ERROR_BP_FIELD_NUMBER: _builtins.int
+    SHORT_ERROR_BP_FIELD_NUMBER: _builtins.int
+    LONG_CROSS_WIDTH_FIELD_NUMBER: _builtins.int
+    SHORT_CROSS_WIDTH_FIELD_NUMBER: _builtins.int
+    leverage: _builtins.float
+    long_ratio: _builtins.float
+    short_ratio: _builtins.float
+    long_error_bp: _builtins.float
+    """Bounds of the error for positions of a tenth to ten times the typical size, in basis points of the entry."""
+    short_error_bp: _builtins.float
+    long_cross_width: _builtins.float
+    """Half-widths, as fractions of the entry, within which the level of a cross-margined position stays for a day, nine
+    times in ten.
+    """
+    short_cross_width: _builtins.float
+    def __init__(
+        self,
+        *,
+        leverage: _builtins.float = ...,
+        long_ratio: _builtins.float = ...,
+        short_ratio: _builtins.float = ...,
+        long_error_bp: _builtins.float = ...,
+        short_error_bp: _builtins.float = ...,
+        long_cross_width: _builtins.float = ...,
+        short_cross_width: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leverage", b"leverage", "long_cross_width", b"long_cross_width", "long_error_bp", b"long_error_bp", "long_ratio", b"long_ratio", "short_cross_width", b"short_cross_width", "short_error_bp", b"short_error_bp", "short_ratio", b"short_ratio"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TierMultiplier: _TypeAlias = TierMultiplier  # noqa: Y015

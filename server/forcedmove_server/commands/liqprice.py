@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from forcedmove_server.commands import fraction, plain_number, reports_errors
+from forcedmove_server.commands.arguments import add_config_argument, read_base_config
 from forcedmove_server.commands.liqprice_batch import answer_rows, as_json, legs_of
-from forcedmove_server.config import MarginConfig, load_config
 from forcedmove_server.engine.rules import ladder_book
 from forcedmove_server.errors import InputError
 from forcedmove_server.margin.equations import FORMULAS
@@ -82,21 +83,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=Path, metavar="FILE", help="CSV file with one position a row; see docs/FORMATS.md"
     )
+    add_config_argument(parser)
     parser.add_argument("--tiers-dir", type=Path, metavar="DIR", help="folder of tier tables (default: as configured)")
 
 
 @reports_errors
 def run(args: argparse.Namespace) -> int:
     """Print the price, or with ``--json`` everything that led to it; with ``--batch`` a line per row."""
-    config = MarginConfig(tiers_dir=str(args.tiers_dir)) if args.tiers_dir else load_config(None).margin
+    config = read_base_config(args).margin
+    if args.tiers_dir is not None:
+        config = replace(config, tiers_dir=str(args.tiers_dir))
     book, today = ladder_book(config), datetime.now(UTC).date()
+
+    def ask(question: Question) -> Answer:
+        return answer(question, book, today, config.tiers_stale_after_days)
+
     if args.batch is not None:
         for name in _OF_ONE_POSITION:
             if getattr(args, name) not in (None, []):
                 reason = "is of a single position; with --batch every row has its own"
                 raise InputError(f"--{name.replace('_', '-')}", getattr(args, name), reason, "command line")
-        return answer_rows(args.batch, book, today, sys.stdout, sys.stderr)
-    found = answer(_question(args), book, today)
+        return answer_rows(args.batch, ask, sys.stdout, sys.stderr)
+    found = ask(_question(args))
     if args.json:
         sys.stdout.write(json.dumps(as_json(found), indent=2) + "\n")
     else:

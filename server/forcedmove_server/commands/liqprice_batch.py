@@ -6,16 +6,14 @@ import csv
 import json
 import math
 import re
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from forcedmove_server.errors import FileFormatError, ForcedMoveError, InputError
 from forcedmove_server.margin.equations import FORMULAS
-from forcedmove_server.margin.ladder_book import LadderBook
 from forcedmove_server.margin.position import OtherPosition
-from forcedmove_server.margin.question import Answer, Question, answer
+from forcedmove_server.margin.question import Answer, Question
 from forcedmove_server.market.instruments import ContractType
 
 #: without these a row is no position
@@ -25,9 +23,7 @@ _DIGITS = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+
 _NUMBER = re.compile(rf"^({_DIGITS})\s*(%?)(?:\s+[A-Za-z][^\d]*)?$")
 #: a number of contracts times what each is worth
 _CONTRACTS = re.compile(rf"^({_DIGITS})\s+contracts?\s+[x*]\s+({_DIGITS})(?:\s+[A-Za-z][^\d]*)?$")
-_LEG = re.compile(r"\b(qty|entry|mark|mmr|cum|side)\s+([-+\w.,%]+)", re.IGNORECASE)
-#: where a position of a cross account begins: its quantity, perhaps with its side before it
-_LEG_START = re.compile(r"(?:\b(long|short)\s+)?\bqty\b", re.IGNORECASE)
+_LEG = re.compile(r"\b(qty|entry|mark|mmr|cum)\s+([-+\w.,%]+)", re.IGNORECASE)
 #: marks the other positions of a cross account in the column ``notes``
 _OTHER_LEG = "other leg"
 _FORMULA = re.compile(r"\b[LI]\d+(?:\+fee)?", re.IGNORECASE)
@@ -37,8 +33,8 @@ _UNSTATED = ("", "n/a", "na", "-", "unknown", "not stated", "taker")
 _ISOLATED = ("", "isolated", "margin account", "n/a", "-")
 
 
-def answer_rows(path: Path, book: LadderBook, today: date, out: TextIO, err: TextIO) -> int:
-    """Answer every row of ``path`` on ``out``. Return 0, or 2 when a row that should have an answer has none.
+def answer_rows(path: Path, ask: Callable[[Question], Answer], out: TextIO, err: TextIO) -> int:
+    """Answer every row of ``path`` by ``ask`` on ``out``; return 2 when a row that should have an answer has none.
 
     A row that cannot be answered gets ``{"error": {field, value, reason}}``; one that its column ``reproduced`` marks
     "n/a" is not held against the file. Raises FileFormatError for a file that cannot be read or lacks a column.
@@ -48,7 +44,7 @@ def answer_rows(path: Path, book: LadderBook, today: date, out: TextIO, err: Tex
         total += 1
         line: dict[str, Any] = {name: row[name] for name in ("row_id", "id") if row.get(name)}
         try:
-            line |= as_json(answer(question_of(row), book, today))
+            line |= as_json(ask(question_of(row)))
         except ForcedMoveError as error:
             field, value = getattr(error, "field", ""), getattr(error, "value", None)
             if isinstance(value, float) and not math.isfinite(value):
@@ -113,28 +109,30 @@ def as_json(found: Answer) -> dict[str, Any]:
         "tiers_stale": found.tiers_stale,
         "first_step_share": liquidation.first_step_share,
         "process": found.process,
+        "cooldown_s": found.cooldown_s,
         "notes": list(found.notes),
     }
 
 
 def legs_of(text: str, place: str) -> tuple[OtherPosition, ...]:
-    """Read every ``qty 109.488 entry 32481.98 mark 31967.27 mmr 2.5% cum 16300`` in a text.
+    """Read legs such as ``BTC: qty 109.488 entry 32481.98 mark 31967.27 mmr 2.5% cum 16300``, separated by semicolons.
 
-    A negative quantity, ``short`` before it or ``side short`` behind it is a short; the word ``linear`` or ``inverse``
-    says what kind of contract it is. Raises InputError naming the word that is missing or not a number.
+    A negative quantity or the word ``short`` makes a short; ``linear`` or ``inverse`` says what kind of contract it is.
+    Parts without a quantity are remarks. Raises InputError naming the word that is missing, twice there, or no number.
     """
-    starts = list(_LEG_START.finditer(text))
-    if not starts:
+    legs = [
+        _leg(part, place) for part in re.split(r";|\n|other legs?", text) if re.search(r"\bqty\b", part, re.IGNORECASE)
+    ]
+    if not legs:
         raise InputError(f"{place} qty", text or None, "is missing: write 'qty .. entry .. mark .. mmr .. cum ..'")
-    ends = [start.start() for start in starts[1:]] + [len(text)]
-    return tuple(_leg(text[a.start() : end], a[1], place) for a, end in zip(starts, ends, strict=True))
+    return tuple(legs)
 
 
-def _leg(text: str, side: str | None, place: str) -> OtherPosition:
-    found = _LEG.findall(text)
-    words = {name.lower(): value.rstrip(",.;") for name, value in found}
+def _leg(text: str, place: str) -> OtherPosition:
+    found = [(name.lower(), value.rstrip(",.")) for name, value in _LEG.findall(text)]
+    words = dict(found)
     if len(words) < len(found):
-        raise InputError(place, text.strip(), "says something twice")
+        raise InputError(place, text.strip(), "says something twice; separate legs by semicolons")
     numbers = {}
     for name in ("qty", "entry", "mark", "mmr", "cum"):
         value = words.get(name, "0" if name in ("mmr", "cum") else "")
@@ -142,15 +140,16 @@ def _leg(text: str, side: str | None, place: str) -> OtherPosition:
         if number is None:
             raise InputError(f"{place} {name}", value or None, f"must be a number in {text.strip()!r}")
         numbers[name] = number
-    short = (side or words.get("side", "long")).lower() == "short"
-    kind = re.search(r"\b(linear|inverse)\b", text, re.IGNORECASE)
+    said = {word.lower() for word in re.findall(r"\b(?:long|short|linear|inverse)\b", text, re.IGNORECASE)}
+    if said >= {"long", "short"} or said >= {"linear", "inverse"}:
+        raise InputError(place, text.strip(), "says both of two sides, or of two kinds of contract")
     return OtherPosition(
-        quantity=-abs(numbers["qty"]) if short else numbers["qty"],
+        quantity=-abs(numbers["qty"]) if "short" in said else numbers["qty"],
         entry=numbers["entry"],
         mark=numbers["mark"],
         maintenance_rate=numbers["mmr"],
         maintenance_amount=numbers["cum"],
-        inverse=None if kind is None else kind[1].lower() == "inverse",
+        inverse="inverse" in said if said & {"linear", "inverse"} else None,
     )
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -18,11 +19,12 @@ from forcedmove_server.commands import plain_number, reports_errors
 from forcedmove_server.commands.arguments import add_config_argument, read_base_config
 from forcedmove_server.engine.rules import ladder_book, ladder_folder
 from forcedmove_server.errors import ForcedMoveError, InputError, UnknownNameError
+from forcedmove_server.margin.facts import Confidence
 from forcedmove_server.margin.feeds import FEEDS
 from forcedmove_server.margin.fetch import Fetched, fetch_ladders
 from forcedmove_server.margin.imports import merged, read_import
-from forcedmove_server.margin.ladder_book import Found, LadderBook
-from forcedmove_server.margin.ladders import form_of, read_ladders, write_ladders
+from forcedmove_server.margin.ladder_book import Found, LadderBook, shipped_book
+from forcedmove_server.margin.ladders import LadderFile, form_of, read_ladders, write_ladders
 from forcedmove_server.margin.names import market_named
 from forcedmove_server.margin.tiers import TierMeasure, TierTable
 from forcedmove_server.margin.venue import Venue
@@ -122,8 +124,23 @@ def _import(args: argparse.Namespace) -> int:
     today = datetime.now(UTC).date()
     if args.as_of is not None and args.as_of > today:
         raise InputError("--as-of", args.as_of.isoformat(), f"is later than today, {today}", "command line")
-    _store(read_import(_venue(args.venue).name, args.file, args.as_of or today), ladder_folder(config.margin))
+    fetched = read_import(_venue(args.venue).name, args.file, args.as_of, today)
+    older = _older_than_shipped(fetched.file)
+    if older:
+        reason = f"older than the shipped tables of {older} of its markets, over which it goes all the same"
+        sys.stderr.write(f"forcedmove: {fetched.file.venue}: the table is {reason}\n")
+    _store(fetched, ladder_folder(config.margin))
     return 0
+
+
+def _older_than_shipped(file: LadderFile) -> int:
+    shipped = {market: found.provenance.as_of for market, found in shipped_book().markets(file.venue)}
+    return sum(
+        (ladder.as_of or file.as_of) < date_shipped
+        for ladder in file.ladders
+        for market in ladder.markets
+        if (date_shipped := shipped.get(market)) is not None
+    )
 
 
 def _store(fetched: Fetched, folder: Path) -> None:
@@ -147,18 +164,17 @@ def _venue(name: str) -> Venue:
 
 
 def _venue_row(book: LadderBook, venue: Venue, after_days: int) -> dict[str, Any]:
-    markets = dict(book.markets(venue.name))
     today = datetime.now(UTC).date()
-    newest = max(
-        (found.provenance for found in markets.values()), key=lambda p: (p.as_of or date.min, p.origin), default=None
-    )
+    tables = [found.provenance for _, found in book.markets(venue.name)]
+    dates = sorted(table.as_of for table in tables if table.as_of is not None)
     return {
         "venue": venue.name,
-        "markets": len(markets),
-        "origin": "" if newest is None else str(newest.origin),
-        "as_of": "" if newest is None or newest.as_of is None else newest.as_of.isoformat(),
-        "stale": newest is None or newest.stale(today, after_days),
-        "confidence": "" if newest is None else str(newest.confidence),
+        "markets": len(tables),
+        "origin": ", ".join(sorted({str(table.origin) for table in tables})),
+        "oldest": dates[0].isoformat() if dates else "",
+        "newest": dates[-1].isoformat() if dates else "",
+        "old": sum(table.stale(today, after_days) for table in tables),
+        "stand-ins": sum(table.confidence is Confidence.ASSUMED for table in tables),
         "public": venue.tiers_public,
         "tiers": venue.tiers.value,
     }
@@ -182,9 +198,11 @@ def _show_ladder(as_json: bool, market: str, found: Found, after_days: int) -> N
     about = _market_row(market, found, after_days)
     maintenance = found.maintenance
     if not isinstance(maintenance, TierTable):
-        form = form_of(maintenance)
-        fields = {name: getattr(form, name) for name in form.__struct_fields__}
-        _print(as_json, [{**about, "form": type(form).__name__, **{k: str(v) for k, v in fields.items()}}])
+        form = msgspec.to_builtins(form_of(maintenance))
+        if as_json:
+            sys.stdout.write(json.dumps({**about, "maintenance": form}, indent=2) + "\n")
+        else:
+            _print(False, [{**about, **{name: str(value) for name, value in form.items()}}])
         return
     unit = "value" if maintenance.measure is TierMeasure.VALUE else "quantity"
     rows = [

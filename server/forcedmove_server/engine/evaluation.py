@@ -42,7 +42,10 @@ class Score:
 
 
 class Evaluation:
-    """Runs a simulated source through both pipelines; iterate to advance, then read ``scores``."""
+    """Runs a simulated source through both pipelines; iterate to advance, then read ``scores``.
+
+    Both use the shipped maintenance ladders, as the simulated venues do: what a user fetched does not change a score.
+    """
 
     def __init__(self, source: SimulatedSource, config: Config, first_hour: int = 1) -> None:
         """The first hours, in which the map still lives on its initial guess, can be left out of the scores."""

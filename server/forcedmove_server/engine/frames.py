@@ -63,6 +63,20 @@ class RenderedView:
 
 
 @dataclass(frozen=True, slots=True)
+class TierMultiplier:
+    """The liquidation price of one leverage tier over the entry; pairs are long, short.
+
+    ``error_bp`` bounds the error in basis points of the entry; ``cross_width`` is the half-width, as a share of the
+    entry, within which a cross-margined level stays for a day, nine times in ten.
+    """
+
+    leverage: float
+    ratio: tuple[float, float]
+    error_bp: tuple[float, float]
+    cross_width: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class MarginInfo:
     """How one market liquidates, and how far its levels may be off.
 
@@ -83,6 +97,7 @@ class MarginInfo:
     error_bp: float
     cross_width_share: float
     source: str
+    multipliers: tuple[TierMultiplier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 
-from forcedmove_server.engine.frames import MarginInfo
+import numpy as np
+from numpy.typing import NDArray
+
+from forcedmove_server.engine.frames import MarginInfo, TierMultiplier
 from forcedmove_server.engine.pipeline import Pipeline
-from forcedmove_server.margin.multipliers import CROSS_WIDTH_SHARE
+from forcedmove_server.margin.equations import LONG, SHORT
+from forcedmove_server.margin.multipliers import CROSS_WIDTH_SHARE, LEVERAGE_TIERS
 
 
 def market_date(pipeline: Pipeline) -> date:
@@ -32,4 +36,17 @@ def margin_info(pipeline: Pipeline, market: int) -> MarginInfo:
         error_bp=made.worst_error_bp,
         cross_width_share=CROSS_WIDTH_SHARE,
         source=rule.source,
+        multipliers=tuple(
+            TierMultiplier(
+                leverage=leverage,
+                ratio=_pair(made.ratio, tier),
+                error_bp=_pair(made.error * 1e4, tier),
+                cross_width=_pair(made.cross_width, tier),
+            )
+            for tier, leverage in enumerate(LEVERAGE_TIERS[: int(pipeline.store.rules.tiers[market])])
+        ),
     )
+
+
+def _pair(values: NDArray[np.float64], tier: int) -> tuple[float, float]:
+    return float(values[LONG, tier]), float(values[SHORT, tier])

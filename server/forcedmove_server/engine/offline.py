@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from forcedmove_kernels.fixed_point import LONG, SHORT
 from forcedmove_server.config import Config
+from forcedmove_server.engine.margins import margin_info
 from forcedmove_server.engine.pipeline import Pipeline, configured_pipeline
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
@@ -100,4 +101,5 @@ def _market_summary(pipeline: Pipeline, market: int) -> dict[str, Any]:
         "liquidated": {name: int(ledger.liquidated[market, side]) * lot for name, side in sides.items()},
         "overkill": {name: int(ledger.overkill[market, side]) * lot for name, side in sides.items()},
         "cohorts": int(pipeline.store.cohorts.used[market]),
+        "margin": asdict(margin_info(pipeline, market)) if pipeline.store.has_market(market) else None,
     }

@@ -18,7 +18,7 @@ from forcedmove_server.engine.store import CohortStore
 from forcedmove_server.engine.views import SymbolRows
 from forcedmove_server.errors import NotReadyError
 from forcedmove_server.inference.lifecycle import PositionInference
-from forcedmove_server.margin.ladder_book import LadderBook
+from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
 from forcedmove_server.margin.provenance import STALE_AFTER_DAYS
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import ContractType, InstrumentRegistry
@@ -44,11 +44,12 @@ class Pipeline:
         """
         self.registry = registry
         self.model = model
+        self.book = book or shipped_book()
         self.tiers_stale_after_days = tiers_stale_after_days
         self.backend, self.backend_choice = select_backend(engine.backend, engine.threads or None)
         self.inference = PositionInference(registry, model, self.backend, engine.max_markets)
         self.store = CohortStore(
-            self.backend, model, engine.max_markets, engine.max_cohorts_per_market, engine.bins, book
+            self.backend, model, engine.max_markets, engine.max_cohorts_per_market, engine.bins, self.book
         )
         self.books = BookTable(registry)
         self.activity = Activity(registry)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import Rules, check_rules
-from forcedmove_kernels.fixed_point import MULTIPLIER_BITS, cumulative_weights, multipliers
+from forcedmove_kernels.fixed_point import MAX_MULTIPLIER, MULTIPLIER_BITS, cumulative_weights, multipliers
 from forcedmove_server.config import MarginConfig
 from forcedmove_server.inference.leverage_prior import prior_for, tier_shares
 from forcedmove_server.margin.ladder_book import LadderBook, book_with, user_folder
@@ -62,8 +62,10 @@ def set_rules(
     rules.weight[market] = cumulative_weights(cut)
     row = slice(market, market + 1)
     check_rules(Rules(rules.tiers[row], rules.multiplier[row], rules.weight[row]))
-    rounding = np.abs(rules.multiplier[market] / float(1 << MULTIPLIER_BITS) - exact.ratio)
-    return replace(exact, error=exact.error + rounding)
+    # A price that is never reached is as far away as the format goes.
+    within = np.minimum(exact.ratio, MAX_MULTIPLIER)
+    rounding = np.abs(rules.multiplier[market] / float(1 << MULTIPLIER_BITS) - within)
+    return replace(exact, ratio=within, error=exact.error + rounding)
 
 
 def ladder_book(config: MarginConfig) -> LadderBook:

@@ -28,8 +28,8 @@ _ID_KEYS = ("symbol", "instrument_name")
 _ID = re.compile(r"^(?P<base>[A-Z0-9]+?)[-_]?(?P<quote>USDT|USDC|USD1|USD)?(?P<perpetual>_PERP)?$")
 
 
-def read_import(venue: str, path: Path, as_of: date) -> Fetched:
-    """Read ``path`` as ladders of ``venue``, as of a day.
+def read_import(venue: str, path: Path, as_of: date | None, today: date) -> Fetched:
+    """Read ``path`` as ladders of ``venue``, as of a day: stated, else that of our own form, else today.
 
     Raises FileFormatError naming field and file for what is none of the three forms, InputError for a venue that a form
     does not fit.
@@ -47,12 +47,15 @@ def read_import(venue: str, path: Path, as_of: date) -> Fetched:
         if file.venue != venue:
             raise InputError("venue", venue, f"{path} has the ladders of {file.venue}")
         file.check(str(path))
-        return Fetched(msgspec.structs.replace(file, origin=Origin.IMPORTED), {})
+        if file.as_of > today:
+            raise FileFormatError("as_of", file.as_of.isoformat(), f"is later than today, {today}", str(path))
+        return Fetched(msgspec.structs.replace(file, origin=Origin.IMPORTED, as_of=as_of or file.as_of), {})
     found, problems = _unified(venue, answer, path) if _is_unified(answer) else _raw(venue, answer)
     if not found:
-        raise FileFormatError("file", str(path), f"has no ladder that can be used: {problems or 'no market in it'}")
+        reasons = "; ".join(list(problems.values())[:3]) or "no market in it"
+        raise FileFormatError("file", str(path), f"has no ladder that can be used: {reasons}")
     source = f"imported from {path.name}"
-    return Fetched(ladder_file(venue, found, as_of, Origin.IMPORTED, Confidence.REC, source), problems)
+    return Fetched(ladder_file(venue, found, as_of or today, Origin.IMPORTED, Confidence.REC, source), problems)
 
 
 def merged(old: LadderFile | None, new: LadderFile) -> LadderFile:

@@ -9,12 +9,14 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import platformdirs
 
 from forcedmove_server.errors import FileFormatError
 from forcedmove_server.margin.ladders import STAND_IN, Ladder, LadderFile, decode_ladders, read_ladders
 from forcedmove_server.margin.margin_rule import Maintenance
 from forcedmove_server.margin.provenance import Origin, Provenance
+from forcedmove_server.margin.venues import venue_named
 from forcedmove_server.market.instruments import ContractType, Instrument
 
 _LOG = logging.getLogger(__name__)
@@ -32,19 +34,21 @@ class LadderBook:
 
     def __init__(self, files: Iterable[LadderFile] = ()) -> None:
         self.files = tuple(files)
-        self._entries: dict[tuple[str, str], tuple[LadderFile, Ladder]] = {}
+        self._entries: dict[tuple[str, str], tuple[int, Ladder]] = {}
         self._built: dict[int, Maintenance] = {}
-        for file in self.files:
+        for number, file in enumerate(self.files):
             for ladder in file.ladders:
                 for market in ladder.markets:
-                    self._entries[file.venue, market] = (file, ladder)
+                    self._entries[file.venue, market] = (number, ladder)
 
     def find(self, venue: str, instrument: Instrument) -> Found | None:
         """Return a market's ladder by its unified symbol or its own id; None where there is none."""
         names = [instrument.unified, instrument.native_id]
         if instrument.contract_type is ContractType.LINEAR and instrument.quote in ("USD", "USDC"):
             names.append(f"{instrument.base}/USD:USDC")  # quoted in dollars, settled in USDC: Paradex
-        return next((found for name in names if (found := self._get(venue, name)) is not None), None)
+        known = [name for name in names if (venue, name) in self._entries]
+        # The later file wins, whichever name it uses.
+        return self._get(venue, max(known, key=lambda name: self._entries[venue, name][0])) if known else None
 
     def stand_in(self, venue: str, contract_type: ContractType) -> Found | None:
         """Return the ladder that stands in for a venue's unlisted markets; None where it has none."""
@@ -72,7 +76,7 @@ class LadderBook:
         entry = self._entries.get((venue, market))
         if entry is None:
             return None
-        file, ladder = entry
+        file, ladder = self.files[entry[0]], entry[1]
         maintenance = self._built.get(id(ladder))
         if maintenance is None:
             maintenance = self._built[id(ladder)] = ladder.maintenance.build()
@@ -102,7 +106,12 @@ def book_with(folder: Path) -> LadderBook:
     files = []
     for path in sorted(folder.glob("*.json")):
         try:
-            files.append(read_ladders(path))
+            file = read_ladders(path)
+            if venue_named(file.venue) is None:
+                raise FileFormatError("venue", file.venue, "is not described here", str(path))
         except FileFormatError as error:
             _LOG.warning("tiers: %s; left out", error)
+        else:
+            own = file.origin is Origin.SHIPPED  # what does not say where it comes from did not come with the package
+            files.append(msgspec.structs.replace(file, origin=Origin.IMPORTED) if own else file)
     return shipped_book().with_files(files)

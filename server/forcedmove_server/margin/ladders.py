@@ -32,7 +32,7 @@ FORMAT = 1
 
 STAND_IN = {False: "*linear", True: "*inverse"}
 
-Floor = Annotated[float, msgspec.Meta(ge=0)]
+Floor = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
 
 
 class Tiers(msgspec.Struct, frozen=True, tag="tiers", forbid_unknown_fields=True, omit_defaults=True):

@@ -37,7 +37,7 @@ class MarginRule:
 
     ``maintenance`` is the market's ladder, ``provenance`` where it comes from. ``confidence`` is that of the weakest
     fact used, ``source`` where the formula is written. ``extra_margin_fee`` is a rate by which margin that is added to
-    a position is discounted.
+    a position is discounted. ``stated_limit`` is a greatest leverage that replaces the venue's and the ladder's.
 
     Raises InputError for a fee that the formula does not count, or a fee rate outside [0, 0.1].
     """
@@ -53,6 +53,7 @@ class MarginRule:
     source: str = ""
     max_leverage: float = math.inf
     extra_margin_fee: float = 0.0
+    stated_limit: float | None = None
 
     def __post_init__(self) -> None:
         checked("fee_rate", self.fee_rate, 0.0, 0.1)
@@ -66,8 +67,8 @@ class MarginRule:
 
     @property
     def leverage_limit(self) -> float:
-        """Greatest leverage: the lower of the market's own limit and that of its maintenance."""
-        return min(self.max_leverage, self.maintenance.max_leverage)
+        """Greatest leverage: what is stated, else the lower of the venue's limit and that of the ladder."""
+        return min(self.max_leverage, self.maintenance.max_leverage) if self.stated_limit is None else self.stated_limit
 
     def value(self, quantity: ArrayLike, price: ArrayLike) -> F64:
         """Value of a position at ``price`` in the margin currency: USD on linear contracts, coin on inverse ones."""
@@ -88,6 +89,8 @@ class MarginRule:
 
     def largest_quantity(self, leverage: ArrayLike, price: ArrayLike) -> F64:
         """Greatest quantity that may open with ``leverage`` at ``price``: ``inf`` without a limit."""
+        if self.stated_limit is not None:
+            return np.where(np.asarray(leverage) <= self.stated_limit, np.inf, 0.0)
         return self.quantity_of_size(self.maintenance.largest_size(leverage), price)
 
     def liquidation_price(

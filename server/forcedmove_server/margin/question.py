@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -13,7 +14,7 @@ from forcedmove_server.margin.ladder_book import Found, LadderBook
 from forcedmove_server.margin.margin_rule import MarginRule
 from forcedmove_server.margin.names import contract_meant, market_named
 from forcedmove_server.margin.position import Account, Liquidation, OtherPosition, Override, liquidation_of
-from forcedmove_server.margin.provenance import UNDATED
+from forcedmove_server.margin.provenance import STALE_AFTER_DAYS, UNDATED
 from forcedmove_server.margin.rules import rule_for, rule_with
 from forcedmove_server.margin.tiers import StatedMaintenance
 from forcedmove_server.margin.venue import Venue
@@ -23,6 +24,8 @@ from forcedmove_server.market.instruments import ContractType
 SIDES: Mapping[str, int] = {"long": LONG, "short": SHORT}
 #: value of the position where no quantity is given
 TYPICAL_USD = 20_000.0
+#: no price, quantity or amount is larger
+MOST = 1e18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +69,20 @@ class Answer:
     tiers: str
     tiers_stale: bool
     process: str
+    cooldown_s: float
     notes: tuple[str, ...]
 
 
-def answer(question: Question, book: LadderBook, today: date) -> Answer:
-    """Answer one question. Raises InputError, InstrumentError or UnknownNameError naming field, value and limit."""
+def answer(question: Question, book: LadderBook, today: date, stale_after_days: int = STALE_AFTER_DAYS) -> Answer:
+    """Answer one question, with ladders from ``book`` whose age counts from ``today``.
+
+    Raises InputError, InstrumentError or UnknownNameError naming field, value and limit."""
     if question.side not in SIDES:
         raise InputError("side", question.side, "must be 'long' or 'short'")
-    entry = float(checked("entry", question.entry, 0.0, open_low=True))
+    entry = float(checked("entry", question.entry, 0.0, MOST, open_low=True))
+    for name in ("quantity", "margin", "balance", "extra_margin", "maint_amount"):
+        if getattr(question, name) is not None:
+            checked(name, getattr(question, name), -MOST, MOST)
     checked("contract_size", question.contract_size, 0.0, open_low=True)
     if question.max_leverage is not None:
         checked("max_leverage", question.max_leverage, 1.0)
@@ -100,9 +109,10 @@ def answer(question: Question, book: LadderBook, today: date) -> Answer:
         source=rule.source,
         confidence=_confidence(question, venue, rule),
         trigger=str(rule.trigger),
-        tiers="stated in the question" if stated else rule.provenance.describe(today),
-        tiers_stale=not stated and rule.provenance.stale(today),
+        tiers="stated in the question" if stated else rule.provenance.describe(today, stale_after_days),
+        tiers_stale=not stated and rule.provenance.stale(today, stale_after_days),
         process=rule.process.text,
+        cooldown_s=rule.process.cooldown_s,
         notes=tuple(_notes(question, venue, rule, liquidation)),
     )
 
@@ -134,7 +144,7 @@ def _rule(question: Question, venue: Venue | None, book: LadderBook) -> MarginRu
         rule = _rule_without_ladder(question, venue)
     if question.formula is not None:
         rule = _with_formula(rule, question.formula)
-    return rule if question.max_leverage is None else replace(rule, max_leverage=question.max_leverage)
+    return rule if question.max_leverage is None else replace(rule, stated_limit=question.max_leverage)
 
 
 def _rule_without_ladder(question: Question, venue: Venue) -> MarginRule:
@@ -174,7 +184,11 @@ def _quantity(question: Question, rule: MarginRule) -> float:
         raise InputError("quantity", None, "is needed with maint_amount")
     if question.margin is not None or question.balance is not None or question.extra_margin:
         raise InputError("quantity", None, "is needed with a margin or a balance")
-    return TYPICAL_USD if rule.formula.inverse else TYPICAL_USD / question.entry
+    typical = TYPICAL_USD if rule.formula.inverse else TYPICAL_USD / question.entry
+    if question.leverage is None or question.mmr is not None or not 1 <= question.leverage <= rule.leverage_limit:
+        return typical
+    # A venue may allow its highest leverages to smaller positions only.
+    return min(typical, float(rule.largest_quantity(question.leverage, question.entry)))
 
 
 def _account(question: Question, rule: MarginRule) -> Account | None:
@@ -206,6 +220,6 @@ def _notes(question: Question, venue: Venue | None, rule: MarginRule, liquidatio
     yield from rule.notes
     if question.balance is not None and venue.cross_note and question.mmr is None:
         yield f"{venue.name}: {venue.cross_note}"
-    if liquidation.leverage > rule.leverage_limit * (1 + 1e-9):
+    if rule.leverage_limit * (1 + 1e-9) < liquidation.leverage < math.inf:
         limit = f"{rule.leverage_limit:g}x that {venue.name} allows"
         yield f"{venue.name}: its leverage of {liquidation.leverage:.4g}x is above the {limit}"

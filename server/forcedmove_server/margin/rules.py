@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from forcedmove_server.errors import InstrumentError
 from forcedmove_server.margin.equations import FORMULAS
 from forcedmove_server.margin.facts import Confidence, weakest
 from forcedmove_server.margin.ladder_book import Found, LadderBook, shipped_book
@@ -23,17 +22,15 @@ def rule_for(instrument: Instrument, book: LadderBook | None = None) -> MarginRu
     """Return the rule of a market, with ladders from ``book`` (default: the shipped ones).
 
     A venue that is not described gets :func:`assumed_rule`, a market without a ladder its venue's stand-in: never
-    silently, both say so in ``notes`` and ``provenance``. Raises InstrumentError for a kind of contract that the venue
-    does not list.
+    silently, both say so in ``notes`` and ``provenance``. So does a kind of contract that the venue is not known to
+    list: one odd market must not end a server.
     """
     venue = venue_named(instrument.venue)
     if venue is None:
         return assumed_rule(instrument)
     contract = venue.rules_of(instrument.contract_type)
     if contract is None:
-        raise InstrumentError(
-            "contract_type", str(instrument.contract_type), f"{instrument.venue} lists no such contract", instrument.key
-        )
+        return assumed_rule(instrument)
     return rule_with(venue, contract, ladder_of(venue, instrument, book or shipped_book()) or _half_initial(instrument))
 
 
@@ -60,10 +57,15 @@ def rule_with(venue: Venue, contract: ContractRules, ladder: Found) -> MarginRul
 
 
 def ladder_of(venue: Venue, instrument: Instrument, book: LadderBook) -> Found | None:
-    """Return a market's own ladder, else one by the venue's rule from its description, else the venue's stand-in."""
+    """Return a market's own ladder, else one by the venue's rule from its description, else the venue's stand-in.
+
+    A shipped ladder gives way to a description that says another greatest leverage: the market has changed since.
+    """
     found = book.find(venue.name, instrument)
-    if found is not None and found.provenance.origin is not Origin.SHIPPED:
-        return found
+    if found is not None:
+        as_described = found.maintenance.max_leverage == instrument.max_leverage
+        if found.provenance.origin is not Origin.SHIPPED or as_described:
+            return found
     if venue.from_instrument is not None:
         maintenance = venue.from_instrument(instrument)
         if maintenance is not None:
@@ -79,7 +81,9 @@ def assumed_rule(instrument: Instrument) -> MarginRule:
     return MarginRule(
         formula=formula,
         maintenance=maintenance,
-        notes=(f"{instrument.venue}: rule not described, assumed {formula.name}",),
+        notes=(
+            f"{instrument.venue}: rule of {instrument.contract_type} contracts not described, assumed {formula.name}",
+        ),
         provenance=provenance,
         confidence=Confidence.ASSUMED,
         source="nothing found",

@@ -46,7 +46,8 @@ class ContractRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Venue:
-    """One exchange. ``names`` are those of recorded archives that mean it too.
+    """One exchange. ``names`` are those of recorded archives that mean it too; ``quotes`` those of its linear
+    contracts, the likeliest first.
 
     ``tiers`` says where its maintenance table is written and whether it moves in jumps or slices; ``tiers_public``
     whether anybody can fetch it. ``notes`` are what a map of this venue takes for granted beyond that.
@@ -67,6 +68,7 @@ class Venue:
     process: Fact[LiquidationProcess] = _UNKNOWN_PROCESS
     extra_margin_fee: Fact[float] | None = None
     cross_note: str = ""
+    quotes: tuple[str, ...] = ("USDT", "USDC")
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     from_instrument: Callable[[Instrument], Maintenance | None] | None = None

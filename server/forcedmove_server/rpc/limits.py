@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from forcedmove_server.engine.frames import RenderedView, ViewSpec
 from forcedmove_server.errors import LimitError
+from forcedmove_server.margin.provenance import STALE_AFTER_DAYS
 
 #: room in a frame beside its grid: markets, clusters, chains and assumptions
 _FRAME_RESERVE_BYTES = 64 << 10
@@ -16,7 +17,8 @@ class Limits:
     """Bounds of the RPC layer.
 
     ``max_views`` counts pairs of a symbol and a view that somebody reads: each is rendered and encoded once per tick.
-    ``max_frame_bytes`` stays at gRPC's default receive limit, so that any client can read any frame.
+    ``tiers_stale_after_days`` is the age at which a maintenance table is called old. ``max_frame_bytes`` stays at
+    gRPC's default receive limit, so that any client can read any frame.
     """
 
     heartbeat_s: float = 1.0
@@ -24,6 +26,7 @@ class Limits:
     max_streams: int = 256
     max_views: int = 4_096
     max_account_positions: int = 1_000
+    tiers_stale_after_days: int = STALE_AFTER_DAYS
     max_request_bytes: int = 256 << 10
     max_message_bytes: int = 1 << 20
     max_frame_bytes: int = 4 << 20

@@ -75,7 +75,8 @@ class MarginHandlers:
         """Answer for one position."""
         try:
             question = question_of(request, self._limits)
-            return message_of(answer(question, self._book, datetime.now(UTC).date()))
+            today, after_days = datetime.now(UTC).date(), self._limits.tiers_stale_after_days
+            return message_of(answer(question, self._book, today, after_days))
         except InputError as error:
             raise _on_the_wire(error) from None
 
@@ -147,6 +148,8 @@ def message_of(found: Answer) -> margin_pb2.GetLiquidationPriceResponse:
         tiers=found.tiers,
         tiers_stale=found.tiers_stale,
         notes=found.notes,
+        process=found.process,
+        cooldown_s=found.cooldown_s,
     )
 
 

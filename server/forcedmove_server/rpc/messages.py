@@ -122,6 +122,18 @@ def margin_rule_message(market: MarketStatus) -> model_pb2.MarginRule:
         error_bp=margin.error_bp,
         cross_width_share=margin.cross_width_share,
         source=margin.source,
+        multipliers=[
+            model_pb2.TierMultiplier(
+                leverage=tier.leverage,
+                long_ratio=tier.ratio[0],
+                short_ratio=tier.ratio[1],
+                long_error_bp=tier.error_bp[0],
+                short_error_bp=tier.error_bp[1],
+                long_cross_width=tier.cross_width[0],
+                short_cross_width=tier.cross_width[1],
+            )
+            for tier in margin.multipliers
+        ],
     )
 
 

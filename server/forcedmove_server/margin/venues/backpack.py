@@ -12,6 +12,7 @@ _DOCS = "Backpack support: account margin fraction below its maintenance; price 
 VENUE = Venue(
     name="backpack",
     title="Backpack",
+    quotes=("USDC",),
     linear=ContractRules(Fact("L1", Confidence.DERIVED, _DOCS)),
     trigger=Fact(Trigger.MARK, Confidence.DOC, "Backpack support, liquidation"),
     max_leverage=Fact(75.0, Confidence.REC, "imfFunction of BTC_USDC_PERP, 2026-08"),

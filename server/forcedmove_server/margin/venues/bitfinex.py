@@ -12,6 +12,7 @@ VENUE = Venue(
     name="bitfinex",
     names=("bitfinex-derivatives",),
     title="Bitfinex",
+    quotes=("USDT",),
     linear=ContractRules(Fact("L1", Confidence.ASSUMED, _ASSUMED)),
     trigger=Fact(Trigger.MARK, Confidence.MEM, "status deriv carries a mark price"),
     max_leverage=Fact(100.0, Confidence.DOC, "Bitfinex support 360035475374"),

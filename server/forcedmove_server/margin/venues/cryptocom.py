@@ -13,6 +13,7 @@ VENUE = Venue(
     name="cryptocom",
     names=("crypto-com",),
     title="Crypto.com",
+    quotes=("USD", "USDT"),
     linear=ContractRules(Fact("L1", Confidence.DERIVED, _MARGIN)),
     trigger=Fact(Trigger.MARK, Confidence.DOC, _MARGIN),
     max_leverage=Fact(100.0, Confidence.DOC, "account limit; BTC 50x"),

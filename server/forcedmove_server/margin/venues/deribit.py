@@ -28,6 +28,7 @@ def from_instrument(instrument: Instrument) -> Maintenance | None:
 VENUE = Venue(
     name="deribit",
     title="Deribit",
+    quotes=("USDC",),
     linear=ContractRules(Fact("L1", Confidence.DOC, _LINEAR)),
     inverse=ContractRules(Fact("I1", Confidence.DOC, _INVERSE)),
     trigger=Fact(Trigger.MARK, Confidence.DOC, "Deribit support 25944769313309"),

@@ -13,6 +13,7 @@ VENUE = Venue(
     name="dydx",
     names=("dydx-v4",),
     title="dYdX v4",
+    quotes=("USDC",),
     linear=ContractRules(Fact("L1", Confidence.DOC, _DOCS)),
     trigger=Fact(Trigger.ORACLE, Confidence.DOC, _DOCS),
     max_leverage=Fact(50.0, Confidence.REC, "perpetualMarkets, 2025-12"),

@@ -19,21 +19,23 @@ _SECOND_TIER = {"BTC": (150e6, 20.0), "ETH": (100e6, 15.0), "SOL": (70e6, 10.0),
 def from_instrument(instrument: Instrument) -> Maintenance | None:
     """Ladder of a market by its own maximum leverage; None where that was never filled in.
 
-    No market ever offered more than 50x: a description that claims more says nothing.
+    Coins whose second tier is not documented have one tier, as the venue's plain margin tables do. No market ever
+    offered more than 50x: a description that claims more says nothing.
     """
     if instrument.max_leverage > _GREATEST:
         return None
     leverage = instrument.max_leverage
     rows = [(0.0, 0.5 / leverage, leverage)]
-    floor, second = _SECOND_TIER.get(instrument.base, (20e6, 5.0))
-    if second < leverage:
-        rows.append((floor, 0.5 / second, second))
+    if instrument.base in _SECOND_TIER:
+        floor, second = _SECOND_TIER[instrument.base]
+        rows += [(floor, 0.5 / second, second)] if second < leverage else []
     return cumulative_tiers(rows)
 
 
 VENUE = Venue(
     name="hyperliquid",
     title="Hyperliquid",
+    quotes=("USDC",),
     linear=ContractRules(Fact("L1", Confidence.DOC, _DOCS)),
     trigger=Fact(Trigger.MARK, Confidence.DOC, _DOCS),
     max_leverage=Fact(_GREATEST, Confidence.REC, "margin table 50; BTC 40x, ETH 25x in 2026"),

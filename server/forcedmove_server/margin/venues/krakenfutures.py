@@ -13,6 +13,7 @@ VENUE = Venue(
     name="krakenfutures",
     names=("kraken", "cryptofacilities"),
     title="Kraken Futures",
+    quotes=("USD",),
     linear=ContractRules(Fact("L1", Confidence.DOC, _EPP)),
     inverse=ContractRules(Fact("I1", Confidence.DOC, _EPP)),
     trigger=Fact(Trigger.MARK, Confidence.DOC, _EPP),

@@ -12,6 +12,7 @@ _DOCS = "Lighter docs, liquidations and insurance fund"
 VENUE = Venue(
     name="lighter",
     title="Lighter",
+    quotes=("USDC",),
     linear=ContractRules(Fact("L1", Confidence.DOC, _DOCS)),
     trigger=Fact(Trigger.MARK, Confidence.DOC, _DOCS),
     max_leverage=Fact(50.0, Confidence.REC, "orderBookDetails of ETH"),

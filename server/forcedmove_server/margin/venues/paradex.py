@@ -12,6 +12,7 @@ _DOCS = "Paradex docs, cross margin requirement"
 VENUE = Venue(
     name="paradex",
     title="Paradex",
+    quotes=("USD",),
     linear=ContractRules(Fact("L1", Confidence.DOC, _DOCS)),
     trigger=Fact(Trigger.MARK, Confidence.DOC, "Paradex docs, liquidations"),
     max_leverage=Fact(50.0, Confidence.DOC, "Paradex docs, BTC-USD-PERP"),
