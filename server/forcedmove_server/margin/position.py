@@ -152,7 +152,8 @@ def liquidation_of(
     against the venue's limit. ``extra_margin`` was added to the margin that ``leverage`` locks.
 
     Raises InputError naming field, value and limit: as :meth:`MarginRule.liquidation_price`, and for a leverage above
-    what the venue allows for the size, a margin below maintenance, or an account that is under water already.
+    what the venue allows for the size, or an isolated margin that is not above maintenance; an account that is under
+    water gets the status AT_ONCE instead.
     """
     if override is not None:
         rule = override.apply(rule)
@@ -287,8 +288,6 @@ def _refuse(
 
 
 def _counting_fee(formula: Formula) -> Formula:
-    """The variant of a formula that counts a fee."""
-    for other in FORMULAS.values():
-        if replace(other, name=formula.name, counts_fee=False) == formula and other.counts_fee:
-            return other
-    return replace(formula, name=f"{formula.name}+fee", counts_fee=True)
+    """The variant of a formula that counts a fee: every one has it."""
+    wanted = replace(formula, counts_fee=True)
+    return next(other for other in FORMULAS.values() if replace(other, name=formula.name) == wanted)

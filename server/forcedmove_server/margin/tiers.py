@@ -104,12 +104,6 @@ class TierTable:
         sizes = np.asarray(size, np.float64)
         return rates - amounts / np.where(sizes > 0, sizes, 1.0), np.zeros(np.shape(size))
 
-    def requirement(self, size: ArrayLike, value: ArrayLike) -> NDArray[np.float64]:
-        """Maintenance margin of a position whose size falls in a tier and that is worth ``value``."""
-        rate, amount = self.terms(size, 1.0)
-        margin: NDArray[np.float64] = rate * np.asarray(value, np.float64) - amount
-        return margin
-
     def _check(self) -> None:
         if not self.tiers or self.tiers[0].floor != 0:
             raise InputError("tiers[0].floor", self.tiers[0].floor if self.tiers else None, "the first floor is 0")
