@@ -19,10 +19,18 @@ def market_date(pipeline: Pipeline) -> date:
 
 
 def margin_info(pipeline: Pipeline, market: int) -> MarginInfo:
-    """Describe a market's margin rule and the error of its multipliers."""
+    """Describe a market's margin rule and the error of its multipliers: made once a day, since nothing else changes."""
+    today = market_date(pipeline)
+    known = pipeline.margin_infos.get(market)
+    if known is None or known[0] != today:
+        known = pipeline.margin_infos[market] = (today, _margin_info(pipeline, market, today))
+    return known[1]
+
+
+def _margin_info(pipeline: Pipeline, market: int, today: date) -> MarginInfo:
     made = pipeline.store.margins[market]
-    rule, provenance, today = made.rule, made.rule.provenance, market_date(pipeline)
-    after_days = pipeline.tiers_stale_after_days
+    rule, provenance = made.rule, made.rule.provenance
+    after_days, error_bp = pipeline.tiers_stale_after_days, made.error * 1e4
     return MarginInfo(
         formula=rule.formula.name,
         confidence=str(rule.confidence),
@@ -40,7 +48,7 @@ def margin_info(pipeline: Pipeline, market: int) -> MarginInfo:
             TierMultiplier(
                 leverage=leverage,
                 ratio=_pair(made.ratio, tier),
-                error_bp=_pair(made.error * 1e4, tier),
+                error_bp=_pair(error_bp, tier),
                 cross_width=_pair(made.cross_width, tier),
             )
             for tier, leverage in enumerate(LEVERAGE_TIERS[: int(pipeline.store.rules.tiers[market])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import Config, EngineConfig, ModelConfig
 from forcedmove_server.engine.activity import Activity
 from forcedmove_server.engine.depth import BookTable
+from forcedmove_server.engine.frames import MarginInfo
 from forcedmove_server.engine.rules import ladder_book
 from forcedmove_server.engine.store import CohortStore
 from forcedmove_server.engine.views import SymbolRows
@@ -46,6 +48,8 @@ class Pipeline:
         self.model = model
         self.book = book or shipped_book()
         self.tiers_stale_after_days = tiers_stale_after_days
+        #: what is told of a market's rule, and for which day; see engine.margins
+        self.margin_infos: dict[int, tuple[date, MarginInfo]] = {}
         self.backend, self.backend_choice = select_backend(engine.backend, engine.threads or None)
         self.inference = PositionInference(registry, model, self.backend, engine.max_markets)
         self.store = CohortStore(
