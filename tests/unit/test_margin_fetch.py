@@ -286,6 +286,29 @@ def test_import_of_what_somebody_saved(tmp_path: Path) -> None:
     assert read_import("binance", path, None, TODAY).file == signed.file
 
 
+def test_imports_leave_futures_with_a_date_out_and_say_so(tmp_path: Path) -> None:
+    """In all three forms; they have ladders of their own, which would never be asked for."""
+    raw = read_import("binance", saved(tmp_path, [*SIGNED, SIGNED[0] | {"symbol": "AAAUSDT_260327"}]), None, TODAY)
+    assert [ladder.markets for ladder in raw.file.ladders] == [["AAA/USDT:USDT"]]
+    assert raw.problems.keys() == {"AAAUSDT_260327"}
+    tiers = UNIFIED["AAA/USDT:USDT"]
+    unified = read_import(
+        "binance", saved(tmp_path, {"AAA/USDT:USDT": tiers, "AAA/USDT:USDT-260327": tiers}), None, TODAY
+    )
+    assert [ladder.markets for ladder in unified.file.ladders] == [["AAA/USDT:USDT"]]
+    assert "has a date" in unified.problems["AAA/USDT:USDT-260327"]
+    path = tmp_path / "own.json"
+    form = Tiers([(0.0, 0.1, 5.0)])
+    ladders = [Ladder(["AAA/USDT:USDT", "BTC-USD-260327"], form), Ladder(["BTC-USDT-260327"], form)]
+    write_ladders(LadderFile("okx", TODAY, Confidence.DOC, "s", ladders), path)
+    own = read_import("okx", path, None, TODAY)
+    assert own.file.ladders == [Ladder(["AAA/USDT:USDT"], form)]
+    assert own.problems.keys() == {"BTC-USD-260327", "BTC-USDT-260327"}
+    write_ladders(LadderFile("okx", TODAY, Confidence.DOC, "s", ladders[1:]), path)
+    with pytest.raises(FileFormatError, match=r"BTC-USDT-260327.*has a date"):
+        read_import("okx", path, None, TODAY)
+
+
 @pytest.mark.parametrize(
     ("venue", "content", "told"),
     [

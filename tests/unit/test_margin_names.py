@@ -96,6 +96,11 @@ def test_a_bare_base_means_the_linear_contract(venue: str) -> None:
         ("okx", "BTC-USD-260327", "I2"),
         ("binance", "BTCUSDT_260327", "L1"),
         ("krakenfutures", "FI_XBTUSD_260327", "I1"),
+        ("gate", "BTC_USD_20260327", "I2"),
+        ("gate", "BTC_USDT_20260327", "L1+fee"),
+        ("htx", "BTC260327", "I1"),
+        ("htx", "BTC_CQ", "I1"),
+        ("okx", "BTC-USD_UM-SWAP", "L2"),
         ("binance", "BTC/USD", "I1"),
         ("okx", "BTC/USD", "I2"),
         ("krakenfutures", "BTC/USD", "L1"),
@@ -106,7 +111,7 @@ def test_a_bare_base_means_the_linear_contract(venue: str) -> None:
 def test_symbols_beside_a_stated_rate(venue: str, symbol: str, formula: str) -> None:
     """They say the kind of contract, also where no ladder is known, as of futures with a date."""
     assert ask(venue=venue, symbol=symbol, leverage=2.0, mmr=0.01).formula == formula
-    if "26" in symbol:
+    if "26" in symbol or symbol.endswith("_CQ"):
         with pytest.raises(UnknownNameError, match="with a date have ladders of their own"):
             ask(venue=venue, symbol=symbol, leverage=2.0)
 

@@ -23,9 +23,14 @@ _DIGITS = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+
 _NUMBER = re.compile(rf"^({_DIGITS})\s*(%?)(?:\s+[A-Za-z][^\d]*)?$")
 #: a number of contracts times what each is worth
 _CONTRACTS = re.compile(rf"^({_DIGITS})\s+contracts?\s+[x*]\s+({_DIGITS})(?:\s+[A-Za-z][^\d]*)?$")
-_LEG = re.compile(r"\b(qty|entry|mark|mmr|cum)\s+([-+\w.,%]+)", re.IGNORECASE)
+_LEG = re.compile(r"\b(qty|entry|mark|mmr|cum)(?:\s*[:=]\s*|\s+)([-+\w.,]+(?:\s*%)?)", re.IGNORECASE)
+#: a part of a text that is meant as a leg, and a number in it that no word claims
+_QUANTITY = re.compile(r"\b(?:qty|entry|mark)\b\s*[:=]?\s*[-+.\d]|\bqty\b", re.IGNORECASE)
+_STRAY = re.compile(r"(?<![\w.,])[-+]?[.,]?\d[\d.,]*%?(?![\w-])")
 #: marks the other positions of a cross account in the column ``notes``
-_OTHER_LEG = "other leg"
+_OTHER_LEG = re.compile(r"(?<!\bno )\b(?:other|second|2nd)\s+(?:leg|position)s?\b", re.IGNORECASE)
+#: the word for a side that a leg may say instead
+_SIDES = {"buy": "long", "sell": "short"}
 _FORMULA = re.compile(r"\b[LI]\d+(?:\+fee)?", re.IGNORECASE)
 #: what a fee is called where the formula counts none, and where the row does not say
 _NO_FEE = ("cancels", "none", "no")
@@ -118,11 +123,11 @@ def legs_of(text: str, place: str) -> tuple[OtherPosition, ...]:
     """Read legs such as ``BTC: qty 109.488 entry 32481.98 mark 31967.27 mmr 2.5% cum 16300``, separated by semicolons.
 
     A negative quantity or the word ``short`` makes a short; ``linear`` or ``inverse`` says what kind of contract it is.
-    Parts without a quantity are remarks. Raises InputError naming the word that is missing, twice there, or no number.
+    Parts without quantity, entry and mark are remarks. Raises InputError naming the word that is missing, twice there,
+    or no number, and a number that no word claims.
     """
-    legs = [
-        _leg(part, place) for part in re.split(r";|\n|other legs?", text) if re.search(r"\bqty\b", part, re.IGNORECASE)
-    ]
+    parts = (part for piece in re.split(r";|\n", text) for part in _OTHER_LEG.split(piece))
+    legs = [_leg(part, place) for part in parts if _QUANTITY.search(part)]
     if not legs:
         raise InputError(f"{place} qty", text or None, "is missing: write 'qty .. entry .. mark .. mmr .. cum ..'")
     return tuple(legs)
@@ -133,6 +138,9 @@ def _leg(text: str, place: str) -> OtherPosition:
     words = dict(found)
     if len(words) < len(found):
         raise InputError(place, text.strip(), "says something twice; separate legs by semicolons")
+    stray = _STRAY.search(_LEG.sub(" ", text))
+    if stray:
+        raise InputError(place, text.strip(), f"has {stray.group()} without a word: qty, entry, mark, mmr or cum")
     numbers = {}
     for name in ("qty", "entry", "mark", "mmr", "cum"):
         value = words.get(name, "0" if name in ("mmr", "cum") else "")
@@ -140,7 +148,8 @@ def _leg(text: str, place: str) -> OtherPosition:
         if number is None:
             raise InputError(f"{place} {name}", value or None, f"must be a number in {text.strip()!r}")
         numbers[name] = number
-    said = {word.lower() for word in re.findall(r"\b(?:long|short|linear|inverse)\b", text, re.IGNORECASE)}
+    words_said = re.findall(r"\b(?:long|short|buy|sell|linear|inverse)\b", text.lower())
+    said = {_SIDES.get(word, word) for word in words_said}
     if said >= {"long", "short"} or said >= {"linear", "inverse"}:
         raise InputError(place, text.strip(), "says both of two sides, or of two kinds of contract")
     return OtherPosition(
@@ -234,6 +243,15 @@ def _formula(row: Mapping[str, str]) -> str | None:
 
 
 def _others(row: Mapping[str, str]) -> tuple[OtherPosition, ...]:
-    """Other positions of a cross row: everything behind ``other leg`` in its notes."""
-    _, found, legs = row.get("notes", "").partition(_OTHER_LEG)
-    return legs_of(legs, "notes: other leg") if found else ()
+    """Other positions of a cross row: everything behind ``other leg`` in its notes.
+
+    Raises InputError for notes that give a position, of quantity, entry and mark two, but do not say whose.
+    """
+    notes = row.get("notes", "")
+    marker = _OTHER_LEG.search(notes)
+    if marker is not None and ("leg" in marker.group().lower() or _QUANTITY.search(notes, marker.end())):
+        return legs_of(notes[marker.end() :], "notes: other leg")
+    given = {name.lower() for name, value in _LEG.findall(notes) if _parse(value.rstrip(",.")) is not None}
+    if len(given & {"qty", "entry", "mark"}) > 1:
+        raise InputError("notes", notes, "has a position: write 'other leg' before the other positions of the account")
+    return ()

@@ -20,11 +20,14 @@ from forcedmove_server.margin.feeds import FEEDS
 from forcedmove_server.margin.feeds.feed import ListedMarket, check_amounts, number
 from forcedmove_server.margin.fetch import Fetched, ladder_file, parse_answer
 from forcedmove_server.margin.ladders import Form, LadderFile, Tiers, decode_ladders
+from forcedmove_server.margin.names import has_date
 from forcedmove_server.margin.provenance import Origin
+from forcedmove_server.margin.venues import venue_named
 
 #: venues whose unified tiers are in value, with a deduction, so that ccxt's structure means what it says
 _UNIFIED = ("binance", "aster")
 _ID_KEYS = ("symbol", "instrument_name")
+_DATED = "has a date: only perpetual contracts have ladders here"
 _ID = re.compile(r"^(?P<base>[A-Z0-9]+?)[-_]?(?P<quote>USDT|USDC|USD1|USD)?(?P<perpetual>_PERP)?$")
 
 
@@ -49,7 +52,10 @@ def read_import(venue: str, path: Path, as_of: date | None, today: date) -> Fetc
         file.check(str(path))
         if file.as_of > today:
             raise FileFormatError("as_of", file.as_of.isoformat(), f"is later than today, {today}", str(path))
-        return Fetched(msgspec.structs.replace(file, origin=Origin.IMPORTED, as_of=as_of or file.as_of), {})
+        file, dated = _perpetual(file)
+        if not file.ladders:
+            raise FileFormatError("markets", ", ".join(list(dated)[:3]), _DATED, str(path))
+        return Fetched(msgspec.structs.replace(file, origin=Origin.IMPORTED, as_of=as_of or file.as_of), dated)
     found, problems = _unified(venue, answer, path) if _is_unified(answer) else _raw(venue, answer)
     if not found:
         reasons = "; ".join(list(problems.values())[:3]) or "no market in it"
@@ -78,6 +84,22 @@ def merged(old: LadderFile | None, new: LadderFile) -> LadderFile:
     return msgspec.structs.replace(new, ladders=[*new.ladders, *kept])
 
 
+def _dated(venue: str, market: str) -> bool:
+    described = venue_named(venue)
+    return described is not None and has_date(described, market)
+
+
+def _perpetual(file: LadderFile) -> tuple[LadderFile, dict[str, str]]:
+    """The file without its markets that have a date, and those."""
+    dated = {market: _DATED for ladder in file.ladders for market in ladder.markets if _dated(file.venue, market)}
+    ladders = [
+        msgspec.structs.replace(ladder, markets=kept)
+        for ladder in file.ladders
+        if (kept := [market for market in ladder.markets if market not in dated])
+    ]
+    return msgspec.structs.replace(file, ladders=ladders), dated
+
+
 def _is_unified(answer: Any) -> bool:
     if not isinstance(answer, dict) or not answer:
         return False
@@ -92,6 +114,9 @@ def _unified(venue: str, answer: Mapping[str, Any], path: Path) -> tuple[dict[st
     found: dict[str, Form] = {}
     problems: dict[str, str] = {}
     for symbol, tiers in answer.items():
+        if _dated(venue, symbol):
+            problems[symbol] = _DATED
+            continue
         place = f"{path}: {symbol}"
         rows = sorted(
             (
@@ -117,10 +142,14 @@ def _raw(venue: str, answer: Any) -> tuple[dict[str, Form], dict[str, str]]:
     feed = FEEDS.get(venue)
     if feed is None:
         raise InputError("venue", venue, f"has no readable table; known: {', '.join(sorted(FEEDS))}")
-    markets = {market.native_id: market for text in _ids(answer) if (market := _market(text)) is not None}
+    ids = list(_ids(answer))
+    dated = {text: _DATED for text in ids if _dated(venue, text)}
+    perpetual = (text for text in ids if text not in dated)
+    markets = {market.native_id: market for text in perpetual if (market := _market(text)) is not None}
     if not markets:
         next(feed.parse(answer, {}), None)  # an answer without a market is often an error, which this says
-    return parse_answer(feed, answer, markets)
+    found, problems = parse_answer(feed, answer, markets)
+    return found, dated | problems
 
 
 def _ids(answer: Any) -> Iterator[str]:
@@ -137,7 +166,7 @@ def _ids(answer: Any) -> Iterator[str]:
 
 
 def _market(native_id: str) -> ListedMarket | None:
-    """The market of an id such as BTCUSDT, BTC-USDT, BTCUSD_PERP, or a bare BTC; None for a dated one."""
+    """The market of an id such as BTCUSDT, BTC-USDT, BTCUSD_PERP, or a bare BTC; None for another."""
     found = _ID.match(native_id.upper())
     if found is None:
         return None

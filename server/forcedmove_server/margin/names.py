@@ -15,7 +15,7 @@ _LINEAR, _INVERSE = ContractType.LINEAR, ContractType.INVERSE
 #: longest symbol that anybody could mean
 _LONGEST = 40
 _UNIFIED = re.compile(r"^(?P<base>[A-Z0-9.-]+)/(?P<quote>[A-Z0-9]+)(:(?P<settle>[A-Z0-9]+)(?P<date>-\d{6})?)?$")
-_DATE = r"(?P<date>[-_]?\d{6}|[-_]?\d{1,2}[A-Z]{3}\d\d|[FGHJKMNQUVXZ]\d\d)?"
+_DATE = r"(?P<date>[-_]?(?:20)?\d{6}|[-_]?\d{1,2}[A-Z]{3}\d\d|[FGHJKMNQUVXZ]\d\d)?"
 #: ids of the venues, the more particular forms first, and the kind of contract that a form says; a form without a quote
 #: is a bare base
 _IDS = tuple(
@@ -31,6 +31,8 @@ _IDS = tuple(
             None,
         ),
         (r"^(?P<base>[A-Z0-9]+)(?P<quote>)-(PERPETUAL|(?P<date>\d{1,2}[A-Z]{3}\d\d))$", _INVERSE),  # Deribit
+        (r"^(?P<base>[A-Z]+)(?P<quote>)(?P<date>\d{6}|_(CW|NW|CQ|NQ))$", _INVERSE),  # HTX
+        (r"^(?P<base>[A-Z0-9]+)-(?P<quote>USD)_UM-SWAP$", _LINEAR),  # OKX
         (r"^(?P<base>[A-Z0-9]+?)(?P<quote>)[-_]?PERP$", _LINEAR),
         (r"^(?P<base>[A-Z0-9]+)(?P<quote>)$", None),
     )
@@ -96,6 +98,12 @@ def market_named(
     else:
         hint = f"fetch its table with 'forcedmove tiers update --venue {venue.name}', or " if venue.tiers_public else ""
     raise UnknownNameError(f"{kind} symbol of {venue.name}", symbol, known, f"{hint}state the maintenance rate")
+
+
+def has_date(venue: Venue, symbol: str) -> bool:
+    """Whether a symbol names a future with a date; one that cannot be read does not."""
+    reading = _read(venue, symbol) if len(symbol) <= _LONGEST else None
+    return reading is not None and reading.dated
 
 
 def _read(venue: Venue, symbol: str) -> Reading | None:
