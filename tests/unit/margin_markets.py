@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from forcedmove_server.margin.feeds.feed import ListedMarket, Markets
 from forcedmove_server.margin.venues import VENUES
 from forcedmove_server.market.instruments import ContractType, Instrument
 
@@ -59,3 +60,12 @@ def every_market(bases: tuple[str, ...] = ("BTC", "ETH", "SOL", "WIF")) -> list[
         for inverse in (False, True)
         if (venue.inverse if inverse else venue.linear) is not None
     ]
+
+
+def markets_of(unified_by_id: dict[str, str], contract_size: float = 1.0) -> Markets:
+    """Listed markets; those that are settled in their base are inverse."""
+    found = {}
+    for native_id, unified in unified_by_id.items():
+        base, settle = unified.partition("/")[0], unified.partition(":")[2].partition("-")[0]
+        found[native_id] = ListedMarket(unified, native_id, base, settle == base, contract_size)
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from forcedmove_server.margin.ladders import ByLeverage, Form, Tiers
 from forcedmove_server.margin.tiers import TierMeasure
 
 FEEDS = {m.FEED.venue: m.FEED for m in (bybit, okx, bitget, gate, kucoinfutures, mexc, htx, krakenfutures)}
-FIXTURES = Path(__file__).parents[3] / "shared" / "exchanges" / "fixtures"
 Row = tuple[float, float, float]
 SIZE = TierMeasure.QUANTITY
 
@@ -203,14 +201,6 @@ def test_calls_are_made_for_the_given_markets_only(venue: str) -> None:
     assert list(FEEDS[venue].calls([])) == []
 
 
-@pytest.mark.parametrize("venue", FEEDS)
-def test_ccxt_has_every_method(venue: str) -> None:
-    ccxt = pytest.importorskip("ccxt")
-    exchanges = [getattr(ccxt, name)() for name in FEEDS[venue].exchanges]
-    for call in FEEDS[venue].calls(MARKETS[venue]):
-        assert all(callable(getattr(exchange, call.method, None)) for exchange in exchanges), call.method
-
-
 #: an error answer of each venue, and the field that tells
 ERRORS = {
     "bybit": ({"retCode": 10001, "retMsg": "params error", "result": {}}, "retCode"),
@@ -358,54 +348,3 @@ def test_a_market_without_a_ladder_is_named(venue: str, path: str, name: str, va
     at(answer, path)[name] = value
     with pytest.raises(FileFormatError, match=rf"(FOO.USDT|BAR_USD|PF_FOOUSD): {name} = "):
         read(venue, answer)
-
-
-def collected(path: str) -> Any:
-    """A payload of the collection beside a development checkout."""
-    if not FIXTURES.is_dir():
-        pytest.skip("the collected payloads are not beside this checkout")
-    return json.loads((FIXTURES / path).read_text())
-
-
-@pytest.mark.recorded
-@pytest.mark.parametrize(
-    ("venue", "method", "native_id", "rate", "leverage"),
-    [
-        ("bybit", "fetch_derivatives_market_leverage_tiers", "BTCUSD", 0.005, 100.0),
-        ("bitget", "fetch_market_leverage_tiers", "BTCUSDT", 0.004, 125.0),
-        ("gate", "fetch_market_leverage_tiers", "BTC_USDT", 0.004, 125.0),
-        ("kucoinfutures", "fetch_market_leverage_tiers", "ETHUSDTM", 0.005, 100.0),
-        ("mexc", "fetch_leverage_tiers", "BTC_USDT", 0.004, 125.0),
-        ("htx", "fetch_leverage_tiers", "MANA-USDT", 0.7 / 75, 75.0),
-        ("krakenfutures", "fetch_leverage_tiers", "fi_ethusd_180928", 0.01, 50.0),
-    ],
-)
-def test_documented_answers(venue: str, method: str, native_id: str, rate: float, leverage: float) -> None:
-    market = listed(BAR if venue == "krakenfutures" else FOO, native_id)
-    samples = collected(f"{venue}/ccxt_samples.json")
-    answer = next(sample["payload"] for sample in samples if sample["method"] == f"rest {method}")
-    ladder = read(venue, answer, [market])[market.unified].build()
-    assert ladder.max_leverage == pytest.approx(leverage)
-    assert ladder.terms(1.0, leverage)[0] == pytest.approx(rate)
-
-
-@pytest.mark.recorded
-def test_answers_of_okx_about_spot_margin_hold_no_ladder() -> None:
-    assert read("okx", collected("okx/nautilus/http_get_position_tiers.json")) == {}
-
-
-@pytest.mark.recorded
-def test_recorded_deductions_of_gate_are_those_that_accumulate() -> None:
-    rows = collected("gate/gocryptotrader/risk_limit_table.json")["GET"][0]["data"]
-    assert read_first("gate", rows).build().amounts == pytest.approx([float(row["deduction"]) for row in rows])
-
-
-@pytest.mark.recorded
-@pytest.mark.parametrize("name", ["nautilus/http_futures_instruments.json", "cryptofeed/KRAKEN_FUTURES.0.json"])
-def test_recorded_instruments_of_kraken(name: str) -> None:
-    answer = collected(f"krakenfutures/{name}")
-    answer = answer[0]["msg"] if isinstance(answer, list) else answer
-    rows = [(row["symbol"], row["type"]) for row in answer["instruments"] if "marginLevels" in row]
-    markets = [ListedMarket(symbol, symbol, "X", kind == "futures_inverse", 1.0) for symbol, kind in rows]
-    ladders = [form.build() for form in read("krakenfutures", answer, markets).values()]
-    assert [(each.cumulative, each.measure is SIZE) for each in ladders] == [(True, each.inverse) for each in markets]

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from forcedmove_server.errors import FileFormatError
@@ -17,22 +13,13 @@ from forcedmove_server.margin.feeds import backpack as backpack_feed
 from forcedmove_server.margin.feeds import bingx as bingx_feed
 from forcedmove_server.margin.feeds import bitfinex, cryptocom, dydx, hyperliquid, lighter, paradex, phemex, xt
 from forcedmove_server.margin.feeds.binance_family import ASTER_FEED, BINANCE_FEED
-from forcedmove_server.margin.feeds.feed import ListedMarket, Markets
+from forcedmove_server.margin.feeds.feed import Markets
 from forcedmove_server.margin.ladders import Form, Root, Tiers
 from forcedmove_server.margin.tiers import TierMeasure
+from tests.unit.margin_markets import markets_of
 
 _MODULES = (hyperliquid, bitfinex, phemex, lighter, dydx, xt, paradex, backpack_feed, bingx_feed, cryptocom)
 FEEDS = {feed.venue: feed for feed in (*(module.FEED for module in _MODULES), BINANCE_FEED, ASTER_FEED)}
-IMPORT_ONLY = {"binance", "aster", "bingx", "cryptocom"}
-
-
-def markets_of(unified_by_id: dict[str, str], contract_size: float = 1.0) -> Markets:
-    """Listed markets; those that are settled in their base are inverse."""
-    found = {}
-    for native_id, unified in unified_by_id.items():
-        base, settle = unified.partition("/")[0], unified.partition(":")[2].partition("-")[0]
-        found[native_id] = ListedMarket(unified, native_id, base, settle == base, contract_size)
-    return found
 
 
 MARKETS = {
@@ -228,24 +215,6 @@ def test_bingx_greatest_leverages_are_whole_and_bounded() -> None:
         assert parse("bingx", answer) == {"A/USDT:USDT": slices((0.0, float(rate), leverage))}
 
 
-@pytest.fixture(scope="module")
-def ccxt() -> Any:
-    """The library, whose import may warn of things that are not ours."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("ccxt", reason="ccxt is not installed")
-
-
-@pytest.mark.parametrize("venue", FEEDS)
-def test_calls_exist_in_ccxt(venue: str, ccxt: Any) -> None:
-    calls = [*FEEDS[venue].calls([*markets_of({"a": "A/USDT:USDT", "b": "B/USD:B"}).values()])]
-    assert bool(calls) == (venue not in IMPORT_ONLY)
-    for name in FEEDS[venue].exchanges:
-        exchange = getattr(ccxt, name)()
-        for call in calls:
-            assert callable(getattr(exchange, call.method)), call.method
-
-
 def test_what_the_calls_ask_for() -> None:
     assert [*FEEDS["hyperliquid"].calls([])] == [("publicPostInfo", {"type": "meta"})]
     both = markets_of({"a": "A/USDT:USDT", "b": "B/USD:B"})
@@ -335,64 +304,3 @@ def test_bad_answers_name_the_field(venue: str, path: str, value: Any, field: st
         parse(venue, spoil(ANSWERS[venue], path, value))
     assert field in (raised.value.field, raised.value.field.rpartition(".")[2])
     assert raised.value.place
-
-
-FIXTURES = Path(__file__).parents[3] / "shared" / "exchanges" / "fixtures"
-beside = pytest.mark.skipif(not FIXTURES.is_dir(), reason="no fixtures of the exchanges beside this checkout")
-
-
-def recorded(name: str) -> Any:
-    return json.loads((FIXTURES / name).read_text(encoding="utf-8"))
-
-
-def printed(venue: str, method: str, index: int = 0) -> Any:
-    """An answer that ccxt's source prints as an example."""
-    samples = recorded(f"{venue}/ccxt_samples.json")
-    return [sample["payload"] for sample in samples if sample["method"] == f"rest {method}"][index]
-
-
-def samples() -> Iterator[tuple[str, Any, dict[str, str], dict[str, int]]]:
-    """(venue, answer, unified symbols by id, number of tiers by symbol; 0 for a function)."""
-    ids = {"BTCUSD": "BTC/USD:BTC", "BTCUSDT": "BTC/USDT:USDT", "ETHUSD": "ETH/USD:USD"}
-    yield "phemex", printed("phemex", "fetch_leverage_tiers"), ids, {"BTC/USD:BTC": 3}
-    yield "phemex", printed("phemex", "fetch_markets"), ids, {"BTC/USD:BTC": 3, "BTC/USDT:USDT": 3}
-    answer = recorded("phemex/cryptofeed/PHEMEX.0.json")[0]["msg"]
-    yield "phemex", answer, ids, {"BTC/USD:BTC": 10, "ETH/USD:USD": 10}
-    for answer in (printed("lighter", "fetch_markets"), recorded("lighter/nautilus/http_order_book_details.json")):
-        yield "lighter", answer, {"0": "ETH/USDC:USDC"}, {"ETH/USDC:USDC": 1}
-    ids = {f"{base}-USD": f"{base}/USDC:USDC" for base in ("BTC", "ETH", "SOL")}
-    yield "dydx", recorded("dydx/nautilus/http_get_perpetual_markets.json"), ids, dict.fromkeys(ids.values(), 1)
-    ids = {"rad_usdt": "RAD/USDT:USDT", "btc_usdt": "BTC/USDT:USDT"}
-    yield "xt", printed("xt", "fetch_leverage_tiers"), ids, {"RAD/USDT:USDT": 1}
-    yield "xt", printed("xt", "fetch_market_leverage_tiers"), ids, {"BTC/USDT:USDT": 1}
-    ids = {"BODEN-USD-PERP": "BODEN/USD:USDC", "SOL_USDC_PERP": "SOL/USDC:USDC", "SOL_USDC": "SOL/USDC"}
-    yield "paradex", printed("paradex", "fetch_markets"), ids, {"BODEN/USD:USDC": 0}
-    yield "backpack", printed("backpack", "parse_market"), ids, {"SOL/USDC:USDC": 0}
-    ids = {"SUSHIUSDT": "SUSHI/USDT:USDT", "XRPUSD_210326": "XRP/USD:XRP-210326"}
-    for index, unified in enumerate(ids.values()):
-        yield "binance", printed("binance", "fetch_leverage_tiers", index), ids, {unified: 1}
-    yield "bingx", printed("bingx", "fetch_market_leverage_tiers"), {"ETH-USDT": "E/USDT:USDT"}, {"E/USDT:USDT": 1}
-
-
-@beside
-@pytest.mark.recorded
-def test_recorded_and_printed_answers() -> None:
-    for venue, answer, ids, expected in samples():
-        found = parse(venue, answer, markets_of(ids))
-        assert {name: len(getattr(form, "rows", ())) for name, form in found.items()} == expected, venue
-        for form in found.values():
-            form.build()
-
-
-@beside
-@pytest.mark.recorded
-def test_deductions_that_binance_prints_are_the_accumulated_ones() -> None:
-    """ccxt's table keeps each bracket of the signed answer as "info"."""
-    table = recorded("binance/leverage_tiers_usdm_2024-10-24.json")
-    answer = [{"symbol": name, "brackets": [row["info"] for row in rows][::-1]} for name, rows in table.items()]
-    found = parse("binance", answer, markets_of({name: name for name in table}))
-    assert set(found) == set(table)
-    for name, form in found.items():
-        assert isinstance(form, Tiers)
-        deductions = [float(row["info"]["cum"]) for row in table[name]]
-        np.testing.assert_allclose(form.build().amounts, deductions, rtol=1e-6, atol=1e-6, err_msg=name)
