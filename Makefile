@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 
-.PHONY: run test unit lint proto docs bench clean
+.PHONY: run test unit lint proto docs bench gpu-check clean
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -35,6 +35,10 @@ docs: .venv/stamp
 
 bench: .venv/stamp
 	$(BIN)/python -m tests.benchmarks
+
+# On a machine with a GPU: needs NumPy and CuPy, nothing of the above. SEED=N repeats the tables of an earlier run.
+gpu-check:
+	PYTHONPATH=kernels:. $(PYTHON) -m tests.gpu $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv build dist

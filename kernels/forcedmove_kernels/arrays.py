@@ -1,9 +1,10 @@
 """The array records that kernels read and write: fields, shapes, dtypes, units, validation.
 
 Axis letters: ``M`` markets, ``N`` cohort slots of all markets, ``T`` leverage tiers (ascending leverage), ``K`` rows of
-one call, ``B`` bins of the window, ``C = B + 2`` cells. Side 0 is long, side 1 is short: the side that would be
-liquidated. Cell 0 is everything below the window, cell ``B + 1`` everything above it, cell ``c`` in between is bin
-``first_bin + c - 1``. Units are those of :mod:`forcedmove_kernels.fixed_point`.
+one call, ``J`` chains of one call, ``P`` paths of a chain, ``B`` bins of the window, ``C = B + 2`` cells. Side 0 is
+long, side 1 is short: the side that would be liquidated. Cell 0 is everything below the window, cell ``B + 1``
+everything above it, cell ``c`` in between is bin ``first_bin + c - 1``. Units are those of
+:mod:`forcedmove_kernels.fixed_point`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from forcedmove_kernels.fixed_point import WEIGHT_ONE
+from forcedmove_kernels.fixed_point import FRESHNESS_ONE, LONG, MAX_PRICE_UNITS, WEIGHT_ONE
 
 U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
+F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 #: ``Updates.open_interest`` of a market whose open interest was not observed: no scaling, openings are added
@@ -87,8 +89,6 @@ class Outcome(NamedTuple):
     liquidated: U64  # [K, 2]
     overkill: U64  # [K, 2]
     live: U64  # [K, 2] after the step; equals open_interest where it was observed
-    rebuild: U8  # [K, 2] 1: older cohorts changed, rebuild the row; 0: only slots from first_new on were added
-    first_new: I64  # [K] absolute slot of the first cohort appended
 
 
 class Window(NamedTuple):
@@ -104,6 +104,25 @@ class Freshness(NamedTuple):
     table: U32  # [A] fixed point, at most one
     step_s: int
     now: int  # seconds since the store's epoch
+
+
+#: every age weighs one
+UNWEIGHTED = Freshness(np.full(1, FRESHNESS_ONE, np.uint32), step_s=1, now=0)
+
+
+class Standing(NamedTuple):
+    """What follows from the cohorts of a store and is kept up to date with them.
+
+    A row (market, side) whose ``stale`` is 1 holds anything until it is rebuilt. On every other row a lifecycle step
+    keeps the arrays equal to what a rebuild would give, at a cost that follows what the step changed.
+    """
+
+    stale: U8  # [M, 2]
+    totals: U64  # [M, 2, C] live lots
+    fresh: U64  # [M, 2, C] live lots weighted by age
+    live: U64  # [M, 2] sum of the row's lots
+    trigger: U32  # [2, N] price that liquidates the highest live tier, at most 2**32 - 1; see no_trigger
+    frontier: U32  # [M, 2] the trigger that is met first: the highest of the longs, the lowest of the shorts
 
 
 class Notional(NamedTuple):
@@ -141,6 +160,53 @@ class Chain(NamedTuple):
     terminal: int  # cell of the mark when nothing new is reached
 
 
+class Endings(NamedTuple):
+    """Where each of many chains ends."""
+
+    terminal: I32  # [J] cell of the mark when nothing new is reached
+    fired: U64  # [J] cents fired in all
+    levels: I32  # [J] as many as a Chain has
+
+
+class Noise(NamedTuple):
+    """Random factors of cascade paths, by inverse transform from tables of equally likely quantiles.
+
+    ``2**NOISE_BITS`` is one. Table lengths are powers of two; factors stay below 16. The draw of path ``p`` of chain
+    ``j`` (and of a cell, for the depth) is a hash of (seed, j, p, cell): the same on every backend and in any order;
+    see :func:`forcedmove_kernels.reference.cascade.draw`.
+    """
+
+    notional: U32  # [Q] factor of everything that fires on a path: how much of it is really there
+    depth: U32  # [Q'] factor of the depth of each cell of a path
+    seed: int  # 64 bits
+
+
+class Paths(NamedTuple):
+    """Where each of many random paths of each chain ends."""
+
+    terminal: I32  # [J, P]
+    fired: U64  # [J, P] cents
+
+
+def no_trigger(side: int) -> int:
+    """Trigger of a cohort without a live tier: a price that the mark does not cross."""
+    return 0 if side == LONG else MAX_PRICE_UNITS
+
+
+def empty_standing(cohorts: Cohorts, bins: int) -> Standing:
+    """Return the standing arrays of a store, every row stale."""
+    markets = len(cohorts.used)
+    totals, fresh = np.zeros((2, markets, 2, bins + 2), np.uint64)
+    return Standing(
+        stale=np.ones((markets, 2), np.uint8),
+        totals=totals,
+        fresh=fresh,
+        live=np.zeros((markets, 2), np.uint64),
+        trigger=np.zeros(cohorts.lots.shape, np.uint32),
+        frontier=np.zeros((markets, 2), np.uint32),
+    )
+
+
 def empty_cohorts(capacity: int, markets: int) -> Cohorts:
     """Return a store of ``markets`` empty markets with ``capacity`` slots each."""
     slots = capacity * markets
@@ -156,9 +222,7 @@ def empty_cohorts(capacity: int, markets: int) -> Cohorts:
 
 def empty_outcome(steps: int) -> Outcome:
     """Return the outcome of ``steps`` lifecycle steps that did nothing yet."""
-    opened, closed, liquidated, overkill, live = np.zeros((5, steps, 2), np.uint64)
-    rebuild, first_new = np.zeros((steps, 2), np.uint8), np.zeros(steps, np.int64)
-    return Outcome(opened, closed, liquidated, overkill, live, rebuild, first_new)
+    return Outcome(*np.zeros((5, steps, 2), np.uint64))
 
 
 def check_rules(rules: Rules) -> None:

@@ -1,15 +1,16 @@
 """The one axis of choice: which implementation computes.
 
-``reference`` is the NumPy oracle: slow, obvious, the definition. ``cpu`` is numba. All backends give the same bits.
+``reference`` is the NumPy oracle: slow, obvious, the definition. ``cpu`` is numba, ``cuda`` a GPU. All of them give
+the same bits.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Protocol
 
 from forcedmove_kernels.arrays import (
+    F32,
     I32,
     I64,
     U32,
@@ -17,25 +18,40 @@ from forcedmove_kernels.arrays import (
     Chain,
     Clusters,
     Cohorts,
+    Endings,
     Freshness,
+    Noise,
     Notional,
     Outcome,
+    Paths,
     Rules,
+    Standing,
     Updates,
     Window,
 )
+from forcedmove_kernels.errors import BackendUnavailableError
+from forcedmove_kernels.store import ResidentStore
 
-BACKENDS = ("auto", "cpu", "reference")
+#: behind ``auto``, which takes the first that runs here: fastest first
+BACKENDS = ("auto", "cuda", "cpu", "reference")
 
-
-class BackendUnavailableError(RuntimeError):
-    """The backend that was asked for cannot run here."""
+_CUDA_NEEDS = (
+    "it takes an NVIDIA GPU with a driver for CUDA 13 and pip install 'forcedmove[cuda13]', or for CUDA 12 and "
+    "'forcedmove[cuda12]'"
+)
 
 
 class Backend(Protocol):
     """Every kernel, arrays in, arrays out. Where an argument is written in place its docstring says so."""
 
     name: str
+
+    def open_store(self, markets: int, capacity: int, tiers: int, bins: int) -> ResidentStore:
+        """Return an empty store of ``markets`` markets with ``capacity`` cohorts each, where this backend computes.
+
+        Raises MemoryBudgetError before anything is allocated when it would not fit.
+        """
+        ...
 
     def accumulate_volume(self, row: I32, price: U32, lots: U32, first_bucket: I64, volume: U64, turnover: U64) -> int:
         """Add trades to per-row histograms by entry bucket (``price >> PRICE_BITS``), in place.
@@ -47,33 +63,39 @@ class Backend(Protocol):
         """
         ...
 
-    def apply_updates(self, cohorts: Cohorts, rules: Rules, updates: Updates) -> Outcome:
-        """Run one lifecycle step (sweep, scale, append) on ``cohorts``, in place. See arrays.Updates.
+    def apply_updates(
+        self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, standing: Standing, updates: Updates
+    ) -> Outcome:
+        """Run one lifecycle step (sweep, scale, append) on ``cohorts``, and keep ``standing`` up to date; in place.
 
-        Prefix rounding scales lots to a total: each slot gets the difference of the floored scaled prefix sums. Where
-        nothing survives, the openings take the whole open interest by prefix rounding (all of it goes to the last
-        opening row when they have no lots). At birth tiers beyond ``price`` are dropped, but never the last one.
-        Opening rows that end with no lots on both sides are not appended. Raises ValueError, or OverflowError where a
-        market without an observation would hold 2**32 lots or more on a side (alive before the step plus opened);
-        either way nothing has changed.
+        See arrays.Updates. Prefix rounding scales lots to a total: each slot gets the difference of the floored scaled
+        prefix sums. Where nothing survives, the openings take the whole open interest by prefix rounding (all of it
+        goes to the last opening row when they have no lots). At birth tiers beyond ``price`` are dropped, but never the
+        last one. Opening rows that end with no lots on both sides are not appended. Raises ValueError, or OverflowError
+        where a market without an observation would hold 2**32 lots or more on a side (alive before the step plus
+        opened); either way nothing has changed.
+
+        A row of ``standing`` that was not stale stays equal to its rebuild, or becomes stale: when scaling changed any
+        lots, or when the sweep's extremes reach the triggers of more than a quarter of the row's cohorts
+        (``4 * reached > used``, counted before the sweep). Stale rows are left as they are.
+        """
+        ...
+
+    def rebuild(
+        self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, standing: Standing, rows: I32
+    ) -> None:
+        """Rebuild every array of rows of ``standing`` from the cohorts and clear their ``stale``, in place.
+
+        ``rows`` i32[K] are ``2 * market + side``, without repeats.
         """
         ...
 
     def standing_totals(
         self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, rows: I32, totals: U64
     ) -> None:
-        """Rebuild rows of the standing totals, in place.
+        """Rebuild rows of totals under any freshness table, in place.
 
         ``rows`` i32[K] are ``2 * market + side``; ``totals`` u64[M, 2, C] lots.
-        """
-        ...
-
-    def add_cohorts(
-        self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, market: I32, first_new: I64, totals: U64
-    ) -> None:
-        """Add the cohorts from slot ``first_new[k]`` on to both rows of ``market[k]`` of ``totals``, in place.
-
-        Markets do not repeat within one call.
         """
         ...
 
@@ -104,6 +126,23 @@ class Backend(Protocol):
         """
         ...
 
+    def render(
+        self, lots: U64, target: I32, outputs: int, notional: Notional, first_bin: int, low: int, high: int
+    ) -> F32:
+        """USD per output row and cell, as the wire has them: f32 ``[outputs, high - low + 2]``.
+
+        ``lots`` u64[R, C]; row ``r`` is added to output ``target[r]``, or left out where that is -1; ``notional`` has
+        ``base`` and ``slope`` per row, ``first_bin`` is that of cell 1. Each cell of each row becomes cents as in
+        arrays.Notional; sums are integers. Cells ``0..low`` fold into the first output cell, cells ``high + 1..C - 1``
+        into the last, ``low + 1..high`` in between keep their own (``0 <= low < high <= C - 2``). USD is
+        ``f32(f64(cents) / 100)``.
+        """
+        ...
+
+    def changed_cells(self, previous: F32, values: F32) -> U32:
+        """Ascending flat indices of the elements whose bits differ, u32. Both have the same shape."""
+        ...
+
     def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: int) -> Clusters:
         """Find runs of cells of one profile row (u64 [C]) that stand above their surroundings.
 
@@ -126,12 +165,33 @@ class Backend(Protocol):
         """
         ...
 
-    def shock_curve(self, notional: U64, depth: U64, mark: int, side: int) -> tuple[I32, U64]:
-        """Terminal cell (i32 [C]) and total notional fired (u64 [C]) of every shock cell on one side, in one sweep.
+    def cascade_chains(self, notional: U64, depth: U64, mark: I32, row: I32, shock: I32) -> Endings:
+        """Follow many chains to their ends; each equals :meth:`cascade_chain`.
+
+        ``notional`` and ``depth`` u64[R, C] cents, ``mark`` i32[R]; chain ``j`` runs on row ``row[j]`` from that row's
+        mark to cell ``shock[j]``. Notional of a row adds up to at most MAX_ROW_CENTS (ValueError).
+        """
+        ...
+
+    def shock_curves(self, notional: U64, depth: U64, mark: I32, side: I32) -> tuple[I32, U64]:
+        """Terminal cell i32[R, C] and notional fired u64[R, C] of every shock of one side of each row.
 
         Side 0 is down from ``mark`` (included) to cell 0, side 1 up from the cell above it. Cells on the other side
-        hold the mark and zero.
-        Equals :meth:`cascade_chain` shock by shock.
+        hold the mark and zero. Equals :meth:`cascade_chain` shock by shock. Notional of a row adds up to at most
+        MAX_ROW_CENTS (ValueError).
+        """
+        ...
+
+    def cascade_paths(
+        self, notional: U64, depth: U64, mark: I32, row: I32, shock: I32, paths: int, noise: Noise
+    ) -> Paths:
+        """Follow ``paths`` random paths of each chain of :meth:`cascade_chains`.
+
+        On path ``p`` of chain ``j`` the notional fired between the mark and position ``k`` is
+        ``floor(sum * f >> NOISE_BITS)`` with the path's notional factor ``f``, and the depth of a cell is
+        ``floor(depth * g >> NOISE_BITS)`` with a factor ``g`` of its own, depth first clipped to MAX_ROW_CENTS. The
+        path ends at the first cell from the shock on by which the depth from the shock cell on holds all that has fired
+        up to there, or at the outer cell. Notional of a row adds up to at most MAX_ROW_CENTS (ValueError).
         """
         ...
 
@@ -142,25 +202,63 @@ class BackendChoice:
 
     requested: str
     name: str
-    reason: str
+    reason: str  # of ``auto``: why each faster one was not taken
+    device: int | None = None  # number of the GPU that computes
+    device_name: str = ""
+
+    def describe(self) -> str:
+        """Return one line for a log."""
+        gpu = "" if self.device is None else f" on device {self.device}, {self.device_name}"
+        return f"{self.name}{gpu}: {self.reason}"
 
 
-def select_backend(name: str = "auto", threads: int | None = None) -> tuple[Backend, BackendChoice]:
+def select_backend(
+    name: str = "auto", threads: int | None = None, device: int | None = None
+) -> tuple[Backend, BackendChoice]:
     """Return a backend and the choice made. ``auto`` takes the fastest that runs here and says why.
 
+    ``threads`` are those of the CPU's kernels (None: one per core), ``device`` is the number of the GPU (None: 0).
     Raises BackendUnavailableError when a named backend cannot run, ValueError for an unknown name.
     """
     if name not in BACKENDS:
         raise ValueError(f"backend = {name!r}: must be one of {', '.join(BACKENDS)}")
-    has_numba = importlib.util.find_spec("numba") is not None
-    if name == "reference" or (name == "auto" and not has_numba):
-        from forcedmove_kernels.reference import ReferenceBackend
+    if name != "auto":
+        try:
+            backend, gpu = _open(name, threads, device)
+        except BackendUnavailableError as error:
+            raise BackendUnavailableError(f"{error}; {_CUDA_NEEDS}" if name == "cuda" else str(error)) from error
+        return backend, BackendChoice(name, name, "asked for", *gpu)
+    passed: list[str] = []
+    for faster in BACKENDS[1:-1]:
+        try:
+            backend, gpu = _open(faster, threads, device)
+        except BackendUnavailableError as error:
+            passed.append(str(error))
+        else:
+            return backend, BackendChoice(name, faster, "; ".join(passed) or "the fastest runs here", *gpu)
+    backend, gpu = _open(BACKENDS[-1], threads, device)
+    return backend, BackendChoice(name, BACKENDS[-1], "; ".join(passed), *gpu)
 
-        reason = "asked for" if name == "reference" else "numba is not installed"
-        return ReferenceBackend(), BackendChoice(name, "reference", reason)
-    if not has_numba:
-        raise BackendUnavailableError("backend 'cpu' needs numba: pip install 'forcedmove[server]'")
-    from forcedmove_kernels.cpu import CpuBackend
 
-    reason = "asked for" if name == "cpu" else "numba is installed and no GPU backend is part of this release"
-    return CpuBackend(threads), BackendChoice(name, "cpu", reason)
+def _open(name: str, threads: int | None, device: int | None) -> tuple[Backend, tuple[int | None, str]]:
+    """Return a backend with number and name of its GPU. Raises BackendUnavailableError saying what is missing."""
+    if name == "cuda":
+        from forcedmove_kernels.cuda import open_backend
+
+        try:
+            cuda = open_backend(device or 0)
+        except BackendUnavailableError as error:
+            raise BackendUnavailableError(f"cuda cannot run here: {error}") from error
+        return cuda, (device or 0, cuda.device.name)
+    if name == "cpu":
+        try:
+            import numba  # noqa: F401  which may be there and refuse this version of NumPy
+        except ImportError as error:
+            hint = "pip install 'forcedmove[server]'"
+            raise BackendUnavailableError(f"cpu cannot run here: numba cannot be imported ({error}): {hint}") from error
+        from forcedmove_kernels.cpu import CpuBackend
+
+        return CpuBackend(threads), (None, "")
+    from forcedmove_kernels.reference import ReferenceBackend
+
+    return ReferenceBackend(), (None, "")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from forcedmove_kernels.arrays import I32, I64, U32, U64, Cohorts, Window
-from forcedmove_kernels.fixed_point import MAX_LOTS, PRICE_BITS
+from forcedmove_kernels.arrays import F32, I32, I64, U32, U64, Cohorts, Noise, Notional, Standing, Window
+from forcedmove_kernels.fixed_point import MAX_LOTS, MAX_NOISE, MAX_ROW_CENTS, NOISE_BITS, PRICE_BITS
 
 #: widest entry bucket and longest time bucket for which lots-weighted offsets of 2**33 lots fit u64
 MAX_ENTRY_SHIFT = 31 - PRICE_BITS
@@ -27,6 +27,24 @@ def check_totals(totals: U64, cohorts: Cohorts, window: Window) -> None:
     shape = (len(cohorts.used), 2, window.bins + 2)
     if totals.shape != shape or totals.dtype != np.uint64:
         raise ValueError(f"totals: need u64 {shape}, got {totals.dtype} {totals.shape}")
+
+
+def check_standing(standing: Standing, cohorts: Cohorts, window: Window) -> None:
+    """Require every array of ``standing`` to have the shape and dtype of a store and a window of this size."""
+    markets = len(cohorts.used)
+    cells, slots = (markets, 2, window.bins + 2), cohorts.lots.shape
+    need = {
+        "stale": ((markets, 2), np.uint8),
+        "totals": (cells, np.uint64),
+        "fresh": (cells, np.uint64),
+        "live": ((markets, 2), np.uint64),
+        "trigger": (slots, np.uint32),
+        "frontier": ((markets, 2), np.uint32),
+    }
+    for name, (shape, dtype) in need.items():
+        array = getattr(standing, name)
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(f"{name}: need {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}")
 
 
 def check_histograms(row: I32, first_bucket: I64, volume: U64, turnover: U64) -> None:
@@ -65,6 +83,80 @@ def check_axis(notional: U64, depth: U64, mark: int, shock: int) -> None:
     for name, cell in (("mark", mark), ("shock", shock)):
         if not 0 <= cell < len(notional):
             raise ValueError(f"{name}: cell {cell} is not in 0..{len(notional) - 1}")
+
+
+def check_books(notional: U64, depth: U64, mark: I32) -> None:
+    """Require rows of notional and depth u64 ``[R, C]`` with a mark each."""
+    if notional.ndim != 2:
+        raise ValueError(f"notional: needs rows of cells, got shape {notional.shape}")
+    if notional.shape != depth.shape:
+        raise ValueError(f"depth: shape {depth.shape} does not fit notional {notional.shape}")
+    if mark.shape != notional.shape[:1]:
+        raise ValueError(f"mark: shape {mark.shape} does not fit {len(notional)} rows")
+    check_indices("mark", mark, notional.shape[1])
+
+
+def check_cents(notional: U64) -> None:
+    """Require rows of at most MAX_ROW_CENTS. Cells are looked at first: where one is too much the sum may wrap."""
+    if notional.size and (notional.max() > MAX_ROW_CENTS or notional.sum(1).max() > MAX_ROW_CENTS):
+        raise cents_overflow()
+
+
+def cents_overflow() -> ValueError:
+    """The error for a row whose notional adds up to more cents than many chains can share sums of."""
+    return ValueError(f"notional: a row adds up to more than {MAX_ROW_CENTS} cents")
+
+
+def check_chains(row: I32, shock: I32, notional: U64) -> None:
+    """Require chains that run on rows of ``notional`` u64 ``[R, C]`` to cells of theirs."""
+    if row.ndim != 1 or row.shape != shock.shape:
+        raise ValueError(f"shock: shape {shock.shape} does not fit rows {row.shape}")
+    check_indices("row", row, notional.shape[0])
+    check_indices("shock", shock, notional.shape[1])
+
+
+def check_sides(side: I32, mark: I32) -> None:
+    """Require a side per mark."""
+    if side.shape != mark.shape:
+        raise ValueError(f"side: shape {side.shape} does not fit {len(mark)} rows")
+    check_indices("side", side, 2)
+
+
+def check_noise(paths: int, noise: Noise) -> None:
+    """Require a number of paths below 2**32 and tables of a power of two of factors below MAX_NOISE."""
+    if not 0 <= paths < 1 << 32:
+        raise ValueError(f"paths: must be 0 or more and fit 32 bits, got {paths}")
+    if not 0 <= noise.seed < 1 << 64:
+        raise ValueError(f"seed: must be 0 or more and fit 64 bits, got {noise.seed}")
+    for name, table in (("notional", noise.notional), ("depth", noise.depth)):
+        if table.ndim != 1 or len(table) < 1 or len(table) & (len(table) - 1):
+            raise ValueError(f"{name}: a table of factors has a power of two of entries, got shape {table.shape}")
+        if table.max() >= MAX_NOISE << NOISE_BITS:
+            raise ValueError(f"{name}: factors must stay below {MAX_NOISE}")
+
+
+def check_render(lots: U64, target: I32, outputs: int, notional: Notional, low: int, high: int) -> None:
+    """Require rows of lots u64 ``[R, C]`` with a target and money each, and a part of the window within C cells."""
+    rows, cells = lots.shape
+    if target.shape != (rows,):
+        raise ValueError(f"target: shape {target.shape} does not fit {rows} rows")
+    if rows and (target.min() < -1 or target.max() >= outputs):
+        raise ValueError(f"target: must lie in -1..{outputs - 1}")
+    for name, money in zip(notional._fields, notional, strict=True):
+        if money.shape != (rows,):
+            raise ValueError(f"{name}: shape {money.shape} does not fit {rows} rows")
+    if not 0 <= low < high:
+        raise ValueError(f"low: must be 0 or more and below high, got {low} and {high}")
+    if high > cells - 2:
+        raise ValueError(f"high: must be at most {cells - 2}, got {high}")
+
+
+def check_frames(previous: F32, values: F32) -> None:
+    """Require two frames f32 of one shape."""
+    if previous.shape != values.shape or previous.dtype != values.dtype:
+        raise ValueError(
+            f"values: {values.dtype} {values.shape} does not fit previous {previous.dtype} {previous.shape}"
+        )
 
 
 def check_cluster_rule(half_width: int, ratio_percent: int, minimum: int) -> None:

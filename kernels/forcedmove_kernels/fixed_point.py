@@ -14,6 +14,7 @@ freshness               u32     weight of an age, in ``2**-FRESHNESS_BITS``; at 
 lots                    u32     integer lots of the market; the live total of a (market, side) stays below 2**32
 accumulated lots        u64     a cell of a grid: at most 2**32 lots, so a sum over 2**32 markets cannot overflow
 notional                u64     US cents
+random factor           u32     of a cascade path, in ``2**-NOISE_BITS``; below ``MAX_NOISE``
 ======================  ======  ==========================================================================
 """
 
@@ -26,9 +27,15 @@ PRICE_BITS = 10
 MULTIPLIER_BITS = 28
 WEIGHT_BITS = 16
 FRESHNESS_BITS = 16
+NOISE_BITS = 16
 
 WEIGHT_ONE = 1 << WEIGHT_BITS
 FRESHNESS_ONE = 1 << FRESHNESS_BITS
+#: random factors of cascade paths stay below this many ones
+MAX_NOISE = 16
+#: what all cells of a row hold in cents at most where many chains share its prefix sums (1.4e12 USD): sums of depth
+#: clipped to it stay within 64 bits over the widest window, random factors included
+MAX_ROW_CENTS = 1 << 47
 MAX_PRICE_UNITS = (1 << 32) - 1
 MAX_LOTS = (1 << 32) - 1
 #: largest liquidation multiplier the format holds: a short at 2x on an inverse contract needs about 2

@@ -42,7 +42,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     engine = Engine(config, InstrumentRegistry(), on_failure=stop_soon)
-    _LOG.info("backend %s: %s", engine.pipeline.backend_choice.name, engine.pipeline.backend_choice.reason)
+    _LOG.info("backend %s", engine.pipeline.backend_choice.describe())
     pumps = _pumps(config, engine, stop_soon)
     warm_ns = max((pump.pace_from_ns for pump in pumps), default=0)
     heartbeat_s = config.server.heartbeat_ms / 1000

@@ -18,7 +18,7 @@ from forcedmove_server.typed_toml import Key, fill, parse_file, unknown_key
 #: names the config file where no path is given
 CONFIG_VARIABLE = "FORCEDMOVE_CONFIG"
 
-BackendName = Literal["auto", "cpu", "reference"]
+BackendName = Literal["auto", "cuda", "cpu", "reference"]
 RecordingFormat = Literal["auto", "parquet", "tardis", "binance-archive", "jsonl", "oi-bars"]
 
 
@@ -38,7 +38,8 @@ class EngineConfig:
     """How the map is computed, and how much memory it may take."""
 
     backend: Annotated[BackendName, Key("", "which kernels compute; auto takes the fastest that runs here")] = "auto"
-    threads: Annotated[int, Key("threads", "threads of the kernels; 0 means one per core", 0, 1_024)] = 0
+    device: Annotated[int, Key("", "number of the GPU, for cuda", 0, 255)] = 0
+    threads: Annotated[int, Key("threads", "threads of the CPU's kernels; 0 means one per core", 0, 1_024)] = 0
     tick_interval_ms: Annotated[int, Key("ms", "time between two maps", 10, 60_000)] = 250
     bins: Annotated[int, Key("bins", "price bins of a symbol's window", 64, 65_536)] = 2_048
     max_markets: Annotated[int, Key("markets", "markets the store has room for", 1, 65_536)] = 512
@@ -57,7 +58,7 @@ class ModelConfig:
     freshness_half_life_hours: Annotated[
         float, Key("h", "age at which the fresh map counts a position half", 0, 87_600, above=True)
     ] = 24.0
-    freshness_step_s: Annotated[int, Key("s", "ages are rounded down to this step", 1, 86_400)] = 60
+    freshness_step_s: Annotated[int, Key("s", "ages are counted in steps of this length", 1, 86_400)] = 60
     initial_entry_spread: Annotated[
         float,
         Key("share of price", "scatter of entries for open interest that was there before the first event", 0, 0.5),

@@ -1,18 +1,20 @@
 """``make bench``: every benchmark, printed as a table and written to build/bench.json.
 
 A benchmark asserts its answer before it reports a time. Machines differ and are noisy: read the ratios, which are taken
-against a baseline in the same run.
+against a baseline in the same run. The kernels' rows say how much of the machine's measured limits they use: of its
+copy bandwidth, with the bytes that have to move at least, and of its rate of increments in the fastest memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks.runners import machine
 
 ROOT = Path(__file__).parents[2]
 MODULES = ("margin_bench", "kernels_bench", "replay_bench", "pipeline_bench", "stream_bench")
@@ -20,33 +22,65 @@ MODULES = ("margin_bench", "kernels_bench", "replay_bench", "pipeline_bench", "s
 
 def table(results: list[dict[str, Any]]) -> str:
     """Lay out results as text."""
-    rows = [("benchmark", "parameters", "median", "unit", "ratio", "baseline")]
+    rows = [("benchmark", "parameters", "median", "unit", "ns/update", "of copy", "of scatter", "ratio", "baseline")]
     for result in results:
-        params = ", ".join(f"{key}={value}" for key, value in result["params"].items())
-        ratio = "" if result["ratio"] is None else f"{result['ratio']:.2f}x"
-        median = f"{result['median']:,.4g}"
-        rows.append((result["name"], params, median, result["unit"], ratio, result["baseline"] or ""))
+        ns, copy, scatter = (result.get(key) for key in ("ns_per_update", "of_copy", "of_scatter"))
+        rows.append(
+            (
+                result["name"],
+                ", ".join(f"{key}={value}" for key, value in result["params"].items()),
+                f"{result['median']:,.4g}",
+                result["unit"],
+                "" if ns is None else f"{ns:,.3g}",
+                "" if copy is None else f"{copy:.0%}",
+                "" if scatter is None else f"{scatter:.0%}",
+                "" if result["ratio"] is None else f"{result['ratio']:.2f}x",
+                result["baseline"] or "",
+            )
+        )
+    return _aligned(rows, "<<><>>>><")
+
+
+def goals_table(goals: list[dict[str, Any]]) -> str:
+    """Lay out the figures that have to be reached."""
+    rows = [("must reach", "must", "aim", "seen", "")]
+    for goal in goals:
+        must, aim, seen = (
+            "" if goal[key] is None else f"{goal[key]:.3g} {goal['unit']}".replace(" x", "x")
+            for key in ("must", "aim", "seen")
+        )
+        bound = "at most " if goal["at_most"] else ""
+        rows.append((goal["what"], bound + must, aim, seen, "reached" if goal["reached"] else "MISSED"))
+    return _aligned(rows, "<>>><")
+
+
+def _aligned(rows: list[tuple[str, ...]], sides: str) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    aligned = ("<", "<", ">", "<", ">", "<")
     return "\n".join(
-        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, aligned, widths, strict=True)).rstrip()
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
         for row in rows
     )
 
 
 def main() -> int:
     """Run the chosen benchmarks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("only", nargs="*", choices=[[], *MODULES], help="run only these")
-    chosen = parser.parse_args().only or MODULES
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("only", nargs="*", choices=[[], *MODULES], metavar="NAME", help=f"of {', '.join(MODULES)}")
+    parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json", help="where to write the figures")
+    options = parser.parse_args()
     results: list[dict[str, Any]] = []
-    for name in chosen:
+    goals: list[dict[str, Any]] = []
+    about = machine()
+    for name in options.only or MODULES:
         print(f"... {name}", file=sys.stderr)
-        import_module(f"tests.benchmarks.{name}").run(results)
-    (ROOT / "build").mkdir(exist_ok=True)
-    (ROOT / "build" / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
-    print(f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}")
+        goals += import_module(f"tests.benchmarks.{name}").run(results) or []
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps({"machine": about, "results": results, "goals": goals}, indent=1) + "\n")
+    print("; ".join(f"{key} {value}" for key, value in about.items()))
     print(table(results))
+    if goals:
+        print()
+        print(goals_table(goals))
     return 0
 
 

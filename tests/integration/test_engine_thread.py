@@ -68,7 +68,7 @@ def test_ticks_carry_what_an_offline_run_computes(engine: Engine) -> None:
     offline.sweep()
     offline.store.refresh(offline.now_s)
     rows = offline.symbol_rows("BTC", offline.notional())
-    expected = render_view(offline.store, rows, ViewSpec(), offline.now_s)
+    expected = render_view(offline.store, rows, ViewSpec())
     view = tick.views["BTC", ViewSpec()]
     # bin by bin; sweeps between observations may have rounded some lots differently ($100 each, inverse)
     low = max(view.first_bin, expected.first_bin)

@@ -13,7 +13,7 @@ import pytest
 from forcedmove_client.cli import main
 from forcedmove_server.config import Config, EngineConfig, MarginConfig
 from forcedmove_server.engine.assumptions import assumptions
-from forcedmove_server.engine.maps import symbol_state
+from forcedmove_server.engine.maps import symbol_states
 from forcedmove_server.engine.margins import margin_info
 from forcedmove_server.engine.offline import OfflineRun
 from forcedmove_server.engine.pipeline import configured_pipeline
@@ -35,7 +35,8 @@ def run(tmp_path: Path, days: int = 90) -> OfflineRun:
 
 def told(done: OfflineRun, symbol: str = "BTC") -> list[tuple[str, str]]:
     pipeline = done.pipeline
-    state = symbol_state(pipeline, symbol, pipeline.notional())
+    pipeline.store.refresh(pipeline.now_s)
+    state = symbol_states(pipeline, [symbol], pipeline.notional())[symbol]
     return [(a.name, a.text) for a in assumptions(pipeline, state)]
 
 

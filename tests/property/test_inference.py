@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from forcedmove_kernels.arrays import Updates
+from forcedmove_kernels.arrays import Cohorts, Updates
 from forcedmove_kernels.backend import select_backend
 from forcedmove_server.config import EngineConfig, ModelConfig
 from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.engine.store import CohortStore
 from forcedmove_server.errors import InstrumentError
 from forcedmove_server.inference.lifecycle import PositionInference
 from forcedmove_server.inference.markets import MarketTable
@@ -111,7 +112,9 @@ def test_live_equals_open_interest_at_every_observation(seed: int) -> None:
     ledger = pipeline.store.ledger
     np.testing.assert_array_equal(ledger.opened + ledger.overkill, ledger.live + ledger.closed + ledger.liquidated)
     pipeline.store.refresh(pipeline.now_s)
-    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), ledger.live)
+    markets = np.arange(len(ledger.live), dtype=np.int32)
+    totals = pipeline.store.resident.totals(markets, weighted=False)
+    np.testing.assert_array_equal(totals.sum(-1).astype(np.int64), ledger.live)
 
 
 @settings(max_examples=15, deadline=None)
@@ -134,6 +137,13 @@ def test_batch_boundaries_do_not_matter(seed: int, cuts: list[int]) -> None:
     assert updates(split(batch, cuts)) == updates(iter([batch]))
 
 
+def assert_same_cohorts(expected: CohortStore, got: CohortStore) -> None:
+    for market in range(len(expected.used)):
+        records = (store.resident.cohorts(market) for store in (expected, got))
+        for name, *arrays in zip(Cohorts._fields, *records, strict=True):
+            np.testing.assert_array_equal(*arrays, f"{name} of market {market}")
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 39), max_size=8))
 def test_the_whole_store_does_not_depend_on_batch_boundaries(seed: int, cuts: list[int]) -> None:
@@ -144,8 +154,7 @@ def test_the_whole_store_does_not_depend_on_batch_boundaries(seed: int, cuts: li
         for part in batches:
             pipeline.take(part)
         stores.append(pipeline.store)
-    for name, whole, cut in zip(stores[0].cohorts._fields, stores[0].cohorts, stores[1].cohorts, strict=True):
-        np.testing.assert_array_equal(whole, cut, name)
+    assert_same_cohorts(*stores)
     np.testing.assert_array_equal(stores[0].ledger.opened, stores[1].ledger.opened)
     np.testing.assert_array_equal(stores[0].ledger.liquidated, stores[1].ledger.liquidated)
 
@@ -226,7 +235,9 @@ def test_a_market_that_outgrows_its_lots_gets_coarser_ones() -> None:
     ledger = pipeline.store.ledger
     np.testing.assert_array_equal(ledger.opened + ledger.overkill, ledger.live + ledger.closed + ledger.liquidated)
     pipeline.store.refresh(pipeline.now_s)
-    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), ledger.live)
+    markets = np.arange(len(ledger.live), dtype=np.int32)
+    totals = pipeline.store.resident.totals(markets, weighted=False)
+    np.testing.assert_array_equal(totals.sum(-1).astype(np.int64), ledger.live)
 
 
 def spiked(kind: str, price: float, seed: int = 3) -> tuple[Pipeline, Pipeline]:
@@ -248,8 +259,7 @@ def spiked(kind: str, price: float, seed: int = 3) -> tuple[Pipeline, Pipeline]:
 @pytest.mark.parametrize("price", [1e-9, 1.0, 60_000.0, 150_000.0, 1e9, 1e18])
 def test_one_wrong_print_changes_nothing(kind: str, price: float) -> None:
     clean, dirty = spiked(kind, price)
-    for name, expected, got in zip(clean.store.cohorts._fields, clean.store.cohorts, dirty.store.cohorts, strict=True):
-        np.testing.assert_array_equal(expected, got, name)
+    assert_same_cohorts(clean.store, dirty.store)
     (noted,) = dirty.inference.defects.so_far()
     assert noted[0].startswith(f"{kind}.implausible_")
     assert noted[1] == 1

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from forcedmove_kernels.arrays import U64
+from forcedmove_kernels.arrays import U64, Noise
 from forcedmove_kernels.backend import Backend
+from forcedmove_kernels.fixed_point import MAX_ROW_CENTS, NOISE_BITS
 from tests.parity import tables
 
 EXAMPLES = settings(max_examples=50, deadline=None)
@@ -58,17 +60,63 @@ def test_chain_against_brute_force(backend: Backend, draw: st.DataObject, book: 
     assert isinstance(chain.terminal, int)
 
 
+def rows_of(book: Book) -> tuple[U64, U64, NDArray[np.int32]]:
+    """A book as one row of several: notional, depth and mark, with notional that many chains can share sums of."""
+    notional, depth, mark = book
+    return np.minimum(notional, MAX_ROW_CENTS // len(notional))[None], depth[None], np.array([mark], np.int32)
+
+
 @EXAMPLES
 @given(book=tables.books(), side=st.integers(0, 1))
 def test_curve_equals_the_chains_shock_by_shock(backend: Backend, book: Book, side: int) -> None:
-    notional, depth, mark = book
-    terminal, fired = backend.shock_curve(notional, depth, mark, side)
-    for cell in range(len(notional)):
-        if (cell <= mark) if side == 0 else (cell > mark):
-            chain = backend.cascade_chain(notional, depth, mark, cell)
-            assert (terminal[cell], fired[cell]) == (chain.terminal, chain.notional.sum())
+    notional, depth, mark = rows_of(book)
+    terminal, fired = backend.shock_curves(notional, depth, mark, np.array([side], np.int32))
+    for cell in range(notional.shape[1]):
+        if (cell <= mark[0]) if side == 0 else (cell > mark[0]):
+            chain = backend.cascade_chain(notional[0], depth[0], int(mark[0]), cell)
+            assert (terminal[0, cell], fired[0, cell]) == (chain.terminal, chain.notional.sum())
         else:
-            assert (terminal[cell], fired[cell]) == (mark, 0)
+            assert (terminal[0, cell], fired[0, cell]) == (mark[0], 0)
+
+
+@EXAMPLES
+@given(book=tables.books())
+def test_many_chains_are_the_chains_one_by_one(backend: Backend, book: Book) -> None:
+    notional, depth, mark = rows_of(book)
+    shock = np.arange(notional.shape[1], dtype=np.int32)
+    ends = backend.cascade_chains(notional, depth, mark, np.zeros_like(shock), shock)
+    for j in shock.tolist():
+        chain = backend.cascade_chain(notional[0], depth[0], int(mark[0]), j)
+        ending = chain.terminal, chain.notional.sum(), len(chain.near)
+        assert (ends.terminal[j], ends.fired[j], ends.levels[j]) == ending
+
+
+@EXAMPLES
+@given(book=tables.books(), seed=st.integers(0, (1 << 64) - 1))
+def test_paths_without_noise_are_the_chain(backend: Backend, book: Book, seed: int) -> None:
+    notional, depth, mark = rows_of(book)
+    shock = np.arange(notional.shape[1], dtype=np.int32)
+    row = np.zeros_like(shock)
+    ones = np.full(8, 1 << NOISE_BITS, np.uint32)
+    paths = backend.cascade_paths(notional, depth, mark, row, shock, 3, Noise(ones, ones[:2], seed))
+    ends = backend.cascade_chains(notional, depth, mark, row, shock)
+    np.testing.assert_array_equal(paths.terminal, np.repeat(ends.terminal[:, None], 3, 1))
+    np.testing.assert_array_equal(paths.fired, np.repeat(ends.fired[:, None], 3, 1))
+
+
+def test_noise_takes_every_quantile_about_as_often(backend: Backend) -> None:
+    """A chain that fires one cell of 2**16 cents tells the factor that its path drew."""
+    notional, depth = np.zeros((1, 3), np.uint64), np.full((1, 3), 1 << 40, np.uint64)
+    notional[0, 1] = 1 << 16
+    factors = np.arange(1, 17, dtype=np.uint32) << np.uint32(8)
+    nowhere = np.zeros(1, np.int32)
+    noise = Noise(factors, np.full(1, 1 << NOISE_BITS, np.uint32), 7)
+    paths = backend.cascade_paths(notional, depth, nowhere + 1, nowhere, nowhere + 1, 16_000, noise)
+    drawn, often = np.unique(paths.fired, return_counts=True)
+    assert drawn.tolist() == factors.tolist()
+    assert np.all(np.abs(often - 1000) < 200)  # more than six standard deviations
+    other = backend.cascade_paths(notional, depth, nowhere + 1, nowhere, nowhere + 1, 16_000, noise._replace(seed=8))
+    assert np.mean(paths.fired == other.fired) < 0.1
 
 
 @EXAMPLES

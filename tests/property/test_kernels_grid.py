@@ -7,9 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forcedmove_kernels.arrays import NOT_OBSERVED, U64, Cohorts, Freshness, Rules, Updates, empty_cohorts
+from forcedmove_kernels.arrays import (
+    NOT_OBSERVED,
+    U64,
+    Cohorts,
+    Freshness,
+    Rules,
+    Updates,
+    Window,
+    empty_cohorts,
+    empty_standing,
+)
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import FRESHNESS_ONE, cumulative_weights, multipliers
+from forcedmove_kernels.fixed_point import FRESHNESS_ONE, cumulative_weights, freshness_table, multipliers
 from tests.parity import tables
 from tests.parity.tables import CAPACITY, World, all_rows, copy, poisoned
 
@@ -57,30 +67,137 @@ def test_tiers_of_the_leverage_grid_add_up_to_the_standing_totals(backend: Backe
 
 @EXAMPLES
 @given(draw=st.data(), world=tables.worlds())
-def test_incremental_totals_equal_a_full_rebuild(backend: Backend, draw: st.DataObject, world: World) -> None:
-    """Rows flagged for a rebuild are rebuilt, the others only get the new cohorts."""
-    totals = poisoned(world.cohorts, world.window)
-    backend.standing_totals(*world, all_rows(world.cohorts), totals)
+def test_maintained_rows_equal_their_rebuild(backend: Backend, draw: st.DataObject, world: World) -> None:
+    """After any steps: what is not stale is what a rebuild gives, with no rebuild in between."""
+    standing = tables.poisoned_standing(world.cohorts, world.window)
+    backend.rebuild(*world, standing, all_rows(world.cohorts))
     for _ in range(3):
-        step = draw.draw(tables.updates(world.cohorts))
-        outcome = backend.apply_updates(world.cohorts, world.rules, step)
-        backend.add_cohorts(*world, step.market, outcome.first_new, totals)
-        k, side = np.nonzero(outcome.rebuild)
-        backend.standing_totals(*world, (2 * step.market[k] + side).astype(np.int32), totals)
-        full = poisoned(world.cohorts, world.window)
-        backend.standing_totals(*world, all_rows(world.cohorts), full)
-        np.testing.assert_array_equal(totals, full)
+        step = draw.draw(tables.updates(world.cohorts, world.rules))
+        backend.apply_updates(*world, standing, step)
+        rebuilt = tables.poisoned_standing(world.cohorts, world.window)
+        backend.rebuild(*world, rebuilt, all_rows(world.cohorts))
+        for market, side in np.argwhere(standing.stale == 0):
+            row = market, side
+            for name in ("totals", "fresh", "live", "frontier"):
+                np.testing.assert_array_equal(getattr(standing, name)[row], getattr(rebuilt, name)[row], name)
+            slots = slice(world.cohorts.start[market], world.cohorts.start[market] + world.cohorts.used[market])
+            np.testing.assert_array_equal(standing.trigger[side, slots], rebuilt.trigger[side, slots])
+
+
+@EXAMPLES
+@given(draw=st.data(), world=tables.worlds())
+def test_a_row_becomes_stale_for_two_reasons_only(backend: Backend, draw: st.DataObject, world: World) -> None:
+    """More than a quarter of its cohorts are reached, or scaling changes its lots. Then all others are maintained."""
+    standing = tables.poisoned_standing(world.cohorts, world.window)
+    backend.rebuild(*world, standing, all_rows(world.cohorts))
+    step = draw.draw(tables.updates(world.cohorts, world.rules))
+    before = copy(world.cohorts)
+    trigger = standing.trigger.astype(np.int64)
+    done = backend.apply_updates(*world, standing, step)
+    stale = np.zeros_like(standing.stale)
+    for k, m in enumerate(step.market.tolist()):
+        slots = slice(before.start[m], before.start[m] + before.used[m])
+        for side in (0, 1):
+            reached = trigger[side, slots] >= step.low[k] if side == 0 else trigger[side, slots] <= step.high[k]
+            survived = before.lots[side, slots].sum(dtype=np.uint64) > done.liquidated[k, side]
+            scaled = survived and bool(done.closed[k, side] or done.overkill[k, side])
+            stale[m, side] = 4 * np.count_nonzero(reached) > len(reached) or scaled
+    np.testing.assert_array_equal(standing.stale, stale)
+
+
+def crowded_market(cohorts: int) -> World:
+    """One market whose cohorts opened at rising prices from bin 1000 on, two tiers, weights by age."""
+    store = empty_cohorts(cohorts + 12, 1)
+    store.used[0] = cohorts
+    store.entry[:cohorts] = (1000 << 10) + np.arange(cohorts) * 512
+    store.opened_at[:cohorts] = np.arange(cohorts)
+    store.lots[:, :cohorts] = 1000 + np.arange(cohorts) * 7
+    store.live_tiers[:, :cohorts] = 2
+    rules = Rules(
+        np.full(1, 2, np.uint8), multipliers([[[0.9, 0.95], [1.1, 1.05]]]), cumulative_weights(np.ones((1, 2, 2)))
+    )
+    fresh = Freshness(freshness_table(10, 30, 100), 10, cohorts)
+    return World(store, rules, Window(np.full(1, 880, np.uint32), 300), fresh)
+
+
+def step_to(low_bin: int, now: int, open_lots: list[int]) -> Updates:
+    """The mark has come down to a bin, where positions open."""
+    low = np.full(1, low_bin << 10, np.uint32)
+    return Updates(
+        market=np.zeros(1, np.int32),
+        low=low,
+        high=low,
+        price=low,
+        open_interest=np.full(1, NOT_OBSERVED, np.uint32),
+        opened_at=np.full(1, now, np.uint32),
+        first_open=np.array([0, len(open_lots)]),
+        open_entry=low + np.arange(len(open_lots), dtype=np.uint32) * np.uint32(700),
+        open_lots=np.array(open_lots, np.uint32),
+    )
+
+
+def test_a_step_that_reaches_few_keeps_rows_up_to_date(backend: Backend) -> None:
+    """The incremental path at work: some are killed, some open, nothing is rebuilt, and the totals are right."""
+    world = crowded_market(200)
+    standing = empty_standing(world.cohorts, world.window.bins)
+    backend.rebuild(*world, standing, all_rows(world.cohorts))
+    for turn in range(4):
+        done = backend.apply_updates(*world, standing, step_to(1043 - 2 * turn, 200 + turn, [50, 0, 3]))
+        assert done.liquidated[0, 0] > 0
+        assert not standing.stale.any()
+        rebuilt = tables.poisoned_standing(world.cohorts, world.window)
+        backend.rebuild(*world, rebuilt, all_rows(world.cohorts))
+        used = int(world.cohorts.used[0])
+        assert used == 200 + 2 * (turn + 1)
+        np.testing.assert_array_equal(standing.trigger[:, :used], rebuilt.trigger[:, :used])
+        tables.assert_same(standing._replace(trigger=rebuilt.trigger), rebuilt)
+        np.testing.assert_array_equal(standing.totals.sum(2), done.live)
+
+
+def test_a_step_that_reaches_many_leaves_the_row_to_a_rebuild(backend: Backend) -> None:
+    world = crowded_market(200)
+    standing = empty_standing(world.cohorts, world.window.bins)
+    backend.rebuild(*world, standing, all_rows(world.cohorts))
+    backend.apply_updates(*world, standing, step_to(1010, 200, [0]))
+    assert standing.stale.tolist() == [[1, 0]]
+
+
+@EXAMPLES
+@given(world=tables.worlds())
+def test_a_price_short_of_the_frontier_kills_nothing(backend: Backend, world: World) -> None:
+    standing = empty_standing(world.cohorts, world.window.bins)
+    backend.rebuild(*world, standing, all_rows(world.cohorts))
+    low, high = standing.frontier[:, 0].astype(np.int64) + 1, standing.frontier[:, 1].astype(np.int64) - 1
+    calm = np.flatnonzero((low <= high) & (world.cohorts.used < CAPACITY))
+    nothing = np.zeros(len(calm), np.uint32)
+    step = Updates(
+        market=calm.astype(np.int32),
+        low=low[calm].astype(np.uint32),
+        high=high[calm].astype(np.uint32),
+        price=low[calm].astype(np.uint32),
+        open_interest=nothing + np.uint32(NOT_OBSERVED),
+        opened_at=nothing,
+        first_open=np.arange(len(calm) + 1),
+        open_entry=nothing,
+        open_lots=nothing,
+    )
+    before = copy(world.cohorts)
+    done = backend.apply_updates(*world, standing, step)
+    assert not done.liquidated.any()
+    assert not standing.stale.any()
+    tables.assert_same(world.cohorts, before)
 
 
 @EXAMPLES
 @given(draw=st.data(), world=tables.worlds())
 def test_lifecycle_balance(backend: Backend, draw: st.DataObject, world: World) -> None:
     """No lot appears or vanishes unaccounted, and live lots equal the open interest where it was observed."""
+    standing = empty_standing(world.cohorts, world.window.bins)
     for _ in range(3):
         before = copy(world.cohorts)
         was_live = live_lots(world)
         step = draw.draw(tables.updates(world.cohorts))
-        done = backend.apply_updates(world.cohorts, world.rules, step)
+        done = backend.apply_updates(*world, standing, step)
         is_live = live_lots(world)
         np.testing.assert_array_equal(done.live, is_live[step.market])
         np.testing.assert_array_equal(
@@ -93,18 +210,12 @@ def test_lifecycle_balance(backend: Backend, draw: st.DataObject, world: World) 
         assert not done.overkill[~observed].any()
         untouched = np.setdiff1d(np.arange(len(before.used)), step.market)
         np.testing.assert_array_equal(is_live[untouched], was_live[untouched])
-        for k, m in enumerate(step.market):
+        for m in step.market:
             old = slice(before.start[m], before.start[m] + before.used[m])
-            assert done.first_new[k] == old.stop
             assert np.all(world.cohorts.live_tiers[:, old] <= before.live_tiers[:, old])  # nothing is revived
             new = slice(old.stop, before.start[m] + world.cohorts.used[m])
             assert np.all(world.cohorts.lots[:, new].any(0))
             assert np.all(world.cohorts.live_tiers[:, new] >= 1)
-            for side in (0, 1):
-                same = np.array_equal(before.lots[side, old], world.cohorts.lots[side, old]) and np.array_equal(
-                    before.live_tiers[side, old], world.cohorts.live_tiers[side, old]
-                )
-                assert done.rebuild[k, side] == (not same)
 
 
 @EXAMPLES
@@ -179,7 +290,8 @@ def test_openings_take_the_open_interest_when_nothing_survives(
         open_entry=np.array([entry // 2, entry // 2 + 9], np.uint32),
         open_lots=np.array(open_lots, np.uint32),
     )
-    outcome = backend.apply_updates(cohorts, rules, step)
+    window, standing = Window(np.full(1, 90, np.uint32), 20), empty_standing(cohorts, 20)
+    outcome = backend.apply_updates(cohorts, rules, window, ONES, standing, step)
     opened = sum(open_lots)
     new = slice(1, int(cohorts.used[0]))
     kept = [row for row in range(2) if long[row] or short[row]]

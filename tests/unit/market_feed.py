@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forcedmove_server.config import EngineConfig, ModelConfig
 from forcedmove_server.engine.pipeline import Pipeline
@@ -78,3 +79,17 @@ def fed_pipeline(minutes: int = 5, **model: float) -> Pipeline:
         pipeline.store.centre(markets, int(pipeline.inference.markets.price[markets[0]]))
     pipeline.store.refresh(pipeline.now_s)
     return pipeline
+
+
+def live_totals(pipeline: Pipeline) -> NDArray[np.uint64]:
+    """Standing totals of the known markets: u64 ``[M, 2, C]`` lots."""
+    return pipeline.store.resident.totals(_known(pipeline), weighted=False)
+
+
+def fresh_totals(pipeline: Pipeline) -> NDArray[np.uint64]:
+    """The same weighted by age, as of the clock's reference."""
+    return pipeline.store.resident.totals(_known(pipeline), weighted=True)
+
+
+def _known(pipeline: Pipeline) -> NDArray[np.int32]:
+    return np.arange(len(pipeline.registry), dtype=np.int32)

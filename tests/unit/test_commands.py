@@ -10,6 +10,8 @@ import pyarrow.parquet
 import pytest
 
 from forcedmove_client.cli import main
+from forcedmove_kernels import cuda
+from forcedmove_kernels.errors import BackendUnavailableError
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,31 @@ def test_a_recording_needs_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_serve_refuses_bad_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     assert main(["serve", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_backend_that_cannot_run_is_refused_at_the_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(device: int) -> None:
+        raise BackendUnavailableError("no CUDA device: the driver reports none")
+
+    monkeypatch.setattr(cuda, "open_backend", refuse)
+    assert main(["serve", "--backend", "cuda"]) == 2
+    error = capsys.readouterr().err
+    assert "engine.backend = 'cuda': cuda cannot run here: no CUDA device" in error
+    assert "forcedmove[cuda13]" in error
+
+
+def test_a_store_that_does_not_fit_is_refused_with_the_keys_to_lower(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "huge.toml"
+    path.write_text('[engine]\nbackend = "cpu"\nmax_markets = 65536\nmax_cohorts_per_market = 1048576\n')
+    assert main(["serve", "--config", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "engine.max_cohorts_per_market = 1048576: needs 1668.1 GiB, this machine has" in error
+    assert "lower `max_cohorts_per_market`, `max_markets` or `bins`" in error
+    assert "Traceback" not in error
 
 
 HL = '{{"ts":{ts},"px":{px},"sz":1.5,"side":"B"}}'

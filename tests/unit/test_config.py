@@ -84,7 +84,7 @@ def test_replay_source_reads_times_and_renamed_keys(tmp_path: Path) -> None:
         ('[server]\nhost = ""', "server.host: must be a text that is not empty"),
         ("[engine]\ntick_interval_ms = -1", "engine.tick_interval_ms: must be a whole number (ms) from 10 to 60,000"),
         (f"[engine]\nthreads = {10**400}", "engine.threads: must be a whole number (threads) from 0 to 1,024"),
-        ('[engine]\nbackend = "gpu"', "engine.backend: must be one of 'auto', 'cpu', 'reference'"),
+        ('[engine]\nbackend = "gpu"', "engine.backend: must be one of 'auto', 'cuda', 'cpu', 'reference'"),
         ("[model]\nturnover = nan", "model.turnover: must be a number (share) from 0 to 0.5"),
         ("[model]\nimpact_y = inf", "model.impact_y: must be a number above 0, at most 100"),
         ("[model]\nimpact_y = 0", "model.impact_y: must be a number above 0, at most 100"),

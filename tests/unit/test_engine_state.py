@@ -9,12 +9,12 @@ import pytest
 
 from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
 from forcedmove_server.engine.frames import SIDES, ViewSpec
-from forcedmove_server.engine.maps import build_map, shock_chain, symbol_state
+from forcedmove_server.engine.maps import build_map, shock_chain, symbol_states
 from forcedmove_server.engine.pipeline import Pipeline
-from forcedmove_server.engine.views import render_view
+from forcedmove_server.engine.views import render_view, usd_per_lot
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import MARK_PRICE, EventBatch
-from tests.unit.market_feed import ENGINE, START, S, fed_pipeline, minute
+from tests.unit.market_feed import ENGINE, START, S, fed_pipeline, fresh_totals, live_totals, minute
 
 
 @pytest.fixture(scope="module")
@@ -29,41 +29,36 @@ def scattered(batch: EventBatch, seed: int) -> EventBatch:
     return dataclasses.replace(batch, trades=trades)
 
 
-def rebuilt(pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray]:
-    store = pipeline.store
-    kept = store.totals.copy(), store.fresh_totals.copy()
-    store._stale[:] = True
-    store._fresh_now = -1
-    store.refresh(pipeline.now_s)
-    return kept
-
-
 def test_incremental_totals_equal_a_full_rebuild_tick_by_tick() -> None:
     pipeline = fed_pipeline(2)
     for number in range(2, 8):
         pipeline.take(minute(number))
         pipeline.store.refresh(pipeline.now_s)
-        live, fresh = rebuilt(pipeline)
-        np.testing.assert_array_equal(live, pipeline.store.totals)
-        np.testing.assert_array_equal(fresh, pipeline.store.fresh_totals)
+        kept = live_totals(pipeline), fresh_totals(pipeline)
+        for market in range(4):
+            pipeline.store.resident.replace(market, pipeline.store.resident.cohorts(market))
+        pipeline.store.refresh(pipeline.now_s)
+        np.testing.assert_array_equal(kept[0], live_totals(pipeline))
+        np.testing.assert_array_equal(kept[1], fresh_totals(pipeline))
 
 
 def test_totals_hold_everything_alive(pipeline: Pipeline) -> None:
-    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), pipeline.store.ledger.live)
-    live, fresh = pipeline.store.totals[:4], pipeline.store.fresh_totals[:4]
+    live, fresh = live_totals(pipeline), fresh_totals(pipeline)
+    np.testing.assert_array_equal(live.sum(-1).astype(np.int64), pipeline.store.ledger.live[:4])
+    fresh = fresh * pipeline.store.clock.gain
     assert np.all(fresh.sum(-1) < live.sum(-1))
     # a cohort's tiers are split after the weighting, so in one cell it may round up by a lot, no further
-    assert np.all(fresh <= live + pipeline.store.cohorts.used[:4, None, None].astype(np.uint64))
+    assert np.all(fresh <= live + 2.0 * pipeline.store.used[:4, None, None])
 
 
 def test_cohorts_merge_as_they_age_and_keep_every_lot() -> None:
     pipeline = fed_pipeline(50)
-    used = pipeline.store.cohorts.used.copy()
+    used = pipeline.store.used.copy()
     pipeline.take(minute(60 * 24))
-    assert np.all(pipeline.store.cohorts.used[:4] < used[:4])
+    assert np.all(pipeline.store.used[:4] < used[:4])
     pipeline.store.refresh(pipeline.now_s)
     ledger = pipeline.store.ledger
-    np.testing.assert_array_equal(pipeline.store.totals.sum(-1).astype(np.int64), ledger.live)
+    np.testing.assert_array_equal(live_totals(pipeline).sum(-1).astype(np.int64), ledger.live[:4])
     np.testing.assert_array_equal(ledger.live[:, 0], ledger.live[:, 1])
 
 
@@ -74,7 +69,7 @@ def test_a_market_of_young_cohorts_far_apart_still_fits() -> None:
     pipeline.store._compact = lambda *arguments: compacted.append(arguments[0]) or compact(*arguments)  # type: ignore[func-returns-value, method-assign]
     for number in range(1, 25):
         pipeline.take(scattered(minute(number, move=0.05), number))
-        assert np.all(pipeline.store.cohorts.used <= 2048)
+        assert np.all(pipeline.store.used <= 2048)
     assert set(compacted) == {0, 1, 2, 3}
     np.testing.assert_array_equal(pipeline.store.ledger.live[:4, 0], pipeline.store.ledger.live[:4, 1])
 
@@ -82,10 +77,10 @@ def test_a_market_of_young_cohorts_far_apart_still_fits() -> None:
 def test_recentring_moves_no_price_to_another_bin(pipeline: Pipeline) -> None:
     rows = pipeline.symbol_rows("BTC", pipeline.notional())
     now = pipeline.now_s
-    before = render_view(pipeline.store, rows, ViewSpec(), now)
+    before = render_view(pipeline.store, rows, ViewSpec())
     assert pipeline.store.centre(rows.markets.astype(np.int64), int(rows.mark_units * 1.2))
     pipeline.store.refresh(now)
-    after = render_view(pipeline.store, rows, ViewSpec(), now)
+    after = render_view(pipeline.store, rows, ViewSpec())
     moved = after.first_bin - before.first_bin
     assert moved > 0
     np.testing.assert_array_equal(before.values[:, 1 + moved : -1], after.values[:, 1 : -1 - moved])
@@ -99,7 +94,7 @@ def test_views_add_up(pipeline: Pipeline, weighting: str) -> None:
 
     def view(**changes: object) -> np.ndarray:
         spec = dataclasses.replace(ViewSpec(weighting=weighting), **changes)  # type: ignore[arg-type]
-        return render_view(pipeline.store, rows, spec, pipeline.now_s).values.astype(np.float64)
+        return render_view(pipeline.store, rows, spec).values.astype(np.float64)
 
     whole = view()
     full = view(keep=("venue", "side", "leverage", "price"))
@@ -114,10 +109,31 @@ def test_views_add_up(pipeline: Pipeline, weighting: str) -> None:
     np.testing.assert_allclose(cropped.sum(1), whole.sum(1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("weighting", ["live", "fresh"])
+@pytest.mark.parametrize("keep", [("price",), ("side", "price"), ("venue", "leverage", "price")])
+def test_cells_are_lots_in_dollars_rounded_to_a_cent(pipeline: Pipeline, weighting: str, keep: tuple[str, ...]) -> None:
+    store, fresh = pipeline.store, weighting == "fresh"
+    rows = pipeline.symbol_rows("BTC", pipeline.notional())
+    lots = store.resident.leverage_grid(rows.markets, weighted=fresh) * (store.clock.gain if fresh else 1.0)
+    first_bin = store.first_bin(0)
+    exact = lots * usd_per_lot(rows.notional, np.arange(3), first_bin, store.bins)[:, None, None]
+    exact = np.stack([exact[0] + exact[2], exact[1]])  # binance has two of the three
+    exact = exact.sum(tuple(k for k, axis in enumerate(("venue", "side", "leverage")) if axis not in keep))
+    spec = ViewSpec(weighting=weighting, keep=keep, price_range_fraction=0.05)  # type: ignore[arg-type]
+    view = render_view(store, rows, spec)
+    low = view.first_bin - first_bin
+    high = low + view.bin_count
+    inner = exact[..., low + 1 : high + 1]
+    cropped = [exact[..., : low + 1].sum(-1, keepdims=True), inner, exact[..., high + 1 :].sum(-1, keepdims=True)]
+    # at most 6 rows of a cell are rounded, 78 with their tiers; the outer cells are sums of cells, f32 has 24 bits
+    np.testing.assert_allclose(view.values, np.concatenate(cropped, -1), rtol=2**-23, atol=0.005 * 78 * 600)
+    np.testing.assert_allclose(view.values[..., 1:-1], inner, rtol=2**-23, atol=0.005 * 78)
+
+
 def test_live_notional_is_open_interest_at_the_levels(pipeline: Pipeline) -> None:
     """Linear notional divided by the bin's price is a quantity again: it must be the open interest."""
     rows = pipeline.symbol_rows("ETH", pipeline.notional())
-    view = render_view(pipeline.store, rows, ViewSpec(), pipeline.now_s)
+    view = render_view(pipeline.store, rows, ViewSpec())
     price = (view.first_bin + np.arange(view.bin_count + 2) - 0.5) * view.bin_width_usd
     table = pipeline.inference.markets
     quantity = table.open_interest[3] * table.lot[3]
@@ -127,13 +143,13 @@ def test_live_notional_is_open_interest_at_the_levels(pipeline: Pipeline) -> Non
 def test_view_errors_name_what_is_wrong(pipeline: Pipeline) -> None:
     rows = pipeline.symbol_rows("BTC", pipeline.notional())
     with pytest.raises(UnknownNameError, match="unknown venue 'bybit'; known: binance, hyperliquid"):
-        render_view(pipeline.store, rows, ViewSpec(venues=("bybit",)), 0)
+        render_view(pipeline.store, rows, ViewSpec(venues=("bybit",)))
     with pytest.raises(InputError, match=r"view\.leverage_max = 1\.5"):
-        render_view(pipeline.store, rows, ViewSpec(leverage_min=1, leverage_max=1.5), 0)
+        render_view(pipeline.store, rows, ViewSpec(leverage_min=1, leverage_max=1.5))
 
 
 def test_map_of_a_symbol(pipeline: Pipeline) -> None:
-    state = symbol_state(pipeline, "BTC", pipeline.notional())
+    state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
     built = build_map(pipeline, state, 7, 600)
     assert built.seq == 7
     assert built.mark_price_usd == pytest.approx(97_500, rel=0.01)
@@ -149,7 +165,7 @@ def test_map_of_a_symbol(pipeline: Pipeline) -> None:
 
 
 def test_chain_of_a_shock_sells_what_it_crossed(pipeline: Pipeline) -> None:
-    state = symbol_state(pipeline, "BTC", pipeline.notional())
+    state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
     chain = shock_chain(pipeline, state, state.rows.mark_usd * 0.97)
     assert chain.side == SIDES[0]
     assert chain.terminal_price_usd <= chain.shock_price_usd + state.rows.bin_width_usd
@@ -208,8 +224,19 @@ def test_the_freshness_step_and_half_life_are_what_is_configured() -> None:
     pipeline = fed_pipeline(2, freshness_half_life_hours=1.0, freshness_step_s=30)
     store = pipeline.store
     store.refresh(pipeline.now_s)
-    before = store.fresh_totals.sum()
+    before = fresh_totals(pipeline).sum() * store.clock.gain
     assert not store.refresh(pipeline.now_s - pipeline.now_s % 30 + 29).any()
     assert store.refresh(pipeline.now_s - pipeline.now_s % 30 + 30)[:4].all()
     store.refresh(pipeline.now_s + 3600)
-    assert store.fresh_totals.sum() / before == pytest.approx(0.5, rel=0.02)
+    assert fresh_totals(pipeline).sum() * store.clock.gain / before == pytest.approx(0.5, rel=0.02)
+
+
+def test_rows_are_left_alone_while_they_only_grow_older() -> None:
+    pipeline = fed_pipeline(2, freshness_half_life_hours=2.0)
+    store = pipeline.store
+    kept, gain = fresh_totals(pipeline), store.clock.gain
+    for seconds, left in ((1800, 0.5**0.25), (7000, 0.5 ** (7000 / 7200)), (4 * 7200, 0.5**4)):
+        assert store.refresh(pipeline.now_s + seconds)[:4].all()
+        totals = fresh_totals(pipeline)
+        assert np.array_equal(totals, kept) == (seconds < 7200)
+        assert totals.sum() * store.clock.gain / (kept.sum() * gain) == pytest.approx(left, rel=0.01)

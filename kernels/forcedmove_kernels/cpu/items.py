@@ -8,93 +8,88 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from forcedmove_kernels.arrays import U32, U64, Freshness
-from forcedmove_kernels.fixed_point import FRESHNESS_BITS, MULTIPLIER_BITS, PRICE_BITS, WEIGHT_BITS, WEIGHT_ONE
+from forcedmove_kernels.arrays import U32, Freshness
+from forcedmove_kernels.fixed_point import (
+    FRESHNESS_BITS,
+    FRESHNESS_ONE,
+    LONG,
+    MAX_PRICE_UNITS,
+    MULTIPLIER_BITS,
+    WEIGHT_BITS,
+)
 
 MULTIPLIER_SHIFT = np.uint64(MULTIPLIER_BITS)
-BIN_SHIFT = np.uint64(MULTIPLIER_BITS + PRICE_BITS)
 WEIGHT_SHIFT = np.uint64(WEIGHT_BITS)
 FRESHNESS_SHIFT = np.uint64(FRESHNESS_BITS)
+ONE = np.uint32(FRESHNESS_ONE)
+MAX_TRIGGER = np.uint64(MAX_PRICE_UNITS)
+#: of a cohort without a live tier, by side
+NO_TRIGGER = (np.uint32(0), np.uint32(MAX_PRICE_UNITS))
+#: no bin lies beyond: price units have 32 bits and multipliers 4 before the point
+MAX_FIRST_BIN = np.uint32(1 << 26)
 
-#: position of the cell in a packed word
-CELL_SHIFT = np.uint64(32)
 
-#: tiers are padded to a multiple of this, which leaves the compiler's vector loops no remainder
-LANES = 16
-
-
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def liquidation_price(entry: np.uint32, multiplier: np.uint32) -> np.uint64:
     """Trigger price in price units at which a position is liquidated; may exceed u32."""
     return (np.uint64(entry) * np.uint64(multiplier)) >> MULTIPLIER_SHIFT
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def weighted(lots: np.uint64, weight: np.uint64) -> np.uint64:
     """Lots below a cumulative weight."""
     return (lots * weight) >> WEIGHT_SHIFT
 
 
-@njit(nogil=True, cache=True)
-def fresh_lots(lots: U32, opened_at: U32, fresh: Freshness) -> U32:
-    """Lots of a row of cohorts weighted by age; a cohort from the future has age 0."""
-    weighed = np.empty_like(lots)
-    oldest = np.int64(len(fresh.table) - 1)
+@njit(nogil=True, cache=True, forceinline=True)
+def trigger_at(entry: np.uint32, multiplier: np.uint32) -> np.uint32:
+    """Price that liquidates a tier, as arrays.Standing has it."""
+    return np.uint32(min(liquidation_price(entry, multiplier), MAX_TRIGGER))
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def first_met(a: np.uint32, b: np.uint32, side: int) -> np.uint32:
+    """Which of two triggers the mark meets first."""
+    return max(a, b) if side == LONG else min(a, b)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def weight_of(opened_at: np.uint32, fresh: Freshness) -> np.uint32:
+    """Weight by age; a cohort from the future has age 0."""
+    age = np.uint64(max(np.int64(fresh.now) - np.int64(opened_at), np.int64(0)))
+    return np.uint32(fresh.table[min(age // np.uint64(fresh.step_s), np.uint64(len(fresh.table) - 1))])
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def fresh_lots(lots: np.uint32, weight: np.uint32) -> np.uint32:
+    """Lots weighted by age."""
+    return np.uint32((np.uint64(lots) * np.uint64(weight)) >> FRESHNESS_SHIFT)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def weight_span(opened_at: np.uint32, fresh: Freshness) -> tuple[np.int64, np.uint64, np.uint32]:
+    """Weight by age, and which cohorts share it: those opened within so many seconds from a time on.
+
+    Neighbours in a row are neighbours in time: to know this saves most of them a division.
+    """
+    now, step, opened = np.int64(fresh.now), np.int64(fresh.step_s), np.int64(opened_at)
+    weight = weight_of(opened_at, fresh)
+    if opened > now:
+        return opened, np.uint64(1), weight
+    return now - ((now - opened) // step + np.int64(1)) * step + np.int64(1), np.uint64(step), weight
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def weigh_row(lots: U32, opened_at: U32, fresh: Freshness, weighed: U32) -> None:
+    """Fill ``weighed`` with the lots of a row of cohorts weighted by age."""
+    since, span, weight = np.int64(0), np.uint64(0), ONE
     for i in range(len(lots)):
-        step = max(np.int64(fresh.now) - np.int64(opened_at[i]), np.int64(0)) // np.int64(fresh.step_s)
-        weight = np.uint64(fresh.table[min(step, oldest)])
-        weighed[i] = np.uint32((np.uint64(lots[i]) * weight) >> FRESHNESS_SHIFT)
-    return weighed
+        if np.uint64(np.int64(opened_at[i]) - since) >= span:
+            since, span, weight = weight_span(opened_at[i], fresh)
+        weighed[i] = fresh_lots(lots[i], weight)
 
 
-@njit(nogil=True, cache=True)
-def padded_tables(multiplier: U32, weight: U32) -> tuple[U64, U64]:
-    """Tables of one market and side, padded to whole vectors; padding tiers get no lots.
-
-    Words of 64 bits, so that products need no widening.
-    """
-    tiers = len(multiplier)
-    width = (tiers + LANES - 1) // LANES * LANES
-    multiplier_row = np.zeros(width, np.uint64)
-    multiplier_row[:tiers] = multiplier
-    weight_rows = np.zeros((tiers + 1, width + 1), np.uint64)
-    weight_rows[1:] = WEIGHT_ONE
-    weight_rows[:, : tiers + 1] = weight
-    return multiplier_row, weight_rows
-
-
-@njit(nogil=True, cache=True)
-def pack_tier(
-    lots: np.uint64,
-    entry: np.uint64,
-    multiplier: np.uint64,
-    weight_from: np.uint64,
-    weight_to: np.uint64,
-    cell_zero: np.int64,
-    top: np.int64,
-) -> np.uint64:
-    """Cell and lots of one tier of one cohort, packed as ``cell << 32 | lots``.
-
-    ``cell_zero`` is the bin that cell 0 would be if it were one; cells end at ``top``. Lots of a (market, side) stay
-    below 2**32, so a tier's share fits its half of the word.
-    """
-    cell = np.int64((entry * multiplier) >> BIN_SHIFT) - cell_zero
-    share = weighted(lots, weight_to) - weighted(lots, weight_from)
-    return np.uint64(min(max(cell, np.int64(0)), top)) << CELL_SHIFT | share
-
-
-@njit(nogil=True, cache=True, inline="always")
-def spread(
-    lots: np.uint32, entry: np.uint32, multiplier: U64, weight: U64, cell_zero: np.int64, top: np.int64, packed: U64
-) -> None:
-    """Fill ``packed`` with the word of every padded tier of one cohort.
-
-    ``multiplier`` and ``weight`` are padded rows, ``weight`` that of the cohort's number of live tiers.
-    """
-    q, e = np.uint64(lots), np.uint64(entry)
-    if len(packed) == LANES:  # the usual case; a constant trip count unrolls
-        for t in range(LANES):
-            packed[t] = pack_tier(q, e, multiplier[t], weight[t], weight[t + 1], cell_zero, top)
-    else:
-        for t in range(len(packed)):
-            packed[t] = pack_tier(q, e, multiplier[t], weight[t], weight[t + 1], cell_zero, top)
+@njit(nogil=True, cache=True, forceinline=True)
+def zero_cell(first_bin: np.uint32) -> np.int32:
+    """The bin that cell 0 would be if it were one."""
+    return np.int32(min(first_bin, MAX_FIRST_BIN)) - np.int32(1)

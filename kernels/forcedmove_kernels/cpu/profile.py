@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit, prange
 
 from forcedmove_kernels.arrays import I64, U64, Notional, Window
+from forcedmove_kernels.cpu.frames import add_cents
 
 
 @njit(nogil=True, cache=True)
@@ -18,14 +18,9 @@ def profile_symbols(
     """
     for symbol in order:
         for m in market[first_market[symbol] : first_market[symbol + 1]]:
-            base, slope, first_bin = notional.base[m], notional.slope[m], np.int64(window.first_bin[m])
+            base, slope, first_bin = notional.base[m], notional.slope[m], int(window.first_bin[m])
             for side in range(2):
-                for cell in range(totals.shape[2]):
-                    lots = totals[m, side, cell]
-                    if lots == 0:
-                        continue
-                    per_lot = base + slope * (np.float64(first_bin + cell) - 0.5)
-                    cents[symbol, side, cell] += np.uint64(np.floor(np.float64(lots) * per_lot + 0.5))
+                add_cents(cents[symbol, side], totals[m, side], base, slope, first_bin)
 
 
 @njit(nogil=True, cache=True, parallel=True)

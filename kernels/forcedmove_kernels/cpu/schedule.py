@@ -15,8 +15,8 @@ from numba import njit
 
 from forcedmove_kernels.arrays import I64
 
-#: below this cost (about a cohort each, so about a millisecond) a second thread is not worth waking: on a busy machine
-#: the launch alone was seen to take several milliseconds
+#: below this cost (about a cohort of one row each, so half a millisecond) a second thread is not worth waking: on a
+#: busy machine the launch alone was seen to take several milliseconds
 MIN_PARALLEL_COST = 1 << 16
 
 #: numba's fallback threading layer ends the process when two threads launch at once
@@ -56,15 +56,28 @@ def balance(cost: I64, threads: int) -> tuple[I64, I64]:
     return order, part
 
 
+@njit(nogil=True, cache=True)
+def share_out(cost: I64, threads: int, least: int) -> tuple[I64, I64]:
+    """Return what :func:`balance` does, or all items as one part where there is too little to do for several."""
+    if threads == 1 or len(cost) < 2 or cost.sum() < least:
+        return np.arange(len(cost)), np.array([0, len(cost)], np.int64)
+    return balance(cost, threads)
+
+
 def launch(threads: int, cost: I64, serial: Callable[..., Any], parallel: Callable[..., Any], *arguments: Any) -> None:
     """Run ``serial(order, *arguments)`` here or ``parallel(order, part, *arguments)`` on several threads.
 
     ``cost`` i64 ``[K]`` estimates the work of each of the ``K`` items; small work stays on the calling thread.
     """
-    if threads == 1 or len(cost) < 2 or cost.sum() < MIN_PARALLEL_COST:
-        serial(np.arange(len(cost)), *arguments)
+    run(*share_out(cost, threads, MIN_PARALLEL_COST), serial, parallel, *arguments)
+
+
+def run(order: I64, part: I64, serial: Callable[..., Any], parallel: Callable[..., Any], *arguments: Any) -> None:
+    """Run what :func:`share_out` made: one thread per part."""
+    threads = len(part) - 1
+    if threads == 1:
+        serial(order, *arguments)
         return
-    order, part = balance(cost, threads)
     with _LAUNCH:
         before = numba.get_num_threads()
         numba.set_num_threads(threads)

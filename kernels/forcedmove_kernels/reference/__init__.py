@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from forcedmove_kernels.reference.cascade import cascade_chain, shock_curve
+from forcedmove_kernels.host_store import HostStore
+from forcedmove_kernels.reference.cascade import cascade_chain, cascade_chains, cascade_paths, shock_curves
 from forcedmove_kernels.reference.clusters import clusters
 from forcedmove_kernels.reference.compact import compact
-from forcedmove_kernels.reference.grid import add_cohorts, leverage_grid, standing_totals
+from forcedmove_kernels.reference.frames import changed_cells, render
+from forcedmove_kernels.reference.grid import leverage_grid, standing_totals
 from forcedmove_kernels.reference.lifecycle import apply_updates
 from forcedmove_kernels.reference.profile import profile
+from forcedmove_kernels.reference.standing import rebuild
 from forcedmove_kernels.reference.volume import accumulate_volume
 
 
@@ -16,16 +19,24 @@ class ReferenceBackend:
 
     name = "reference"
 
+    def open_store(self, markets: int, capacity: int, tiers: int, bins: int) -> HostStore:
+        """Return an empty store in this process. Raises MemoryBudgetError before anything is allocated."""
+        return HostStore(self, markets, capacity, tiers, bins)
+
     accumulate_volume = staticmethod(accumulate_volume)
     apply_updates = staticmethod(apply_updates)
+    rebuild = staticmethod(rebuild)
     standing_totals = staticmethod(standing_totals)
-    add_cohorts = staticmethod(add_cohorts)
     leverage_grid = staticmethod(leverage_grid)
     compact = staticmethod(compact)
     profile = staticmethod(profile)
+    render = staticmethod(render)
+    changed_cells = staticmethod(changed_cells)
     clusters = staticmethod(clusters)
     cascade_chain = staticmethod(cascade_chain)
-    shock_curve = staticmethod(shock_curve)
+    cascade_chains = staticmethod(cascade_chains)
+    shock_curves = staticmethod(shock_curves)
+    cascade_paths = staticmethod(cascade_paths)
 
 
 __all__ = ["ReferenceBackend"]

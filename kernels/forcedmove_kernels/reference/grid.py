@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from forcedmove_kernels.arrays import I32, I64, U64, Cohorts, Freshness, Rules, Window
+from forcedmove_kernels.arrays import I32, U64, Cohorts, Freshness, Rules, Window
 from forcedmove_kernels.checks import check_indices, check_totals
 from forcedmove_kernels.fixed_point import FRESHNESS_BITS, MULTIPLIER_BITS, PRICE_BITS, WEIGHT_BITS
 
@@ -15,18 +15,7 @@ def standing_totals(cohorts: Cohorts, rules: Rules, window: Window, fresh: Fresh
     check_indices("rows", rows, 2 * len(cohorts.used))
     for row in rows.tolist():
         market, side = divmod(row, 2)
-        totals[market, side] = tier_grid(cohorts, rules, window, fresh, market, side, cohorts.start[market]).sum(0)
-
-
-def add_cohorts(
-    cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, market: I32, first_new: I64, totals: U64
-) -> None:
-    """Add new cohorts in place; see :meth:`forcedmove_kernels.backend.Backend.add_cohorts`."""
-    check_totals(totals, cohorts, window)
-    check_indices("market", market, len(cohorts.used))
-    for m, first in zip(market.tolist(), first_new.tolist(), strict=True):
-        for side in (0, 1):
-            totals[m, side] += tier_grid(cohorts, rules, window, fresh, m, side, first).sum(0)
+        totals[market, side] = tier_grid(cohorts, rules, window, fresh, market, side).sum(0)
 
 
 def leverage_grid(cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, markets: I32) -> U64:
@@ -36,15 +25,13 @@ def leverage_grid(cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshne
     grid = np.zeros((len(markets), 2, tiers, window.bins + 2), np.uint64)
     for k, m in enumerate(markets.tolist()):
         for side in (0, 1):
-            grid[k, side] = tier_grid(cohorts, rules, window, fresh, m, side, cohorts.start[m])
+            grid[k, side] = tier_grid(cohorts, rules, window, fresh, m, side)
     return grid
 
 
-def tier_grid(
-    cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, market: int, side: int, first: int
-) -> U64:
-    """Lots per tier and cell of one market and side, u64 ``[T, C]``, of the cohorts from slot ``first`` on."""
-    slots = slice(first, cohorts.start[market] + cohorts.used[market])
+def tier_grid(cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, market: int, side: int) -> U64:
+    """Lots per tier and cell of one market and side, u64 ``[T, C]``."""
+    slots = slice(cohorts.start[market], cohorts.start[market] + cohorts.used[market])
     lots = cohorts.lots[side, slots].astype(np.uint64) * freshness(fresh, cohorts.opened_at[slots]) >> FRESHNESS_BITS
     entry = cohorts.entry[slots].astype(np.uint64)
     live = cohorts.live_tiers[side, slots]

@@ -9,21 +9,29 @@ from forcedmove_kernels.arrays import (
     U32,
     U64,
     Cohorts,
+    Freshness,
     Outcome,
     Rules,
+    Standing,
     Updates,
+    Window,
     check_updates,
     empty_outcome,
 )
-from forcedmove_kernels.checks import lots_overflow
+from forcedmove_kernels.checks import check_standing, lots_overflow
 from forcedmove_kernels.fixed_point import LONG, MAX_LOTS, MULTIPLIER_BITS, WEIGHT_BITS
+from forcedmove_kernels.reference.standing import reached_slots, rebuild_row, triggers
 
 
-def apply_updates(cohorts: Cohorts, rules: Rules, updates: Updates) -> Outcome:
+def apply_updates(
+    cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, standing: Standing, updates: Updates
+) -> Outcome:
     """Run the step in place; see :meth:`forcedmove_kernels.backend.Backend.apply_updates`.
 
-    Raises ValueError or OverflowError before anything is changed.
+    Raises ValueError or OverflowError before anything is changed. Whether a row becomes stale is decided by the rule;
+    rows that stay up to date are simply rebuilt.
     """
+    check_standing(standing, cohorts, window)
     check_updates(updates, cohorts)
     for k, market in enumerate(updates.market.tolist()):
         opened = updates.open_lots[updates.first_open[k] : updates.first_open[k + 1]].sum(dtype=np.uint64)
@@ -32,13 +40,25 @@ def apply_updates(cohorts: Cohorts, rules: Rules, updates: Updates) -> Outcome:
         if updates.open_interest[k] == NOT_OBSERVED and live + opened > MAX_LOTS:
             raise lots_overflow(market)
     outcome = empty_outcome(len(updates.market))
-    for k in range(len(updates.market)):
-        step_market(cohorts, rules, updates, outcome, k)
+    for k, market in enumerate(updates.market.tolist()):
+        crashed = [
+            4 * reached_slots(triggers(cohorts, rules, market, side), side, updates.low[k], updates.high[k])
+            > cohorts.used[market]
+            for side in (0, 1)
+        ]
+        scaled = step_market(cohorts, rules, updates, outcome, k)
+        for side in (0, 1):
+            if not standing.stale[market, side]:
+                rebuild_row(cohorts, rules, window, fresh, standing, market, side)
+                standing.stale[market, side] = crashed[side] or scaled[side]
     return outcome
 
 
-def step_market(cohorts: Cohorts, rules: Rules, updates: Updates, outcome: Outcome, k: int) -> None:
-    """Run the step of the ``k``-th updated market and fill its row of ``outcome``."""
+def step_market(cohorts: Cohorts, rules: Rules, updates: Updates, outcome: Outcome, k: int) -> tuple[bool, bool]:
+    """Run the step of the ``k``-th updated market and fill its row of ``outcome``.
+
+    Returns whether scaling changed any lots, by side.
+    """
     market = int(updates.market[k])
     low, high, price = int(updates.low[k]), int(updates.high[k]), int(updates.price[k])
     first = int(cohorts.start[market])
@@ -47,14 +67,15 @@ def step_market(cohorts: Cohorts, rules: Rules, updates: Updates, outcome: Outco
     entry = updates.open_entry[openings]
     new_lots = np.zeros((2, len(entry)), np.uint32)
     new_tiers = np.zeros((2, len(entry)), np.uint8)
+    scaled = [False, False]
     for side in (0, 1):
         lots, live = cohorts.lots[side, first:end], cohorts.live_tiers[side, first:end]
-        before = lots.copy(), live.copy()
+        before, tiers_before = lots.copy(), live.copy()
         live[:] = surviving_tiers(rules, market, side, cohorts.entry[first:end], live, low, high)
-        kept = rules.weight[market, side, before[1], live].astype(np.uint64)
+        kept = rules.weight[market, side, tiers_before, live].astype(np.uint64)
         lots[:] = np.where(live > 0, lots * kept >> WEIGHT_BITS, 0)
         survived = lots.sum(dtype=np.uint64)
-        outcome.liquidated[k, side] = before[0].sum(dtype=np.uint64) - survived
+        outcome.liquidated[k, side] = before.sum(dtype=np.uint64) - survived
 
         opened = updates.open_lots[openings]
         outcome.opened[k, side] = opened.sum(dtype=np.uint64)
@@ -62,19 +83,19 @@ def step_market(cohorts: Cohorts, rules: Rules, updates: Updates, outcome: Outco
         if updates.open_interest[k] != NOT_OBSERVED:
             target = int(updates.open_interest[k]) - int(outcome.opened[k, side])
             if survived > 0:
+                unscaled = lots.copy()
                 lots[:] = prefix_scaled(lots, target)
+                scaled[side] = bool(np.any(lots != unscaled))
                 outcome.closed[k, side] = max(int(survived) - target, 0)
                 outcome.overkill[k, side] = max(target - int(survived), 0)
             elif target > 0:  # nothing is left to scale up: the openings take the whole open interest
                 new_lots[side] = prefix_scaled(opened, int(updates.open_interest[k]))
                 outcome.overkill[k, side] = target
-        outcome.rebuild[k, side] = np.any(lots != before[0]) or np.any(live != before[1])
         outcome.live[k, side] = lots.sum(dtype=np.uint64) + new_lots[side].sum(dtype=np.uint64)
 
         born = np.full(len(entry), rules.tiers[market])
         new_tiers[side] = np.maximum(surviving_tiers(rules, market, side, entry, born, price, price), 1)
 
-    outcome.first_new[k] = end
     kept_rows = np.flatnonzero(new_lots.any(0))
     slots = slice(end, end + len(kept_rows))
     cohorts.entry[slots] = entry[kept_rows]
@@ -82,6 +103,7 @@ def step_market(cohorts: Cohorts, rules: Rules, updates: Updates, outcome: Outco
     cohorts.lots[:, slots] = new_lots[:, kept_rows]
     cohorts.live_tiers[:, slots] = new_tiers[:, kept_rows]
     cohorts.used[market] += len(kept_rows)
+    return scaled[0], scaled[1]
 
 
 def surviving_tiers(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from forcedmove_kernels.backend import BACKENDS
 from forcedmove_server.config import Config, ReplaySourceConfig, SimulateSourceConfig, load_config
 from forcedmove_server.errors import InputError
 from forcedmove_server.sources.make import bounded_simulation, make_source
@@ -22,6 +24,16 @@ def utc_time(text: str) -> datetime:
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--config``."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see docs/CONFIG.md")
+
+
+def add_backend_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--backend``, which wins over the config's."""
+    parser.add_argument("--backend", choices=BACKENDS, help="which kernels compute; replaces that of the config")
+
+
+def backend_override(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return what ``--backend`` changes, as load_config takes it."""
+    return {} if args.backend is None else {"engine": {"backend": args.backend}}
 
 
 def add_replay_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:

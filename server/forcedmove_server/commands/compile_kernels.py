@@ -10,8 +10,10 @@ import numpy as np
 
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import add_config_argument, read_base_config
-from forcedmove_server.engine.maps import build_map, symbol_state
+from forcedmove_server.engine.frames import AXES, ViewSpec
+from forcedmove_server.engine.maps import build_map, symbol_states
 from forcedmove_server.engine.offline import OfflineRun
+from forcedmove_server.engine.views import render_view
 from forcedmove_server.sources.make import bounded_simulation
 
 HELP = "compile the kernels into the cache; later starts are quick"
@@ -36,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
     markets = np.array(pipeline.mapped_markets("BTC"), np.int64)
     pipeline.store.centre(markets, int(pipeline.inference.markets.price[markets[0]]))
     pipeline.store.refresh(pipeline.now_s)
-    pipeline.store.leverage_grid(markets.astype(np.int32), fresh=True, now=pipeline.now_s)
-    build_map(pipeline, symbol_state(pipeline, "BTC", pipeline.notional()), 1, 600.0)
+    state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
+    build_map(pipeline, state, 1, 600.0)
+    for keep in AXES[-1:], AXES:
+        render_view(pipeline.store, state.rows, ViewSpec(keep=keep, weighting="fresh"))
     sys.stdout.write(f"backend {pipeline.backend_choice.name}: kernels ready in {time.monotonic() - begin:.1f} s\n")
     return 0

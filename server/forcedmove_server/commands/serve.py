@@ -12,9 +12,11 @@ from pathlib import Path
 from forcedmove_server.app import exit_status, run_server
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import (
+    add_backend_argument,
     add_config_argument,
     add_replay_arguments,
     add_simulation_arguments,
+    backend_override,
     replay_config,
 )
 from forcedmove_server.config import Config, SimulateSourceConfig, load_config
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  forcedmove serve --source replay --input recordings/ --speed 60"
     )
     add_config_argument(parser)
+    add_backend_argument(parser)
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes any free one (default: 7878)")
     parser.add_argument("--source", choices=("simulate", "replay"), help="replaces the sources of the config")
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace) -> Config:
     server = {key: value for key in ("host", "port") if (value := getattr(args, key)) is not None}
-    config = load_config(args.config, {"server": server} if server else None)
+    config = load_config(args.config, {"server": server, **backend_override(args)})
     if args.source == "replay":
         if args.input is None:
             raise InputError("input", None, "a replay needs --input")

@@ -12,11 +12,11 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from forcedmove_kernels.arrays import Notional
 from forcedmove_server.config import Config
 from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
-from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_state
+from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_states
 from forcedmove_server.engine.pipeline import configured_pipeline
 from forcedmove_server.engine.views import render_view
 from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
@@ -146,7 +146,7 @@ class Engine:
         raise UnknownNameError("symbol", symbol, self.registry.symbols())
 
     def _render(self, symbol: str, spec: ViewSpec) -> RenderedView:
-        return render_view(self.pipeline.store, self._states[symbol].rows, spec, self.pipeline.now_s)
+        return render_view(self.pipeline.store, self._states[symbol].rows, spec)
 
     def _run(self) -> None:
         try:
@@ -209,7 +209,6 @@ class Engine:
         pipeline = self.pipeline
         self._at_tick = True
         pipeline.sweep()
-        notional = pipeline.notional()
         symbols = [s for s in self.registry.symbols() if pipeline.mapped_markets(s)]
         for symbol in symbols:
             markets = np.array(pipeline.mapped_markets(symbol), np.int64)
@@ -217,18 +216,11 @@ class Engine:
             pipeline.store.centre(markets, int(mark))
         store_changed = pipeline.store.refresh(pipeline.now_s)
         maps = dict(self._latest.maps) if self._latest else {}
-        changed = set()
-        for symbol in symbols:
-            own = [m for m in pipeline.registry.markets_of(symbol) if m < pipeline.inference.markets.capacity]
-            seen = (
-                int(pipeline.inference.markets.events[own].sum()),
-                pipeline.fresh(own, self._stale_after_s).tobytes(),
-            )
-            if symbol in maps and seen == self._seen.get(symbol) and not store_changed[own].any():
-                continue
-            self._seen[symbol] = seen
-            maps[symbol] = self._build(symbol, notional, maps[symbol].seq + 1 if symbol in maps else 1)
-            changed.add(symbol)
+        changed = [symbol for symbol in symbols if self._has_changed(symbol, symbol not in maps, store_changed)]
+        for symbol, state in symbol_states(pipeline, changed, pipeline.notional()).items():
+            self._states[symbol] = state
+            seq = maps[symbol].seq + 1 if symbol in maps else 1
+            maps[symbol] = build_map(pipeline, state, seq, self._stale_after_s)
         if not maps:
             return
         self.ticks += 1
@@ -245,11 +237,15 @@ class Engine:
         for listener in list(self._listeners):
             listener(tick)
 
-    def _build(self, symbol: str, notional: Notional, seq: int) -> SymbolMap:
-        state = self._states[symbol] = symbol_state(self.pipeline, symbol, notional)
-        return build_map(self.pipeline, state, seq, self._stale_after_s)
+    def _has_changed(self, symbol: str, new: bool, store_changed: NDArray[np.bool_]) -> bool:
+        """Whether a symbol needs another map: its cohorts changed, or what it has seen, or which markets are fresh."""
+        table = self.pipeline.inference.markets
+        own = [m for m in self.registry.markets_of(symbol) if m < table.capacity]
+        seen = int(table.events[own].sum()), self.pipeline.fresh(own, self._stale_after_s).tobytes()
+        before, self._seen[symbol] = self._seen.get(symbol), seen
+        return new or seen != before or bool(store_changed[own].any())
 
-    def _views(self, maps: dict[str, SymbolMap], changed: set[str]) -> dict[tuple[str, ViewSpec], RenderedView]:
+    def _views(self, maps: dict[str, SymbolMap], changed: list[str]) -> dict[tuple[str, ViewSpec], RenderedView]:
         with self._watch_lock:
             wanted = [k for k in self._watched if k[0] in maps and (k[0] in changed or k in self._unrendered)]
             self._unrendered.difference_update(wanted)

@@ -95,7 +95,7 @@ class Evaluation:
             pipeline.store.refresh(pipeline.now_s)
             for symbol in self.registry.symbols():
                 rows = pipeline.symbol_rows(symbol, notional)
-                view = render_view(pipeline.store, rows, ViewSpec(), pipeline.now_s)
+                view = render_view(pipeline.store, rows, ViewSpec())
                 true = true_map(truth, inverse, view.bin_width_usd, view.first_bin, view.bin_count, rows.markets)
                 inferred = view.values[:, 1:-1].astype(np.float64)
                 compared = compare_maps(inferred, true, view.first_bin, view.bin_width_usd, rows.mark_usd)

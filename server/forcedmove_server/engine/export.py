@@ -67,12 +67,10 @@ def write_map(table: pa.Table, path: Path) -> None:
 
 def _market_rows(pipeline: Pipeline, market: int) -> dict[str, Any]:
     store, table, instrument = pipeline.store, pipeline.inference.markets, pipeline.registry[market]
-    begin = int(store.cohorts.start[market])
-    entries = store.cohorts.entry[begin : begin + int(store.cohorts.used[market])]
-    highest = int(entries.max(initial=0)) >> PRICE_BITS
+    highest = int(store.resident.cohorts(market).entry.max(initial=0)) >> PRICE_BITS
     bins = min(int(highest * _HIGHEST_LEVEL) + 2, _MOST_BINS)
-    window = Window(np.zeros(pipeline.inference.markets.capacity, np.uint32), bins)
-    lots = store.leverage_grid(np.array([market], np.int32), False, pipeline.now_s, window)[0]
+    window = Window(np.zeros(1, np.uint32), bins)
+    lots = store.resident.leverage_grid(np.array([market], np.int32), weighted=False, window=window)[0]
     side, tier, cell = np.nonzero(lots)
     usd = usd_per_lot(pipeline.notional(), np.array([market]), 0, bins)[0]
     width = float(table.bin_width[market])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forcedmove_kernels.arrays import Clusters, Notional, Window
+from forcedmove_kernels.arrays import Clusters, Notional
 from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHORT
 from forcedmove_server.engine.activity import DEFAULT_DAILY_VOLATILITY
 from forcedmove_server.engine.assumptions import assumptions
@@ -52,21 +52,29 @@ class SymbolState:
         return lower_edge(cell, self.first_bin, self.rows.bin_width_usd)
 
 
-def symbol_state(pipeline: Pipeline, symbol: str, notional: Notional) -> SymbolState:
-    """Return the state of one symbol; the store's totals must be up to date. Raises NotReadyError."""
-    rows = pipeline.symbol_rows(symbol, notional)
+def symbol_states(pipeline: Pipeline, symbols: list[str], notional: Notional) -> dict[str, SymbolState]:
+    """Return the states of some symbols; the store's totals must be up to date. Raises NotReadyError."""
+    rows = [pipeline.symbol_rows(symbol, notional) for symbol in symbols]
+    if not rows:
+        return {}
+    markets = np.concatenate([row.markets for row in rows])
+    cents = pipeline.store.resident.profile(markets, Notional(notional.base[markets], notional.slope[markets]))
+    ends = np.cumsum([len(row.markets) for row in rows])
+    parts = zip(rows, np.split(cents, ends[:-1]), strict=True)
+    return {row.symbol: _symbol_state(pipeline, row, part) for row, part in parts}
+
+
+def _symbol_state(pipeline: Pipeline, rows: SymbolRows, cents: U64) -> SymbolState:
+    """Return one symbol's state; ``cents`` u64 ``[K, 2, C]`` are those of its markets."""
     store, model = pipeline.store, pipeline.model
-    first_bin = int(store.window.first_bin[rows.markets[0]])
-    window = Window(store.window.first_bin[rows.markets], store.bins)
-    each = np.arange(len(rows.markets), dtype=np.int32)
-    cents = pipeline.backend.profile(store.totals[rows.markets], each, rows.notional, window, len(each))
+    first_bin = store.first_bin(int(rows.markets[0]))
     venue_cents: dict[str, U64] = {}
     for venue, row in zip(rows.venues, cents, strict=True):
         venue_cents[venue] = venue_cents[venue] + row if venue in venue_cents else row
     visible, books = pipeline.books.visible_usd(rows.markets.tolist(), first_bin, store.bins, rows.bin_width_usd)
     profile: U64 = cents.sum(0, dtype=np.uint64)
-    sigma = pipeline.activity.daily_volatility(symbol)
-    volume = pipeline.activity.daily_volume_usd(symbol)
+    sigma = pipeline.activity.daily_volatility(rows.symbol)
+    volume = pipeline.activity.daily_volume_usd(rows.symbol)
     open_interest_usd = float(profile[LONG].sum()) / 100
     law = ImpactLaw(
         sigma_day=sigma or DEFAULT_DAILY_VOLATILITY,
@@ -203,7 +211,7 @@ def _market_statuses(pipeline: Pipeline, rows: SymbolRows, stale_after_s: float)
                 open_interest_age_ms=interest_age_ns // 10**6,
                 fresh=bool(is_fresh),
                 margin=margin_info(pipeline, market),
-                cohorts=int(pipeline.store.cohorts.used[market]),
+                cohorts=int(pipeline.store.used[market]),
                 events=int(table.events[market]),
             )
         )

@@ -100,6 +100,6 @@ def _market_summary(pipeline: Pipeline, market: int) -> dict[str, Any]:
         "closed": {name: int(ledger.closed[market, side]) * lot for name, side in sides.items()},
         "liquidated": {name: int(ledger.liquidated[market, side]) * lot for name, side in sides.items()},
         "overkill": {name: int(ledger.overkill[market, side]) * lot for name, side in sides.items()},
-        "cohorts": int(pipeline.store.cohorts.used[market]),
+        "cohorts": int(pipeline.store.used[market]),
         "margin": asdict(margin_info(pipeline, market)) if pipeline.store.has_market(market) else None,
     }

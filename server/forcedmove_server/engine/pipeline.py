@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import Notional, Updates
-from forcedmove_kernels.backend import select_backend
+from forcedmove_kernels.backend import Backend, BackendChoice, select_backend
+from forcedmove_kernels.errors import BackendUnavailableError
 from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import Config, EngineConfig, ModelConfig
 from forcedmove_server.engine.activity import Activity
@@ -18,7 +19,7 @@ from forcedmove_server.engine.frames import MarginInfo
 from forcedmove_server.engine.rules import ladder_book
 from forcedmove_server.engine.store import CohortStore
 from forcedmove_server.engine.views import SymbolRows
-from forcedmove_server.errors import NotReadyError
+from forcedmove_server.errors import ConfigError, NotReadyError
 from forcedmove_server.inference.lifecycle import PositionInference
 from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
 from forcedmove_server.margin.provenance import STALE_AFTER_DAYS
@@ -42,7 +43,8 @@ class Pipeline:
     ) -> None:
         """``leverage_shares``: float64 ``[2, T]`` weights per side by market key; they replace the venue's prior.
 
-        ``book`` has the maintenance ladders; default: the shipped ones.
+        ``book`` has the maintenance ladders; default: the shipped ones. Raises ConfigError when the configured backend
+        cannot run here, or has not the memory for the configured store.
         """
         self.registry = registry
         self.model = model
@@ -50,11 +52,11 @@ class Pipeline:
         self.tiers_stale_after_days = tiers_stale_after_days
         #: what is told of a market's rule, and for which day; see engine.margins
         self.margin_infos: dict[int, tuple[date, MarginInfo]] = {}
-        self.backend, self.backend_choice = select_backend(engine.backend, engine.threads or None)
-        self.inference = PositionInference(registry, model, self.backend, engine.max_markets)
+        self.backend, self.backend_choice = chosen_backend(engine)
         self.store = CohortStore(
             self.backend, model, engine.max_markets, engine.max_cohorts_per_market, engine.bins, self.book
         )
+        self.inference = PositionInference(registry, model, self.backend, engine.max_markets)
         self.books = BookTable(registry)
         self.activity = Activity(registry)
         self.events: Counter[str] = Counter()
@@ -146,6 +148,14 @@ class Pipeline:
                 price_usd = float(units) * self.inference.markets.bin_width[market] / (1 << PRICE_BITS)
                 self.store.add_market(market, instrument, price_usd, self._leverage_shares.get(instrument.key))
         self.store.apply(updates)
+
+
+def chosen_backend(engine: EngineConfig) -> tuple[Backend, BackendChoice]:
+    """Return the configured backend, and what there is to say about it. Raises ConfigError when it cannot run here."""
+    try:
+        return select_backend(engine.backend, engine.threads or None, engine.device)
+    except BackendUnavailableError as error:
+        raise ConfigError("engine.backend", engine.backend, str(error)) from error
 
 
 def configured_pipeline(registry: InstrumentRegistry, config: Config) -> Pipeline:

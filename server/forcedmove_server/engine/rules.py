@@ -36,6 +36,12 @@ def empty_rules(markets: int) -> Rules:
     )
 
 
+def rules_of(rules: Rules, market: int) -> Rules:
+    """Return one market's tables, as those of a store of one market."""
+    row = slice(market, market + 1)
+    return Rules(rules.tiers[row], rules.multiplier[row], rules.weight[row])
+
+
 def set_rules(
     rules: Rules,
     market: int,
@@ -60,8 +66,7 @@ def set_rules(
     rules.tiers[market] = offered
     rules.multiplier[market] = multipliers(exact.ratio)
     rules.weight[market] = cumulative_weights(cut)
-    row = slice(market, market + 1)
-    check_rules(Rules(rules.tiers[row], rules.multiplier[row], rules.weight[row]))
+    check_rules(rules_of(rules, market))
     # A price that is never reached is as far away as the format goes.
     within = np.minimum(exact.ratio, MAX_MULTIPLIER)
     rounding = np.abs(rules.multiplier[market] / float(1 << MULTIPLIER_BITS) - within)

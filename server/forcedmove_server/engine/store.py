@@ -1,4 +1,4 @@
-"""The cohort store: the arrays, the lifecycle applied to them by a backend, and their standing totals."""
+"""The cohort store: where cohorts, rules and standing totals are kept, and what happens to them over time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forcedmove_kernels.arrays import Cohorts, Freshness, Outcome, Rules, Updates, Window, empty_cohorts
+from forcedmove_kernels.arrays import Outcome, Rules, Updates
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import PRICE_BITS, freshness_table
+from forcedmove_kernels.errors import MemoryBudgetError
+from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import ModelConfig
-from forcedmove_server.engine.rules import empty_rules, set_rules
+from forcedmove_server.engine.freshness import FreshnessClock
+from forcedmove_server.engine.rules import LEVERAGES, empty_rules, rules_of, set_rules
+from forcedmove_server.errors import ConfigError
 from forcedmove_server.margin.ladder_book import LadderBook
 from forcedmove_server.margin.multipliers import Multipliers
 from forcedmove_server.market.instruments import Instrument
 
 I32 = NDArray[np.int32]
-U64 = NDArray[np.uint64]
 
 _HOUR, _DAY = 3600, 86_400
 #: (minimum age, time bucket) in seconds: cohorts merge into coarser time buckets as they age
@@ -45,10 +47,6 @@ _ATTEMPTS = [
     *((_CRUSH_LADDER, shift) for shift in _SHIFTS),
     *((_LAST_LADDER, shift) for shift in (8, 12, 21)),
 ]
-#: the freshness table reaches to this many half-lives, where a weight is less than half of 2**-16 ...
-_HALF_LIVES = 17
-#: ... but has no more entries; only a half-life of years makes its steps coarser than configured
-_MOST_FRESHNESS_STEPS = 1 << 20
 #: a mark this close to the window's edge (share of the bins) re-centres it
 _EDGE_SHARE = 0.25
 
@@ -75,8 +73,8 @@ class Ledger:
 class CohortStore:
     """Cohorts of all markets, their rules, and the standing totals per (market, side, cell).
 
-    Used from one thread. ``totals`` u64 ``[M, 2, C]`` are live lots; ``fresh_totals`` the same weighted by freshness.
-    Both follow what changed: :meth:`refresh` rebuilds rows whose cohorts changed and adds cohorts that are new.
+    Used from one thread. The arrays are in ``resident``, where the backend computes. After :meth:`refresh` its totals
+    are up to date; those weighted by freshness are larger by ``clock.gain`` than it has them.
     """
 
     def __init__(
@@ -88,29 +86,38 @@ class CohortStore:
         bins: int,
         book: LadderBook | None = None,
     ) -> None:
-        """``book`` has the maintenance ladders; default: the shipped ones."""
-        self.backend = backend
+        """``book`` has the maintenance ladders; default: the shipped ones.
+
+        Raises ConfigError naming the keys to lower when the arrays would not fit into memory.
+        """
+        try:
+            self.resident = backend.open_store(max_markets, max_cohorts, len(LEVERAGES), bins)
+        except MemoryBudgetError as error:
+            raise ConfigError("engine.max_cohorts_per_market", max_cohorts, str(error)) from error
         #: what each known market's liquidation table was made from
         self.margins: dict[int, Multipliers] = {}
-        self._book = book
-        self.bins = bins
-        self.cohorts: Cohorts = empty_cohorts(max_cohorts, max_markets)
+        #: a host copy of the tables
         self.rules: Rules = empty_rules(max_markets)
-        self.window = Window(np.zeros(max_markets, np.uint32), bins)
-        self.totals: U64 = np.zeros((max_markets, 2, bins + 2), np.uint64)
-        self.fresh_totals: U64 = np.zeros((max_markets, 2, bins + 2), np.uint64)
         self.ledger = Ledger.empty(max_markets)
-        self._capacity = max_cohorts
+        self.clock = FreshnessClock(model.freshness_step_s, model.freshness_half_life_hours * 3600)
+        self._book = book
         self._typical_usd = model.typical_position_usd
-        self._unweighted = freshness_table(1, 1, np.inf)
-        half_life_s = model.freshness_half_life_hours * 3600
-        reach_s = _HALF_LIVES * half_life_s
-        self._step_s = max(model.freshness_step_s, int(np.ceil(reach_s / _MOST_FRESHNESS_STEPS)))
-        self._freshness = freshness_table(self._step_s, int(np.ceil(reach_s / self._step_s)) + 1, half_life_s)
-        self._fresh_now = -1
-        self._stale = np.zeros(max_markets, bool)
-        self._added_from = np.full(max_markets, -1, np.int64)
+        self._changed = np.zeros(max_markets, bool)
         self._compacted_in = np.zeros(max_markets, np.int64)
+
+    @property
+    def bins(self) -> int:
+        """Bins of a window."""
+        return self.resident.bins
+
+    @property
+    def used(self) -> I32:
+        """Cohorts of each market, i32 ``[M]``."""
+        return self.resident.used
+
+    def first_bin(self, market: int) -> int:
+        """First bin of a market's window."""
+        return int(self.resident.first_bin[market])
 
     def add_market(
         self, market: int, instrument: Instrument, price_usd: float, shares: NDArray[np.float64] | None = None
@@ -119,6 +126,8 @@ class CohortStore:
         self.margins[market] = set_rules(
             self.rules, market, instrument, self._typical_usd, price_usd, shares, self._book
         )
+        self.resident.set_rules(market, rules_of(self.rules, market))
+        self._changed[market] = True
 
     def has_market(self, market: int) -> bool:
         """Whether the market's rules are set."""
@@ -133,96 +142,72 @@ class CohortStore:
         openings = np.diff(updates.first_open)
         hour = updates.opened_at.astype(np.int64) // _HOUR
         due = hour > self._compacted_in[updates.market]
-        full = self.cohorts.used[updates.market] + openings > self._capacity
+        capacity = self.resident.capacity
+        full = self.used[updates.market] + openings > capacity
         for row in np.flatnonzero(due | full):
-            most = min(self._capacity * _COMPACT_TO, self._capacity - int(openings[row]))
+            most = min(capacity * _COMPACT_TO, capacity - int(openings[row]))
             self._compact(int(updates.market[row]), int(updates.opened_at[row]), most)
-        outcome = self.backend.apply_updates(self.cohorts, self.rules, updates)
+        outcome = self.resident.apply(updates)
         market = updates.market
         self.ledger.opened[market] += outcome.opened.astype(np.int64)
         self.ledger.closed[market] += outcome.closed.astype(np.int64)
         self.ledger.liquidated[market] += outcome.liquidated.astype(np.int64)
         self.ledger.overkill[market] += outcome.overkill.astype(np.int64)
         self.ledger.live[market] = outcome.live.astype(np.int64)
-        self._stale[market] |= outcome.rebuild.any(1)
-        untouched = self._added_from[market] < 0
-        self._added_from[market[untouched]] = outcome.first_new[untouched]
+        moved = outcome.opened + outcome.closed + outcome.liquidated + outcome.overkill
+        self._changed[market] |= moved.any(1)
         return outcome
 
     def coarsen(self, market: int) -> None:
         """Follow a market's lot that became ten times as large: live lots by prefix rounding, the ledger likewise."""
-        begin = self.cohorts.start[market]
-        slots = slice(begin, begin + self.cohorts.used[market])
+        cohorts = self.resident.cohorts(market)
         for side in (0, 1):
-            prefix = np.cumsum(self.cohorts.lots[side, slots], dtype=np.uint64) // 10
-            self.cohorts.lots[side, slots] = np.diff(prefix, prepend=np.uint64(0))
+            prefix = np.cumsum(cohorts.lots[side], dtype=np.uint64) // 10
+            cohorts.lots[side] = np.diff(prefix, prepend=np.uint64(0))
             self.ledger.live[market, side] = int(prefix[-1]) if len(prefix) else 0
+        self.resident.replace(market, cohorts)
         for column in (self.ledger.closed, self.ledger.liquidated, self.ledger.overkill):
             column[market] //= 10
         kept = self.ledger.live[market] + self.ledger.closed[market] + self.ledger.liquidated[market]
         self.ledger.opened[market] = kept - self.ledger.overkill[market]
-        self._stale[market] = True
+        self._changed[market] = True
 
     def refresh(self, now: int) -> NDArray[np.bool_]:
-        """Bring the totals up to date; return which markets changed (bool ``[M]``). ``now`` in Unix seconds."""
-        changed = self._stale | (self._added_from >= 0)
-        fresh_now = now - now % self._step_s
-        unweighted = Freshness(self._unweighted, 1, now)
-        fresh = Freshness(self._freshness, self._step_s, fresh_now)
-        rebuild = np.flatnonzero(self._stale)
-        added = np.flatnonzero((self._added_from >= 0) & ~self._stale).astype(np.int32)
-        self._rebuild(rebuild, unweighted, self.totals)
-        self._add(added, unweighted, self.totals)
-        if fresh_now != self._fresh_now:
-            live = np.flatnonzero(changed | (self.cohorts.used > 0))
-            self._rebuild(live, fresh, self.fresh_totals)
-            changed[live] = True
-            self._fresh_now = fresh_now
-        else:
-            self._rebuild(rebuild, fresh, self.fresh_totals)
-            self._add(added, fresh, self.fresh_totals)
-        self._stale[:] = False
-        self._added_from[:] = -1
+        """Bring the totals up to date; return which markets changed (bool ``[M]``). ``now`` in Unix seconds.
+
+        All markets with cohorts change when a new step of freshness begins.
+        """
+        step = self.clock.step
+        weights = self.clock.advance(now)
+        if weights is not None:
+            self.resident.set_freshness(weights)
+        self.resident.refresh()
+        changed, self._changed = self._changed, np.zeros_like(self._changed)
+        if self.clock.step != step:
+            changed |= self.used > 0
         return changed
 
     def centre(self, markets: NDArray[np.int64], price: int) -> bool:
         """Re-centre the window of a symbol's markets when ``price`` (price units) nears its edge; True if it moved."""
         centre = price >> PRICE_BITS
-        first = int(self.window.first_bin[markets[0]])
+        have = self.resident.first_bin[markets]
+        first = int(have[0])
         margin = int(self.bins * _EDGE_SHARE)
-        if first + margin <= centre < first + self.bins - margin and np.all(self.window.first_bin[markets] == first):
+        if first + margin <= centre < first + self.bins - margin and np.all(have == first):
             return False
         low = max(centre - self.bins // 2, 0)
-        if np.all(self.window.first_bin[markets] == low):
+        if np.all(have == low):
             return False
-        self.window.first_bin[markets] = low
-        self._stale[markets] = True
+        self.resident.move_window(markets.astype(np.int32), low)
+        self._changed[markets] = True
         return True
-
-    def leverage_grid(self, markets: I32, fresh: bool, now: int, window: Window | None = None) -> U64:
-        """Return the full four-axis grid of some markets: u64 ``[K, 2, T, C]`` lots."""
-        if fresh:
-            freshness = Freshness(self._freshness, self._step_s, now - now % self._step_s)
-        else:
-            freshness = Freshness(self._unweighted, 1, now)
-        return self.backend.leverage_grid(self.cohorts, self.rules, window or self.window, freshness, markets)
-
-    def _rebuild(self, markets: NDArray[np.int64], fresh: Freshness, totals: U64) -> None:
-        if len(markets):
-            rows = (2 * markets[:, None] + np.arange(2)).ravel().astype(np.int32)
-            self.backend.standing_totals(self.cohorts, self.rules, self.window, fresh, rows, totals)
-
-    def _add(self, markets: I32, fresh: Freshness, totals: U64) -> None:
-        if len(markets):
-            first = self._added_from[markets]
-            self.backend.add_cohorts(self.cohorts, self.rules, self.window, fresh, markets, first, totals)
 
     def _compact(self, market: int, now: int, most: float) -> None:
         """Merge a market's cohorts, widening old entry buckets until at most ``most`` remain."""
         self._compacted_in[market] = now // _HOUR
-        if not self.cohorts.used[market]:
+        if not self.used[market]:
             return
         for ladder, shift in _ATTEMPTS:
-            if self.backend.compact(self.cohorts, market, now, ladder, shift) <= most:
+            if self.resident.compact(market, now, ladder, shift) <= most:
                 break
-        self._stale[market] = True
+        self._changed[market] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,45 +38,50 @@ class SymbolRows:
         return self.mark_units * self.bin_width_usd / (1 << PRICE_BITS)
 
 
-def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec, now: int) -> RenderedView:
-    """Render one view of a symbol.
+def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec) -> RenderedView:
+    """Render one view of a symbol, as of the store's last refresh.
 
-    Raises UnknownNameError where none of the venues has a market, InputError for a range without a tier.
+    Every cell of every (market, side, tier) is rounded to a cent. Raises UnknownNameError where none of the venues has
+    a market, InputError for a range without a tier.
     """
     chosen = _chosen_markets(rows, spec)
     tiers = _chosen_tiers(spec)
     sides = [k for k, name in enumerate(SIDES) if not spec.sides or name in spec.sides]
-    markets = rows.markets[chosen]
-    if "leverage" in spec.keep or len(tiers) < len(LEVERAGES):
-        lots = store.leverage_grid(markets, spec.weighting == "fresh", now)[:, sides][:, :, tiers]
-    else:
-        totals = store.fresh_totals if spec.weighting == "fresh" else store.totals
-        lots = totals[markets][:, sides][:, :, None]
-    first_bin = int(store.window.first_bin[rows.markets[0]])
-    usd = lots * usd_per_lot(rows.notional, chosen, first_bin, store.bins)[:, None, None]
-    if "leverage" not in spec.keep:
-        usd = usd.sum(2, keepdims=True)
-    if "side" not in spec.keep:
-        usd = usd.sum(1, keepdims=True)
+    by_tier = "leverage" in spec.keep or len(tiers) < len(LEVERAGES)
     venues = tuple(dict.fromkeys(rows.venues[k] for k in chosen))
-    if "venue" in spec.keep:
-        of_venue = np.array([venues.index(rows.venues[k]) for k in chosen])
-        by_venue = np.zeros((len(venues), *usd.shape[1:]))
-        np.add.at(by_venue, of_venue, usd)
-        usd = by_venue
-    else:
-        usd = usd.sum(0, keepdims=True)
-    usd, first_bin = _crop(usd, first_bin, rows, spec.price_range_fraction)
-    kept = [k for k, axis in enumerate(("venue", "side", "leverage")) if axis not in spec.keep]
+    columns = len(tiers) if by_tier else 1
+    axes = {
+        "venue": np.array([venues.index(rows.venues[k]) for k in chosen])[:, None, None],
+        "side": np.arange(len(sides))[:, None],
+        "leverage": np.arange(columns),
+    }
+    shape = tuple(int(places.max()) + 1 for axis, places in axes.items() if axis in spec.keep)
+    target = np.full((len(chosen), len(SIDES), columns), -1, np.int32)
+    target[:, sides] = 0
+    if shape:
+        target[:, sides] = np.ravel_multi_index([axes[axis] for axis in axes if axis in spec.keep], shape)
+    gain = store.clock.gain if spec.weighting == "fresh" else 1.0
+    first_bin = store.first_bin(int(rows.markets[0]))
+    low, high = _crop(store.bins, first_bin, rows, spec.price_range_fraction)
+    usd = store.resident.render(
+        rows.markets[chosen],
+        tiers.astype(np.int32) if by_tier else None,
+        spec.weighting == "fresh",
+        Notional(rows.notional.base[chosen] * gain, rows.notional.slope[chosen] * gain),
+        target,
+        math.prod(shape),
+        low,
+        high,
+    )
     return RenderedView(
         axes=spec.keep,
         venues=venues,
         sides=tuple(SIDES[k] for k in sides),
         leverages=tuple(float(LEVERAGES[k]) for k in tiers),
-        first_bin=first_bin,
-        bin_count=usd.shape[-1] - 2,
+        first_bin=first_bin + low,
+        bin_count=high - low,
         bin_width_usd=rows.bin_width_usd,
-        values=np.ascontiguousarray(usd.squeeze(tuple(kept)), np.float32),
+        values=usd.reshape(*shape, high - low + 2),
     )
 
 
@@ -111,23 +117,14 @@ def _chosen_tiers(spec: ViewSpec) -> NDArray[np.int64]:
     return tiers
 
 
-def _crop(usd: F64, first_bin: int, rows: SymbolRows, fraction: float) -> tuple[F64, int]:
-    """Fold bins further than ``fraction`` from the mark into the outer cells."""
-    bins = usd.shape[-1] - 2
+def _crop(bins: int, first_bin: int, rows: SymbolRows, fraction: float) -> tuple[int, int]:
+    """Return the last cell that is folded into what lies below the view, and the last one that is not into above."""
     if fraction <= 0:
-        return usd, first_bin
+        return 0, bins
     mark_bin = rows.mark_units / (1 << PRICE_BITS)
     half = max(1, int(np.ceil(mark_bin * fraction)))
     step = max(1, int(half * _CROP_STEP_SHARE))
     centre = int(mark_bin) // step * step + step // 2
     low = min(max(centre - half - step // 2 - first_bin, 0), bins - 1)
     high = max(min(centre + half + step // 2 - first_bin, bins), low + 1)
-    cropped = np.concatenate(
-        [
-            usd[..., : low + 1].sum(-1, keepdims=True),
-            usd[..., low + 1 : high + 1],
-            usd[..., high + 1 :].sum(-1, keepdims=True),
-        ],
-        axis=-1,
-    )
-    return cropped, first_bin + low
+    return low, high

@@ -1,0 +1,328 @@
+"""The arrays of every market on the device: what stays there from the first delta to the rendered frame.
+
+A step sends one block of updates and gets one block of outcomes back; a refresh is three launches over the rows that
+are stale; what readers ask for is computed there and only the answer comes back. Buffers grow to the largest call seen,
+so that a settled server allocates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forcedmove_kernels.arrays import (
+    F32,
+    I32,
+    NOT_OBSERVED,
+    U32,
+    U64,
+    Cohorts,
+    Freshness,
+    Notional,
+    Outcome,
+    Rules,
+    Standing,
+    Updates,
+    Window,
+    check_updates,
+)
+from forcedmove_kernels.budget import check_budget, store_bytes
+from forcedmove_kernels.checks import check_indices, check_render, lots_overflow
+from forcedmove_kernels.cuda import launches
+from forcedmove_kernels.cuda.device import Device
+from forcedmove_kernels.cuda.transfer import Packets, Receiver, Scratch
+from forcedmove_kernels.fixed_point import FRESHNESS_ONE, MAX_LOTS
+
+if TYPE_CHECKING:
+    from forcedmove_kernels.backend import Backend
+
+
+def is_aged(fresh: Freshness) -> bool:
+    """Whether a freshness table (on the host) changes anything."""
+    return bool(np.any(fresh.table != FRESHNESS_ONE))
+
+
+class CudaStore:
+    """Implements :class:`~forcedmove_kernels.store.ResidentStore` on a device. Used from one thread."""
+
+    def __init__(self, device: Device, host: Backend, markets: int, capacity: int, tiers: int, bins: int) -> None:
+        """``host`` merges cohorts. Raises MemoryBudgetError before anything is allocated when it would not fit."""
+        launches.check_tiers(tiers)
+        check_budget(device.name, store_bytes(markets, capacity, tiers, bins), device.free_bytes())
+        self.capacity, self.bins = capacity, bins
+        self.used: I32 = np.zeros(markets, np.int32)
+        self.first_bin: U32 = np.zeros(markets, np.uint32)
+        self._device, self._host = device, host
+        self._start = np.arange(markets + 1, dtype=np.int64) * capacity
+        self._live: U64 = np.zeros((markets, 2), np.uint64)
+        self._stale = np.ones((markets, 2), bool)
+        self._has_rules = np.zeros(markets, bool)
+        slots, cells = markets * capacity, bins + 2
+        zeros = device.zeros
+        self._cohorts = Cohorts(
+            start=device.upload(self._start),
+            used=zeros(markets, np.int32),
+            entry=zeros(slots, np.uint32),
+            opened_at=zeros(slots, np.uint32),
+            lots=zeros((2, slots), np.uint32),
+            live_tiers=zeros((2, slots), np.uint8),
+        )
+        self._rules = Rules(
+            tiers=zeros(markets, np.uint8),
+            multiplier=zeros((markets, 2, tiers), np.uint32),
+            weight=zeros((markets, 2, tiers + 1, tiers + 1), np.uint32),
+        )
+        self._window = Window(zeros(markets, np.uint32), bins)
+        self._standing = Standing(
+            stale=device.upload(np.ones((markets, 2), np.uint8)),
+            totals=zeros((markets, 2, cells), np.uint64),
+            fresh=zeros((markets, 2, cells), np.uint64),
+            live=zeros((markets, 2), np.uint64),
+            trigger=zeros((2, slots), np.uint32),
+            frontier=zeros((markets, 2), np.uint32),
+        )
+        self._ones = Freshness(device.upload(np.full(1, FRESHNESS_ONE, np.uint32)), 1, 0)
+        self._fresh, self._aged = self._ones, False
+        self._packets, self._receiver = Packets(device), Receiver(device)
+        self._lots, self._drawn = Scratch(device), Scratch(device)
+
+    def set_rules(self, market: int, rules: Rules) -> None:
+        """Give a market its tables."""
+        check_indices("market", np.array([market], np.int32), len(self.used))
+        self._has_rules[market] = True
+        tables: Iterable[tuple[Any, Any]] = zip(self._rules, rules, strict=True)
+        for there, table in tables:
+            self._device.write(there[market : market + 1], table)
+        self._mark(np.array([market]))
+
+    def set_freshness(self, fresh: Freshness) -> None:
+        """Weigh ages by ``fresh`` from now on."""
+        self._fresh = fresh._replace(table=self._device.upload(fresh.table))
+        self._aged = is_aged(fresh)
+        self._mark(np.arange(len(self.used)))
+
+    def move_window(self, markets: I32, first_bin: int) -> None:
+        """Let the windows of ``markets`` begin at ``first_bin``."""
+        check_indices("markets", markets, len(self.used))
+        self.first_bin[markets] = first_bin
+        for market in markets.tolist():
+            self._device.write(self._window.first_bin[market : market + 1], self.first_bin[market : market + 1])
+        self._mark(markets)
+
+    def apply(self, updates: Updates) -> Outcome:
+        """Run one lifecycle step. Raises ValueError for a market without rules."""
+        check_indices("market", updates.market, len(self.used))
+        if not np.all(self._has_rules[updates.market]):
+            raise ValueError("market: no rules have been set for a market of the step")
+        nothing = np.zeros(0, np.uint32)
+        check_updates(updates, Cohorts(self._start, self.used, nothing, nothing, nothing, nothing.astype(np.uint8)))
+        self._check_lots(updates)
+        steps = len(updates.market)
+        sent = self._packets.send(launches.update_arrays(updates))
+        back = self._receiver.block({"outcome": 80 * steps, "used": 4 * steps, "stale": 2 * steps})
+        launches.apply_updates(
+            self._device,
+            self._cohorts,
+            self._rules,
+            self._window,
+            self._fresh,
+            self._aged,
+            self._standing,
+            sent,
+            steps,
+            back,
+        )
+        got = self._receiver.receive()
+        outcome = Outcome(*got["outcome"].view(np.uint64).reshape(5, steps, 2).copy())
+        self.used[updates.market] = got["used"].view(np.int32)
+        self._stale[updates.market] = got["stale"].reshape(steps, 2).astype(bool)
+        self._live[updates.market] = outcome.live
+        return outcome
+
+    def refresh(self) -> None:
+        """Rebuild the stale rows of the totals."""
+        rows = np.flatnonzero(self._stale).astype(np.int32)
+        if not len(rows):
+            return
+        sent = self._packets.send({"rows": rows})
+        launches.rebuild_rows(
+            self._device,
+            self._cohorts,
+            self._rules,
+            self._window,
+            self._fresh,
+            self._aged,
+            self._standing,
+            sent["rows"],
+            len(rows),
+            int(self.used[rows // 2].max()),
+        )
+        self._stale[:] = False
+
+    def totals(self, markets: I32, weighted: bool) -> U64:
+        """Return standing totals u64 ``[K, 2, C]``."""
+        there = self._rows(markets, weighted)
+        got: U64 = self._receiver.fetch(there)
+        return got
+
+    def leverage_grid(self, markets: I32, weighted: bool, window: Window | None = None) -> U64:
+        """Return the full grid u64 ``[K, 2, T, C]``."""
+        first_bin = self.first_bin[markets] if window is None else window.first_bin
+        there = self._grid(markets, weighted, first_bin, self.bins if window is None else window.bins)
+        got: U64 = self._receiver.fetch(there)
+        return got
+
+    def profile(self, markets: I32, notional: Notional) -> U64:
+        """Return cents per market, side and cell, u64 ``[K, 2, C]``."""
+        self._require_fresh(markets)
+        count, cells = len(markets), self.bins + 2
+        cents = self._lots.take((count, 2, cells), np.uint64)
+        self._device.clear(cents)
+        sent = self._packets.send(
+            {
+                "markets": markets,
+                "target": np.arange(count, dtype=np.int32),
+                "base": notional.base,
+                "slope": notional.slope,
+                "first_bin": self.first_bin[markets],
+            }
+        )
+        launches.add_profiles(self._device, count, cells, totals=self._standing.totals, cents=cents, **sent)
+        got: U64 = self._receiver.fetch(cents)
+        return got
+
+    def render(
+        self,
+        markets: I32,
+        tiers: I32 | None,
+        weighted: bool,
+        notional: Notional,
+        target: I32,
+        outputs: int,
+        low: int,
+        high: int,
+    ) -> F32:
+        """Return USD as the wire has them, f32 ``[outputs, high - low + 2]``."""
+        columns = 1 if tiers is None else len(tiers)
+        if target.shape != (len(markets), 2, columns):
+            raise ValueError(f"target: need shape {(len(markets), 2, columns)}, got {target.shape}")
+        if tiers is None:
+            lots = self._rows(markets, weighted)
+            where = target
+        else:
+            lots = self._grid(markets, weighted, self.first_bin[markets], self.bins)
+            where = np.full(lots.shape[:3], -1, np.int32)
+            where[:, :, tiers] = target
+        where = where.reshape(-1)
+        rows = len(where)
+        money = Notional(*(np.repeat(amount, rows // len(markets)) for amount in notional))
+        check_render(lots.reshape(rows, self.bins + 2), where, outputs, money, low, high)
+        sent = self._packets.send({"target": where, "base": money.base, "slope": money.slope})
+        shape = (outputs, high - low + 2)
+        size = outputs * (high - low + 2)
+        drawn = self._drawn.take((12 * size,), np.uint8)
+        cents, usd = drawn[: 8 * size].view(np.uint64), drawn[8 * size :].view(np.float32)
+        self._device.clear(cents)
+        launches.render(
+            self._device,
+            rows,
+            outputs,
+            low,
+            high,
+            lots=lots,
+            cents=cents,
+            usd=usd,
+            cells=self.bins + 2,
+            first_bin=int(self.first_bin[markets[0]]),
+            **sent,
+        )
+        got: F32 = self._receiver.fetch(usd).reshape(shape)
+        return got
+
+    def compact(self, market: int, now: int, ladder: U32, entry_shift: int) -> int:
+        """Merge a market's cohorts on the host, which is rare, and put them back."""
+        cohorts = self.cohorts(market)
+        remain = self._host.compact(cohorts, 0, now, ladder, entry_shift)
+        self.replace(market, cohorts)
+        return remain
+
+    def cohorts(self, market: int) -> Cohorts:
+        """Return a copy of one market's cohorts."""
+        check_indices("market", np.array([market], np.int32), len(self.used))
+        used, first = int(self.used[market]), int(self._start[market])
+        slots = slice(first, first + used)
+        there, down = self._cohorts, self._device.download
+        return Cohorts(
+            start=np.array([0, used], np.int64),
+            used=np.array([used], np.int32),
+            entry=down(there.entry[slots]),
+            opened_at=down(there.opened_at[slots]),
+            lots=np.stack([down(row[slots]) for row in there.lots]),
+            live_tiers=np.stack([down(row[slots]) for row in there.live_tiers]),
+        )
+
+    def replace(self, market: int, cohorts: Cohorts) -> None:
+        """Put other cohorts in a market's place. Raises ValueError when they do not fit."""
+        check_indices("market", np.array([market], np.int32), len(self.used))
+        used = int(cohorts.used[0])
+        if used > self.capacity:
+            raise ValueError(f"cohorts: {used} do not fit the {self.capacity} slots of a market")
+        first = int(self._start[market])
+        slots, own = slice(first, first + used), slice(int(cohorts.start[0]), int(cohorts.start[0]) + used)
+        there, write = self._cohorts, self._device.write
+        write(there.entry[slots], cohorts.entry[own])
+        write(there.opened_at[slots], cohorts.opened_at[own])
+        for side in (0, 1):
+            write(there.lots[side][slots], cohorts.lots[side, own])
+            write(there.live_tiers[side][slots], cohorts.live_tiers[side, own])
+        self.used[market] = used
+        write(there.used[market : market + 1], self.used[market : market + 1])
+        self._live[market] = cohorts.lots[:, own].sum(1, dtype=np.uint64)
+        self._mark(np.array([market]))
+
+    def _mark(self, markets: NDArray[np.integer[Any]]) -> None:
+        """Declare both rows of some markets stale, here and on the device."""
+        self._stale[markets] = True
+        self._device.write(self._standing.stale, self._stale.astype(np.uint8))
+
+    def _check_lots(self, updates: Updates) -> None:
+        for k in np.flatnonzero(updates.open_interest == NOT_OBSERVED).tolist():
+            market = int(updates.market[k])
+            opened = updates.open_lots[updates.first_open[k] : updates.first_open[k + 1]].sum(dtype=np.uint64)
+            if int(self._live[market].max()) + int(opened) > MAX_LOTS:
+                raise lots_overflow(market)
+
+    def _require_fresh(self, markets: I32) -> None:
+        check_indices("markets", markets, len(self.used))
+        if np.any(self._stale[markets]):
+            raise ValueError("markets: totals of rows that changed are not rebuilt yet; refresh first")
+
+    def _rows(self, markets: I32, weighted: bool) -> Any:
+        self._require_fresh(markets)
+        rows = self._lots.take((len(markets), 2, self.bins + 2), np.uint64)
+        source = self._standing.fresh if weighted else self._standing.totals
+        sent = self._packets.send({"markets": markets})
+        launches.gather_rows(self._device, source, sent["markets"], rows, len(markets), 2 * (self.bins + 2))
+        return rows
+
+    def _grid(self, markets: I32, weighted: bool, first_bin: U32, bins: int) -> Any:
+        check_indices("markets", markets, len(self.used))
+        grid = self._lots.take((len(markets), 2, self._rules.multiplier.shape[2], bins + 2), np.uint64)
+        sent = self._packets.send({"markets": markets, "first_bin": first_bin})
+        fresh, aged = (self._fresh, self._aged) if weighted else (self._ones, False)
+        launches.leverage_grid(
+            self._device,
+            self._cohorts,
+            self._rules,
+            fresh,
+            aged,
+            sent["markets"],
+            sent["first_bin"],
+            bins,
+            len(markets),
+            grid,
+        )
+        return grid

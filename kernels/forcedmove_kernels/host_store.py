@@ -1,0 +1,184 @@
+"""The arrays of every market on the host, for any backend that computes on NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from forcedmove_kernels.arrays import (
+    F32,
+    I32,
+    U32,
+    U64,
+    UNWEIGHTED,
+    Cohorts,
+    Freshness,
+    Notional,
+    Outcome,
+    Rules,
+    Updates,
+    Window,
+    empty_cohorts,
+    empty_standing,
+)
+from forcedmove_kernels.budget import check_budget, host_free_bytes, store_bytes
+from forcedmove_kernels.checks import check_indices
+
+if TYPE_CHECKING:
+    from forcedmove_kernels.backend import Backend
+
+
+class HostStore:
+    """Implements :class:`forcedmove_kernels.store.ResidentStore`. Used from one thread.
+
+    A new store has no rules: a market needs them before its first step. Ages weigh one until told otherwise.
+    """
+
+    def __init__(self, backend: Backend, markets: int, capacity: int, tiers: int, bins: int) -> None:
+        """Allocate the arrays. Raises MemoryBudgetError before that when they would not fit."""
+        check_budget("this machine", store_bytes(markets, capacity, tiers, bins), host_free_bytes())
+        self.capacity, self.bins = capacity, bins
+        self._backend = backend
+        self._cohorts = empty_cohorts(capacity, markets)
+        self._rules = Rules(
+            tiers=np.zeros(markets, np.uint8),
+            multiplier=np.zeros((markets, 2, tiers), np.uint32),
+            weight=np.zeros((markets, 2, tiers + 1, tiers + 1), np.uint32),
+        )
+        self._window = Window(np.zeros(markets, np.uint32), bins)
+        self._fresh = UNWEIGHTED
+        self._standing = empty_standing(self._cohorts, bins)
+        self.used: I32 = self._cohorts.used
+        self.first_bin: U32 = self._window.first_bin
+
+    def set_rules(self, market: int, rules: Rules) -> None:
+        """Give a market its tables (``rules`` of one market); its rows become stale."""
+        check_indices("market", np.array([market], np.int32), len(self.used))
+        self._rules.tiers[market] = rules.tiers[0]
+        self._rules.multiplier[market] = rules.multiplier[0]
+        self._rules.weight[market] = rules.weight[0]
+        self._standing.stale[market] = 1
+
+    def set_freshness(self, fresh: Freshness) -> None:
+        """Weigh ages by ``fresh`` from now on; every row becomes stale."""
+        self._fresh = fresh
+        self._standing.stale[...] = 1
+
+    def move_window(self, markets: I32, first_bin: int) -> None:
+        """Let the windows of ``markets`` begin at ``first_bin``; their rows become stale."""
+        check_indices("markets", markets, len(self.used))
+        self._window.first_bin[markets] = first_bin
+        self._standing.stale[markets] = 1
+
+    def apply(self, updates: Updates) -> Outcome:
+        """Run one lifecycle step. Raises ValueError for a market without rules."""
+        check_indices("market", updates.market, len(self.used))
+        if np.any(self._rules.tiers[updates.market] == 0):
+            raise ValueError("market: no rules have been set for a market of the step")
+        return self._backend.apply_updates(
+            self._cohorts, self._rules, self._window, self._fresh, self._standing, updates
+        )
+
+    def refresh(self) -> None:
+        """Rebuild the stale rows of the totals."""
+        rows = np.flatnonzero(self._standing.stale).astype(np.int32)
+        if len(rows):
+            self._backend.rebuild(self._cohorts, self._rules, self._window, self._fresh, self._standing, rows)
+
+    def totals(self, markets: I32, weighted: bool) -> U64:
+        """Return standing totals u64 ``[K, 2, C]``. Raises ValueError when a row of theirs is stale."""
+        return self._up_to_date(markets, weighted)[markets]
+
+    def leverage_grid(self, markets: I32, weighted: bool, window: Window | None = None) -> U64:
+        """Return the full grid u64 ``[K, 2, T, C]`` in the markets' own windows or in ``window``."""
+        check_indices("markets", markets, len(self.used))
+        if window is None:
+            window = Window(self.first_bin[markets], self.bins)
+        # One entry per market asked for: the same market may be wanted in several windows.
+        cohorts = self._cohorts._replace(start=self._cohorts.start[markets], used=self.used[markets])
+        tables = self._rules
+        rules = Rules(tables.tiers[markets], tables.multiplier[markets], tables.weight[markets])
+        fresh = self._fresh if weighted else UNWEIGHTED
+        return self._backend.leverage_grid(cohorts, rules, window, fresh, np.arange(len(markets), dtype=np.int32))
+
+    def profile(self, markets: I32, notional: Notional) -> U64:
+        """Return cents per market, side and cell, u64 ``[K, 2, C]``."""
+        totals = self.totals(markets, weighted=False)
+        window = Window(self.first_bin[markets], self.bins)
+        every = np.arange(len(markets), dtype=np.int32)
+        return self._backend.profile(totals, every, notional, window, len(markets))
+
+    def render(
+        self,
+        markets: I32,
+        tiers: I32 | None,
+        weighted: bool,
+        notional: Notional,
+        target: I32,
+        outputs: int,
+        low: int,
+        high: int,
+    ) -> F32:
+        """Return USD as the wire has them, f32 ``[outputs, high - low + 2]``."""
+        columns = 1 if tiers is None else len(tiers)
+        if target.shape != (len(markets), 2, columns):
+            raise ValueError(f"target: need shape {(len(markets), 2, columns)}, got {target.shape}")
+        k, side, column = np.nonzero(target >= 0)  # rows that nobody sees are not read
+        if tiers is None:
+            lots = self._up_to_date(markets, weighted)[markets[k], side]
+        else:
+            lots = self.leverage_grid(markets, weighted)[k, side, tiers[column]]
+        money = Notional(notional.base[k], notional.slope[k])
+        first_bin = int(self.first_bin[markets[0]])
+        return self._backend.render(lots, target[k, side, column], outputs, money, first_bin, low, high)
+
+    def compact(self, market: int, now: int, ladder: U32, entry_shift: int) -> int:
+        """Merge a market's cohorts; its rows become stale. Returns how many remain."""
+        remain = self._backend.compact(self._cohorts, market, now, ladder, entry_shift)
+        self._standing.stale[market] = 1
+        return remain
+
+    def cohorts(self, market: int) -> Cohorts:
+        """Return a copy of one market's cohorts, as a store of one market without spare slots."""
+        check_indices("market", np.array([market], np.int32), len(self.used))
+        used = int(self.used[market])
+        slots = slice(market * self.capacity, market * self.capacity + used)
+        own = self._cohorts
+        return Cohorts(
+            start=np.array([0, used], np.int64),
+            used=np.array([used], np.int32),
+            entry=own.entry[slots].copy(),
+            opened_at=own.opened_at[slots].copy(),
+            lots=own.lots[:, slots].copy(),
+            live_tiers=own.live_tiers[:, slots].copy(),
+        )
+
+    def replace(self, market: int, cohorts: Cohorts) -> None:
+        """Put other cohorts (a store of one market) in a market's place; its rows become stale.
+
+        Raises ValueError when they do not fit.
+        """
+        check_indices("market", np.array([market], np.int32), len(self.used))
+        used = int(cohorts.used[0])
+        if used > self.capacity:
+            raise ValueError(f"cohorts: {used} do not fit the {self.capacity} slots of a market")
+        theirs = slice(int(cohorts.start[0]), int(cohorts.start[0]) + used)
+        slots = slice(market * self.capacity, market * self.capacity + used)
+        own = self._cohorts
+        for field, other in (
+            (own.entry, cohorts.entry),
+            (own.opened_at, cohorts.opened_at),
+            (own.lots, cohorts.lots),
+            (own.live_tiers, cohorts.live_tiers),
+        ):
+            field[..., slots] = other[..., theirs]
+        self.used[market] = used
+        self._standing.stale[market] = 1
+
+    def _up_to_date(self, markets: I32, weighted: bool) -> U64:
+        """Totals of the whole store, or those weighted by age, after a look whether rows of ``markets`` are stale."""
+        check_indices("markets", markets, len(self.used))
+        if np.any(self._standing.stale[markets]):
+            raise ValueError("markets: totals of rows that changed are not rebuilt yet; refresh first")
+        return self._standing.fresh if weighted else self._standing.totals
