@@ -151,6 +151,21 @@ def check_render(lots: U64, target: I32, outputs: int, notional: Notional, low: 
         raise ValueError(f"high: must be at most {cells - 2}, got {high}")
 
 
+def check_rendered_rows(markets: I32, tiers: I32 | None, target: I32, tier_count: int) -> None:
+    """Require an output, or -1, for every (market, side, tier) of one market or more; tiers exist and do not repeat."""
+    if len(markets) < 1:
+        raise ValueError("markets: at least one is needed")
+    if tiers is not None:
+        check_indices("tiers", tiers, tier_count)
+        if len(np.unique(tiers)) != len(tiers):
+            raise ValueError(f"tiers: must not repeat, got {tiers.tolist()}")
+    shape = (len(markets), 2, 1 if tiers is None else len(tiers))
+    if target.shape != shape:
+        raise ValueError(f"target: need shape {shape}, got {target.shape}")
+    if target.size and target.min() < -1:
+        raise ValueError(f"target: must be -1 or more, got {target.min()}")
+
+
 def check_frames(previous: F32, values: F32) -> None:
     """Require two frames f32 of one shape."""
     if previous.shape != values.shape or previous.dtype != values.dtype:

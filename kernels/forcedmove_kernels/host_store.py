@@ -23,7 +23,7 @@ from forcedmove_kernels.arrays import (
     empty_standing,
 )
 from forcedmove_kernels.budget import check_budget, host_free_bytes, store_bytes
-from forcedmove_kernels.checks import check_indices
+from forcedmove_kernels.checks import check_indices, check_rendered_rows
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
@@ -47,6 +47,7 @@ class HostStore:
             weight=np.zeros((markets, 2, tiers + 1, tiers + 1), np.uint32),
         )
         self._window = Window(np.zeros(markets, np.uint32), bins)
+        self._without_rules = set(range(markets))
         self._fresh = UNWEIGHTED
         self._standing = empty_standing(self._cohorts, bins)
         self.used: I32 = self._cohorts.used
@@ -55,6 +56,7 @@ class HostStore:
     def set_rules(self, market: int, rules: Rules) -> None:
         """Give a market its tables (``rules`` of one market); its rows become stale."""
         check_indices("market", np.array([market], np.int32), len(self.used))
+        self._without_rules.discard(market)
         self._rules.tiers[market] = rules.tiers[0]
         self._rules.multiplier[market] = rules.multiplier[0]
         self._rules.weight[market] = rules.weight[0]
@@ -73,9 +75,10 @@ class HostStore:
 
     def apply(self, updates: Updates) -> Outcome:
         """Run one lifecycle step. Raises ValueError for a market without rules."""
-        check_indices("market", updates.market, len(self.used))
-        if np.any(self._rules.tiers[updates.market] == 0):
-            raise ValueError("market: no rules have been set for a market of the step")
+        if self._without_rules:
+            check_indices("market", updates.market, len(self.used))
+            if not self._without_rules.isdisjoint(updates.market.tolist()):
+                raise ValueError("market: no rules have been set for a market of the step")
         return self._backend.apply_updates(
             self._cohorts, self._rules, self._window, self._fresh, self._standing, updates
         )
@@ -121,9 +124,7 @@ class HostStore:
         high: int,
     ) -> F32:
         """Return USD as the wire has them, f32 ``[outputs, high - low + 2]``."""
-        columns = 1 if tiers is None else len(tiers)
-        if target.shape != (len(markets), 2, columns):
-            raise ValueError(f"target: need shape {(len(markets), 2, columns)}, got {target.shape}")
+        check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[2])
         k, side, column = np.nonzero(target >= 0)  # rows that nobody sees are not read
         if tiers is None:
             lots = self._up_to_date(markets, weighted)[markets[k], side]

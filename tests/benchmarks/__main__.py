@@ -62,20 +62,38 @@ def _aligned(rows: list[tuple[str, ...]], sides: str) -> str:
     )
 
 
+class KeptResults(list[dict[str, Any]]):
+    """Results that are in a file as soon as they are there: a run that is cut off loses none of them."""
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        super().__init__()
+        self._path, self._about = path, about
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.keep([])
+
+    def append(self, result: dict[str, Any]) -> None:
+        super().append(result)
+        self.keep([])
+
+    def keep(self, goals: list[dict[str, Any]]) -> None:
+        """Write what there is, with the goals that are known."""
+        content = {"machine": self._about, "results": self, "goals": goals}
+        self._path.write_text(json.dumps(content, indent=1) + "\n")
+
+
 def main() -> int:
     """Run the chosen benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("only", nargs="*", choices=[[], *MODULES], metavar="NAME", help=f"of {', '.join(MODULES)}")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json", help="where to write the figures")
     options = parser.parse_args()
-    results: list[dict[str, Any]] = []
     goals: list[dict[str, Any]] = []
     about = machine()
+    results = KeptResults(options.json, about)
     for name in options.only or MODULES:
         print(f"... {name}", file=sys.stderr)
         goals += import_module(f"tests.benchmarks.{name}").run(results) or []
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"machine": about, "results": results, "goals": goals}, indent=1) + "\n")
+        results.keep(goals)
     print("; ".join(f"{key} {value}" for key, value in about.items()))
     print(table(results))
     if goals:

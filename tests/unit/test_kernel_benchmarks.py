@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from forcedmove_kernels.cuda import CudaBackend
 from tests.benchmarks import cascade_bench, kernels_bench, tick_bench
-from tests.benchmarks.__main__ import goals_table, table
+from tests.benchmarks.__main__ import KeptResults, goals_table, table
 from tests.benchmarks.kernels_bench import Sizes, measure
 from tests.benchmarks.rounds import Contestant, medians
 from tests.benchmarks.rows import goal
@@ -73,3 +75,12 @@ def test_contestants_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_figure_is_reached(seen: float, at_most: bool, reached: bool) -> None:
     assert goal("what", 30, None, seen, "x", at_most)["reached"] is reached
     assert ("MISSED" in goals_table([goal("what", 30, None, seen, "x", at_most)])) is not reached
+
+
+def test_results_are_kept_as_they_come(tmp_path: Path) -> None:
+    results = KeptResults(tmp_path / "new" / "bench.json", {"cpu": "one"})
+    results.append({"name": "first"})
+    kept = json.loads((tmp_path / "new" / "bench.json").read_text())
+    assert kept == {"machine": {"cpu": "one"}, "results": [{"name": "first"}], "goals": []}
+    results.keep([{"what": "fast"}])
+    assert json.loads((tmp_path / "new" / "bench.json").read_text())["goals"] == [{"what": "fast"}]

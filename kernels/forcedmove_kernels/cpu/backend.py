@@ -46,7 +46,7 @@ from forcedmove_kernels.checks import (
     check_totals,
     lots_overflow,
 )
-from forcedmove_kernels.cpu import cascade, clusters, frames, grid, intake, lifecycle, profile, schedule
+from forcedmove_kernels.cpu import cascade, clusters, frames, grid, lifecycle, profile, schedule
 from forcedmove_kernels.cpu import compact as compaction
 from forcedmove_kernels.cpu import paths as random_paths
 from forcedmove_kernels.cpu import volume as trades
@@ -84,16 +84,15 @@ class CpuBackend:
         self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, standing: Standing, updates: Updates
     ) -> Outcome:
         """Run one lifecycle step, in place."""
-        least = schedule.MIN_PARALLEL_COST
-        is_refused, crowded, order, part = intake.plan(cohorts, window, standing, updates, self.threads, least)
+        outcome = empty_outcome(len(updates.market))
+        arguments = cohorts, rules, window, fresh, standing, updates, outcome, self.threads
+        with schedule.launching(self.threads):
+            is_refused, crowded = lifecycle.apply(*arguments, schedule.MIN_PARALLEL_COST)
         if is_refused:
             check_standing(standing, cohorts, window)
             check_updates(updates, cohorts)
         if crowded >= 0:
             raise lots_overflow(int(updates.market[crowded]))
-        outcome = empty_outcome(len(updates.market))
-        arguments = cohorts, rules, window, fresh, standing, updates, outcome
-        schedule.run(order, part, lifecycle.step_markets, lifecycle.step_markets_parallel, *arguments)
         return outcome
 
     def rebuild(

@@ -24,7 +24,7 @@ from forcedmove_kernels.arrays import (
     Updates,
     Window,
 )
-from forcedmove_kernels.cpu.intake import opened_lots
+from forcedmove_kernels.cpu.intake import opened_lots, plan
 from forcedmove_kernels.cpu.items import (
     NO_TRIGGER,
     first_met,
@@ -330,9 +330,7 @@ def step_markets(
 
 
 @njit(nogil=True, cache=True, parallel=True)
-def step_markets_parallel(
-    order: I64,
-    part: I64,
+def apply(
     cohorts: Cohorts,
     rules: Rules,
     window: Window,
@@ -340,8 +338,20 @@ def step_markets_parallel(
     standing: Standing,
     updates: Updates,
     outcome: Outcome,
-) -> None:
-    """Run :func:`step_markets` with one part of ``order`` per thread."""
-    for thread in prange(len(part) - 1):
-        mine = order[part[thread] : part[thread + 1]]
-        step_markets(mine, cohorts, rules, window, fresh, standing, updates, outcome)
+    threads: int,
+    least: int,
+) -> tuple[bool, int]:
+    """Run a step unless :func:`forcedmove_kernels.cpu.intake.plan` finds a reason not to; returns what that found.
+
+    One call from Python for all of it, because handing over so many arrays costs as much as the step of some markets.
+    """
+    is_refused, crowded, order, part = plan(cohorts, window, standing, updates, threads, least)
+    if is_refused or crowded >= 0:
+        return is_refused, crowded
+    if len(part) == 2:
+        step_markets(order, cohorts, rules, window, fresh, standing, updates, outcome)
+    else:
+        for thread in prange(len(part) - 1):
+            mine = order[part[thread] : part[thread + 1]]
+            step_markets(mine, cohorts, rules, window, fresh, standing, updates, outcome)
+    return is_refused, crowded

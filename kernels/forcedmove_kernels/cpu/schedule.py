@@ -6,7 +6,8 @@ Every row is computed whole by one thread and rows do not share cells, so the nu
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -69,19 +70,21 @@ def launch(threads: int, cost: I64, serial: Callable[..., Any], parallel: Callab
 
     ``cost`` i64 ``[K]`` estimates the work of each of the ``K`` items; small work stays on the calling thread.
     """
-    run(*share_out(cost, threads, MIN_PARALLEL_COST), serial, parallel, *arguments)
-
-
-def run(order: I64, part: I64, serial: Callable[..., Any], parallel: Callable[..., Any], *arguments: Any) -> None:
-    """Run what :func:`share_out` made: one thread per part."""
-    threads = len(part) - 1
-    if threads == 1:
+    order, part = share_out(cost, threads, MIN_PARALLEL_COST)
+    if len(part) == 2:
         serial(order, *arguments)
         return
+    with launching(threads):
+        parallel(order, part, *arguments)
+
+
+@contextmanager
+def launching(threads: int) -> Iterator[None]:
+    """Let kernels that are called within launch so many threads."""
     with _LAUNCH:
         before = numba.get_num_threads()
         numba.set_num_threads(threads)
         try:
-            parallel(order, part, *arguments)
+            yield
         finally:
             numba.set_num_threads(before)

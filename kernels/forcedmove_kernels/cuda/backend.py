@@ -139,8 +139,8 @@ class CudaBackend:
             self._up(rules),
             self._up(fresh),
             is_aged(fresh),
-            self.device.upload(markets),
-            self.device.upload(window.first_bin[markets]),
+            self.device.upload(markets.astype(np.int32)),
+            self.device.upload(window.first_bin[markets].astype(np.uint32)),
             window.bins,
             len(markets),
             grid,
@@ -163,10 +163,10 @@ class CudaBackend:
             cells,
             totals=device.upload(totals),
             markets=device.upload(np.arange(len(market_symbol), dtype=np.int32)),
-            target=device.upload(market_symbol),
+            target=device.upload(market_symbol.astype(np.int32)),
             base=there.base,
             slope=there.slope,
-            first_bin=device.upload(window.first_bin),
+            first_bin=device.upload(window.first_bin.astype(np.uint32)),
             cents=cents,
         )
         return self._got(cents)
@@ -186,7 +186,7 @@ class CudaBackend:
             low,
             high,
             lots=device.upload(lots),
-            target=device.upload(target),
+            target=device.upload(target.astype(np.int32)),
             base=there.base,
             slope=there.slope,
             cents=device.zeros(shape, np.uint64),
@@ -248,9 +248,9 @@ class CudaBackend:
             device,
             book,
             count,
-            mark=device.upload(mark),
-            row=device.upload(row),
-            shock=device.upload(shock),
+            mark=device.upload(mark.astype(np.int32)),
+            row=device.upload(row.astype(np.int32)),
+            shock=device.upload(shock.astype(np.int32)),
             terminal=terminal,
             total=total,
             levels=levels,
@@ -268,8 +268,8 @@ class CudaBackend:
             device,
             book,
             len(notional),
-            mark=device.upload(mark),
-            row=device.upload(side),
+            mark=device.upload(mark.astype(np.int32)),
+            row=device.upload(side.astype(np.int32)),
             shock=None,
             terminal=terminal,
             total=total,
@@ -293,9 +293,9 @@ class CudaBackend:
             len(row),
             paths,
             Noise(device.upload(noise.notional), device.upload(noise.depth), noise.seed),
-            mark=device.upload(mark),
-            row=device.upload(row),
-            shock=device.upload(shock),
+            mark=device.upload(mark.astype(np.int32)),
+            row=device.upload(row.astype(np.int32)),
+            shock=device.upload(shock.astype(np.int32)),
             terminal=terminal,
             total=total,
         )
@@ -331,7 +331,7 @@ class CudaBackend:
         check_indices("rows", rows, 2 * len(cohorts.used))
         longest = int(cohorts.used[rows // 2].max()) if len(rows) else 0
         there = self._up(cohorts), self._up(rules), self._up(window), self._up(fresh)
-        on_device = self.device.upload(rows)
+        on_device = self.device.upload(rows.astype(np.int32))
         launches.rebuild_rows(self.device, *there, is_aged(fresh), standing, on_device, len(rows), longest, weighted)
 
     def _up(self, record: _Record) -> _Record:

@@ -116,29 +116,29 @@ def devices() -> list[DeviceInfo]:
     cupy = _cupy()
     runtime = cupy.cuda.runtime
     try:
-        count = runtime.getDeviceCount()
+        found = [_describe(cupy, index) for index in range(runtime.getDeviceCount())]
     except runtime.CUDARuntimeError as error:
         raise BackendUnavailableError(f"no GPU with a driver that CUDA works with ({error})") from error
-    if count == 0:
+    if not found:
         raise BackendUnavailableError("no GPU: the driver reports none")
-    found = []
-    for index in range(count):
-        with cupy.cuda.Device(index):
-            free, total = runtime.memGetInfo()
-            properties = runtime.getDeviceProperties(index)
-        found.append(
-            DeviceInfo(
-                index=index,
-                name=properties["name"].decode(),
-                total_bytes=int(total),
-                free_bytes=int(free),
-                compute_capability=f"{properties['major']}.{properties['minor']}",
-                driver_version=_version(runtime.driverGetVersion()),
-                runtime_version=_version(runtime.runtimeGetVersion()),
-                cupy_version=cupy.__version__,
-            )
-        )
     return found
+
+
+def _describe(cupy: Any, index: int) -> DeviceInfo:
+    runtime = cupy.cuda.runtime
+    with cupy.cuda.Device(index):
+        free, total = runtime.memGetInfo()
+        properties = runtime.getDeviceProperties(index)
+    return DeviceInfo(
+        index=index,
+        name=properties["name"].decode(),
+        total_bytes=int(total),
+        free_bytes=int(free),
+        compute_capability=f"{properties['major']}.{properties['minor']}",
+        driver_version=_version(runtime.driverGetVersion()),
+        runtime_version=_version(runtime.runtimeGetVersion()),
+        cupy_version=cupy.__version__,
+    )
 
 
 def _version(number: int) -> str:
@@ -157,25 +157,28 @@ class CupyDevice:
         """
         self.info = info
         self.name = info.name
+        self._cupy = _cupy()
         self._module: Any
         self._functions: dict[str, Any]
-        self._cupy = _cupy()
-        self._device = self._cupy.cuda.Device(info.index)
-        with self._device:
-            priority = _BACKGROUND_PRIORITY if parent else _TICK_PRIORITY
-            self._stream = self._cupy.cuda.Stream(non_blocking=True, priority=priority)
-            if parent:
-                self._module, self._functions = parent._module, parent._functions
-            else:
-                self._module = self._cupy.RawModule(code=unit(), options=OPTIONS, backend="nvrtc")
-                self._functions = {}
-                try:
+        runtime, compiler = self._cupy.cuda.runtime, self._cupy.cuda.compiler
+        try:
+            self._device = self._cupy.cuda.Device(info.index)
+            with self._device:
+                priority = _BACKGROUND_PRIORITY if parent else _TICK_PRIORITY
+                self._stream = self._cupy.cuda.Stream(non_blocking=True, priority=priority)
+                if parent:
+                    self._module, self._functions = parent._module, parent._functions
+                else:
+                    self._module = self._cupy.RawModule(code=unit(), options=OPTIONS, backend="nvrtc")
+                    self._functions = {}
                     self._module.compile()
-                except (ImportError, OSError, RuntimeError) as error:  # but never an error in the sources
-                    raise BackendUnavailableError(
-                        f"the kernels cannot be compiled for {info.name}: {error} (NVRTC belongs to the extras "
-                        "[cuda12] and [cuda13])"
-                    ) from error
+        except (runtime.CUDARuntimeError, compiler.CompileException, ImportError, OSError, RuntimeError) as error:
+            # The sources themselves are compiled for several architectures in the tests: what fails here is the
+            # compiler's absence, an architecture it no longer knows, or the device.
+            raise BackendUnavailableError(
+                f"the kernels cannot be compiled or loaded for {info.name}, compute capability "
+                f"{info.compute_capability}: {error} (NVRTC belongs to the extras [cuda12] and [cuda13])"
+            ) from error
 
     def empty(self, shape: Shape, dtype: DTypeLike) -> Any:
         """Return an array whose elements are anything."""

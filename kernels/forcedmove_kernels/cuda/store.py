@@ -30,7 +30,7 @@ from forcedmove_kernels.arrays import (
     check_updates,
 )
 from forcedmove_kernels.budget import check_budget, store_bytes
-from forcedmove_kernels.checks import check_indices, check_render, lots_overflow
+from forcedmove_kernels.checks import check_indices, check_render, check_rendered_rows, lots_overflow
 from forcedmove_kernels.cuda import launches
 from forcedmove_kernels.cuda.device import Device
 from forcedmove_kernels.cuda.transfer import Packets, Receiver, Scratch
@@ -38,6 +38,11 @@ from forcedmove_kernels.fixed_point import FRESHNESS_ONE, MAX_LOTS
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
+
+
+def working_bytes(markets: int, bins: int) -> int:
+    """Return the device bytes that a tick works in beside the store: the profile of every market, with room to grow."""
+    return markets * 2 * (bins + 2) * 8 * 3 // 2
 
 
 def is_aged(fresh: Freshness) -> bool:
@@ -51,7 +56,8 @@ class CudaStore:
     def __init__(self, device: Device, host: Backend, markets: int, capacity: int, tiers: int, bins: int) -> None:
         """``host`` merges cohorts. Raises MemoryBudgetError before anything is allocated when it would not fit."""
         launches.check_tiers(tiers)
-        check_budget(device.name, store_bytes(markets, capacity, tiers, bins), device.free_bytes())
+        needed = store_bytes(markets, capacity, tiers, bins) + working_bytes(markets, bins)
+        check_budget(device.name, needed, device.free_bytes())
         self.capacity, self.bins = capacity, bins
         self.used: I32 = np.zeros(markets, np.int32)
         self.first_bin: U32 = np.zeros(markets, np.uint32)
@@ -183,10 +189,10 @@ class CudaStore:
         self._device.clear(cents)
         sent = self._packets.send(
             {
-                "markets": markets,
+                "markets": markets.astype(np.int32),
                 "target": np.arange(count, dtype=np.int32),
-                "base": notional.base,
-                "slope": notional.slope,
+                "base": notional.base.astype(np.float64),
+                "slope": notional.slope.astype(np.float64),
                 "first_bin": self.first_bin[markets],
             }
         )
@@ -206,9 +212,7 @@ class CudaStore:
         high: int,
     ) -> F32:
         """Return USD as the wire has them, f32 ``[outputs, high - low + 2]``."""
-        columns = 1 if tiers is None else len(tiers)
-        if target.shape != (len(markets), 2, columns):
-            raise ValueError(f"target: need shape {(len(markets), 2, columns)}, got {target.shape}")
+        check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[2])
         if tiers is None:
             lots = self._rows(markets, weighted)
             where = target
@@ -216,9 +220,9 @@ class CudaStore:
             lots = self._grid(markets, weighted, self.first_bin[markets], self.bins)
             where = np.full(lots.shape[:3], -1, np.int32)
             where[:, :, tiers] = target
-        where = where.reshape(-1)
+        where = where.reshape(-1).astype(np.int32)
         rows = len(where)
-        money = Notional(*(np.repeat(amount, rows // len(markets)) for amount in notional))
+        money = Notional(*(np.repeat(amount.astype(np.float64), rows // len(markets)) for amount in notional))
         check_render(lots.reshape(rows, self.bins + 2), where, outputs, money, low, high)
         sent = self._packets.send({"target": where, "base": money.base, "slope": money.slope})
         shape = (outputs, high - low + 2)
@@ -304,14 +308,14 @@ class CudaStore:
         self._require_fresh(markets)
         rows = self._lots.take((len(markets), 2, self.bins + 2), np.uint64)
         source = self._standing.fresh if weighted else self._standing.totals
-        sent = self._packets.send({"markets": markets})
+        sent = self._packets.send({"markets": markets.astype(np.int32)})
         launches.gather_rows(self._device, source, sent["markets"], rows, len(markets), 2 * (self.bins + 2))
         return rows
 
     def _grid(self, markets: I32, weighted: bool, first_bin: U32, bins: int) -> Any:
         check_indices("markets", markets, len(self.used))
         grid = self._lots.take((len(markets), 2, self._rules.multiplier.shape[2], bins + 2), np.uint64)
-        sent = self._packets.send({"markets": markets, "first_bin": first_bin})
+        sent = self._packets.send({"markets": markets.astype(np.int32), "first_bin": first_bin.astype(np.uint32)})
         fresh, aged = (self._fresh, self._aged) if weighted else (self._ones, False)
         launches.leverage_grid(
             self._device,

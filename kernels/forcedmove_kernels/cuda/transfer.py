@@ -29,6 +29,7 @@ class Scratch:
         """Return an array over the block; what was taken before is gone."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if size > self._block.shape[0]:
+            self._block = None  # what is let go can be part of what is taken
             self._block = self._device.empty(size + size // 2, np.uint8)
         return self._block[:size].view(dtype).reshape(shape)
 
