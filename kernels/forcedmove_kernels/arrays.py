@@ -138,12 +138,22 @@ class Notional(NamedTuple):
 
 
 class Clusters(NamedTuple):
-    """Runs of cells whose notional stands above their surroundings, in ascending cell order."""
+    """Runs of cells whose notional stands above their surroundings, row by row in ascending cell order.
 
+    The clusters of row ``k`` are ``first[k] .. first[k + 1]`` of the others.
+    """
+
+    first: I64  # [K + 1]
     begin: I32  # [R] first cell
     end: I32  # [R] one past the last cell
     peak: I32  # [R] cell with the most notional; the lowest of equals
     notional: U64  # [R] cents
+
+    def of_row(self, row: int) -> Clusters:
+        """Return the clusters of one row."""
+        own = slice(int(self.first[row]), int(self.first[row + 1]))
+        first = np.array([0, own.stop - own.start], np.int64)
+        return Clusters(first, self.begin[own], self.end[own], self.peak[own], self.notional[own])
 
 
 class Chain(NamedTuple):

@@ -143,12 +143,12 @@ class Backend(Protocol):
         """Ascending flat indices of the elements whose bits differ, u32. Both have the same shape."""
         ...
 
-    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: int) -> Clusters:
-        """Find runs of cells of one profile row (u64 [C]) that stand above their surroundings.
+    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> Clusters:
+        """Find runs of cells of profile rows (u64 [K, C]) that stand above their surroundings.
 
         Scale-free rule: cell ``c`` (never the two outer cells) stands above when its notional is at least ``minimum``
-        and ``100 * notional[c] * n > ratio_percent * sum`` over the ``n`` window cells within ``half_width`` of ``c``
-        (itself included, outer cells excluded). A cluster is a maximal run of such cells.
+        (u64 [K]) of its row and ``100 * notional[c] * n > ratio_percent * sum`` over the ``n`` window cells within
+        ``half_width`` of ``c`` (itself included, outer cells excluded). A cluster is a maximal run of such cells.
         """
         ...
 

@@ -174,9 +174,10 @@ def check_frames(previous: F32, values: F32) -> None:
         )
 
 
-def check_cluster_rule(half_width: int, ratio_percent: int, minimum: int) -> None:
-    """Require a cluster rule of non-negative numbers that fit 64 bits."""
-    rule = {"half_width": half_width, "ratio_percent": ratio_percent, "minimum": minimum}
-    for name, number in rule.items():
+def check_cluster_rule(notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> None:
+    """Require rows u64 ``[K, C]`` with a minimum each, and a rule of non-negative numbers that fit 64 bits."""
+    if notional.ndim != 2 or minimum.shape != notional.shape[:1]:
+        raise ValueError(f"minimum: shape {minimum.shape} does not fit rows of notional {notional.shape}")
+    for name, number in {"half_width": half_width, "ratio_percent": ratio_percent}.items():
         if not 0 <= number < 1 << 64:
             raise ValueError(f"{name}: must be 0 or more and fit 64 bits, got {number}")

@@ -180,10 +180,13 @@ def changed_cells(backend: Backend, draws: Draws, size: Size) -> None:
 
 def clusters(backend: Backend, draws: Draws, size: Size) -> None:
     width = draws.integers(3, 24) if size is SMALL else cells(draws, size)
-    notional = draws.array(draws.sampled((Numbers(((0, 3), (0, 1 << 52))), Numbers(((0, 9),)))), width, np.uint64)
+    rows = draws.integers(0, 3)
+    amounts = draws.sampled((Numbers(((0, 3), (0, 1 << 52))), Numbers(((0, 9),))))
+    notional = draws.array(amounts, rows * width, np.uint64).reshape(rows, width)
     half_width = draws.sampled((draws.integers(0, 5), 40, 1 << 40))
-    rule = half_width, draws.sampled((100, 0, 150, 300, (1 << 64) - 1)), draws.integers(0, 4)
-    assert_same(backend.clusters(notional, *rule), ORACLE.clusters(notional, *rule))
+    rule = half_width, draws.sampled((100, 0, 150, 300, (1 << 64) - 1))
+    minimum = draws.array(Numbers(((0, 4),)), rows, np.uint64)
+    assert_same(backend.clusters(notional, *rule, minimum), ORACLE.clusters(notional, *rule, minimum))
 
 
 def too_many_lots(backend: Backend, draws: Draws, size: Size) -> None:

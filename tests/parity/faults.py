@@ -98,7 +98,7 @@ FAULTS = (
     Fault("changed_cells", "changed_cells", whole),
     *(
         Fault("clusters", "clusters", lambda found, _, field=field: getattr(found, field))
-        for field in ("begin", "end", "peak", "notional")
+        for field in ("first", "begin", "end", "peak", "notional")
     ),
     *(
         Fault("cascade_chain", "cascade_chain", lambda chain, _, field=field: getattr(chain, field))

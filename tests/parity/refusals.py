@@ -107,7 +107,9 @@ def cell_kernels(backend: Backend) -> None:
     with refused(ValueError, "values"):
         backend.changed_cells(np.zeros((2, 3), np.float32), np.zeros((3, 2), np.float32))
     with refused(ValueError, "half_width"):
-        backend.clusters(cells, -1, 100, 0)
+        backend.clusters(cells[None], -1, 100, cells[:1])
+    with refused(ValueError, "minimum"):
+        backend.clusters(cells[None], 1, 100, cells[:2])
 
 
 def cascades(backend: Backend) -> None:

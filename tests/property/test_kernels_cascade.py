@@ -131,7 +131,7 @@ def test_clusters_against_brute_force(backend: Backend, book: Book, half_width: 
             above.append(c)
     begins = [c for c in above if c - 1 not in above]
     ends = [c + 1 for c in above if c + 1 not in above]
-    found = backend.clusters(book[0], half_width, ratio_percent, 2)
+    found = backend.clusters(book[0][None], half_width, ratio_percent, np.full(1, 2, np.uint64))
     assert found.begin.tolist() == begins
     assert found.end.tolist() == ends
     assert found.notional.tolist() == [sum(cells[b:e]) for b, e in zip(begins, ends, strict=True)]

@@ -163,11 +163,11 @@ class CpuBackend:
         found: U32 = frames.close_gaps(changed, count)
         return found
 
-    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: int) -> Clusters:
-        """Find runs of cells that stand above their surroundings."""
-        check_cluster_rule(half_width, ratio_percent, minimum)
-        rule = min(half_width, len(notional)), np.uint64(ratio_percent), np.uint64(minimum)
-        return Clusters(*clusters.find_clusters(notional, *rule))
+    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> Clusters:
+        """Find runs of cells of profile rows that stand above their surroundings."""
+        check_cluster_rule(notional, half_width, ratio_percent, minimum)
+        rule = min(half_width, notional.shape[1]), np.uint64(ratio_percent)
+        return Clusters(*clusters.find_all(notional, *rule, minimum.astype(np.uint64)))
 
     def cascade_chain(self, notional: U64, depth: U64, mark: int, shock: int) -> Chain:
         """Follow the chain of one shock."""

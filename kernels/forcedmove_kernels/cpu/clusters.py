@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from forcedmove_kernels.arrays import I32, U64
+from forcedmove_kernels.arrays import I32, I64, U64
 
 HALF_SHIFT = np.uint64(32)
 LOW_HALF = np.uint64(0xFFFF_FFFF)
@@ -25,7 +25,7 @@ def wide_product(a: np.uint64, b: np.uint64) -> tuple[np.uint64, np.uint64]:
 def find_clusters(
     notional: U64, half_width: int, ratio_percent: np.uint64, minimum: np.uint64
 ) -> tuple[I32, I32, I32, U64]:
-    """Columns of :class:`forcedmove_kernels.arrays.Clusters`."""
+    """Begin, end, peak and cents of the clusters of one row."""
     last = len(notional) - 2  # the outer cells are no bins
     most = len(notional) // 2 + 1
     begin, end, peak = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
@@ -55,3 +55,22 @@ def find_clusters(
             peak[found] = c
     found += inside
     return begin[:found], end[:found], peak[:found], amount[:found]
+
+
+@njit(nogil=True, cache=True)
+def find_all(notional: U64, half_width: int, ratio_percent: np.uint64, minimum: U64) -> tuple[I64, I32, I32, I32, U64]:
+    """Columns of :class:`forcedmove_kernels.arrays.Clusters` of all rows."""
+    rows, cells = notional.shape
+    first = np.zeros(rows + 1, np.int64)
+    most = rows * (cells // 2 + 1)
+    begin, end, peak = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+    amount = np.empty(most, np.uint64)
+    for row in range(rows):
+        own = find_clusters(notional[row], half_width, ratio_percent, minimum[row])
+        first[row + 1] = first[row] + len(own[0])
+        begin[first[row] : first[row + 1]] = own[0]
+        end[first[row] : first[row + 1]] = own[1]
+        peak[first[row] : first[row + 1]] = own[2]
+        amount[first[row] : first[row + 1]] = own[3]
+    found = first[rows]
+    return first, begin[:found].copy(), end[:found].copy(), peak[:found].copy(), amount[:found].copy()

@@ -207,19 +207,20 @@ class CudaBackend:
         changed: U32 = device.download(indices[: int(device.download(found)[-1])])
         return changed
 
-    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: int) -> Clusters:
-        """Find runs of cells that stand above their surroundings."""
-        check_cluster_rule(half_width, ratio_percent, minimum)
-        device, cells = self.device, len(notional)
+    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> Clusters:
+        """Find runs of cells of profile rows that stand above their surroundings, all rows in one launch."""
+        check_cluster_rule(notional, half_width, ratio_percent, minimum)
+        device, (rows, cells) = self.device, notional.shape
         most = cells // 2 + 1
-        begin, end, peak = (device.empty(most, np.int32) for _ in range(3))
-        amount, found = device.empty(most, np.uint64), device.empty(1, np.int32)
+        # A row's clusters are a column: what comes back is as long as the longest of them, not as it could be.
+        begin, end, peak = (device.empty((most, rows), np.int32) for _ in range(3))
+        amount, found = device.empty((most, rows), np.uint64), device.empty(rows, np.int32)
         launches.find_clusters(
             device,
-            1,
+            rows,
             notional=device.upload(notional),
-            minimum=device.upload(np.array([minimum], np.uint64)),
-            prefix=device.empty(cells + 1, np.uint64),
+            minimum=device.upload(minimum.astype(np.uint64)),
+            prefix=device.empty((rows, cells + 1), np.uint64),
             begin=begin,
             end=end,
             peak=peak,
@@ -229,8 +230,11 @@ class CudaBackend:
             half_width=np.uint64(half_width),
             ratio_percent=np.uint64(ratio_percent),
         )
-        count = int(device.download(found)[0])
-        return Clusters(*(device.download(column[:count]) for column in (begin, end, peak, amount)))
+        counts: I32 = device.download(found)
+        longest = int(counts.max(initial=0))
+        taken = np.arange(longest) < counts[:, None]
+        columns = (device.download(column[:longest]).T[taken] for column in (begin, end, peak, amount))
+        return Clusters(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)]), *columns)
 
     def cascade_chain(self, notional: U64, depth: U64, mark: int, shock: int) -> Chain:
         """Follow the chain of one shock level by level, on the host."""

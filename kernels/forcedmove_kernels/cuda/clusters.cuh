@@ -22,7 +22,7 @@ KERNEL(find_clusters, ClusterArguments) {
     SHARED(u64, spare, THREADS);
     SHARED(u32, begins, THREADS);
     SHARED(u32, spare32, THREADS);
-    const i64 cells = a.cells, most = cells / 2 + 1;
+    const i64 cells = a.cells;
     const u64* const notional = a.notional + BLOCK_X * cells;
     u64* const prefix = a.prefix + BLOCK_X * (cells + 1);
     PHASE(t) {
@@ -51,7 +51,7 @@ KERNEL(find_clusters, ClusterArguments) {
     const u32 found = scan_block(begins, spare32);
     PHASE(t) {
         const u64 minimum = a.minimum[BLOCK_X];
-        i64 place = BLOCK_X * most + begins[t];
+        i64 place = begins[t] * a.rows + BLOCK_X;
         for (i64 cell = cells * t / THREADS; cell < cells * (t + 1) / THREADS; ++cell) {
             if (!stands_above(a, notional, prefix, minimum, cell)) continue;
             if (stands_above(a, notional, prefix, minimum, cell - 1)) continue;
@@ -63,7 +63,7 @@ KERNEL(find_clusters, ClusterArguments) {
             a.end[place] = i32(end);
             a.peak[place] = i32(peak);
             a.amount[place] = prefix[end] - prefix[cell];
-            ++place;
+            place += a.rows;
         }
         if (t == 0) a.found[BLOCK_X] = i32(found);
     }

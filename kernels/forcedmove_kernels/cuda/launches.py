@@ -163,7 +163,9 @@ def changed_cells(device: Device, previous: Any, values: Any, found: Any, indice
 
 def find_clusters(device: Device, rows: int, **fields: Any) -> None:
     """Find the clusters of ``rows`` rows; ``fields`` as in ``ClusterArguments``."""
-    device.launch("find_clusters", (rows, 1, 1), pack("ClusterArguments", fields, device.address))
+    if rows:
+        arguments = pack("ClusterArguments", fields | {"rows": rows}, device.address)
+        device.launch("find_clusters", (rows, 1, 1), arguments)
 
 
 def sum_rows(device: Device, book: dict[str, Any], rows: int) -> None:

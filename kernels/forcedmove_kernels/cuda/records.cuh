@@ -129,11 +129,12 @@ struct ClusterArguments {
     const u64* notional;  // [R, C]
     const u64* minimum;   // [R]
     u64* prefix;          // [R, C + 1] scratch
-    i32* begin;           // [R, C / 2 + 1] and the next three
+    i32* begin;           // [C / 2 + 1, R] and the next three
     i32* end;
     i32* peak;
     u64* amount;
     i32* found;  // [R]
+    i64 rows;    // R
     i64 cells;   // C
     u64 half_width;
     u64 ratio_percent;

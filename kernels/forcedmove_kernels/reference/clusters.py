@@ -8,10 +8,26 @@ from forcedmove_kernels.arrays import U64, Clusters
 from forcedmove_kernels.checks import check_cluster_rule
 
 
-def clusters(notional: U64, half_width: int, ratio_percent: int, minimum: int) -> Clusters:
-    """Find the clusters of one profile row; see :meth:`forcedmove_kernels.backend.Backend.clusters`."""
-    check_cluster_rule(half_width, ratio_percent, minimum)
-    cells: list[int] = notional.tolist()
+def clusters(notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> Clusters:
+    """Find the clusters of profile rows; see :meth:`forcedmove_kernels.backend.Backend.clusters`."""
+    check_cluster_rule(notional, half_width, ratio_percent, minimum)
+    rows = [
+        runs_above(cells, half_width, ratio_percent, least)
+        for cells, least in zip(notional.tolist(), minimum.tolist(), strict=True)
+    ]
+    found = [run for row in rows for run in row]
+    columns = list(zip(*found, strict=True)) or [()] * 4
+    return Clusters(
+        first=np.cumsum([0, *map(len, rows)], dtype=np.int64),
+        begin=np.array(columns[0], np.int32),
+        end=np.array(columns[1], np.int32),
+        peak=np.array(columns[2], np.int32),
+        notional=np.array(columns[3], np.uint64),
+    )
+
+
+def runs_above(cells: list[int], half_width: int, ratio_percent: int, minimum: int) -> list[tuple[int, int, int, int]]:
+    """Clusters of one row: (begin, end, peak, notional)."""
     last = len(cells) - 2  # the outer cells are no bins
     found: list[tuple[int, int, int, int]] = []
     begin = 0
@@ -24,10 +40,4 @@ def clusters(notional: U64, half_width: int, ratio_percent: int, minimum: int) -
             run = cells[begin:c]
             found.append((begin, c, begin + run.index(max(run)), sum(run)))
             begin = 0
-    columns = list(zip(*found, strict=True)) or [()] * 4
-    return Clusters(
-        begin=np.array(columns[0], np.int32),
-        end=np.array(columns[1], np.int32),
-        peak=np.array(columns[2], np.int32),
-        notional=np.array(columns[3], np.uint64),
-    )
+    return found

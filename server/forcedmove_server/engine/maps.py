@@ -31,7 +31,7 @@ _NEXT_WITHIN = 0.1
 
 @dataclass(frozen=True, slots=True)
 class SymbolState:
-    """A symbol's profile and books: what clusters and cascades are computed from."""
+    """A symbol's profile, its clusters and its books: what a map and cascades are made from."""
 
     rows: SymbolRows
     venue_cents: dict[str, U64]  # u64 [2, C] per venue
@@ -42,6 +42,7 @@ class SymbolState:
     books: int
     sigma_measured: bool
     volume_measured: bool
+    clusters: tuple[Clusters, Clusters]  # of longs and of shorts
 
     def cell(self, price_usd: float) -> int:
         """Cell of a price; the outer cells stand for everything outside the window."""
@@ -60,19 +61,26 @@ def symbol_states(pipeline: Pipeline, symbols: list[str], notional: Notional) ->
     markets = np.concatenate([row.markets for row in rows])
     cents = pipeline.store.resident.profile(markets, Notional(notional.base[markets], notional.slope[markets]))
     ends = np.cumsum([len(row.markets) for row in rows])
-    parts = zip(rows, np.split(cents, ends[:-1]), strict=True)
-    return {row.symbol: _symbol_state(pipeline, row, part) for row, part in parts}
+    parts = np.split(cents, ends[:-1])
+    profiles: list[U64] = [part.sum(0, dtype=np.uint64) for part in parts]
+    found = _clusters(pipeline, np.concatenate(profiles))
+    states = {}
+    for k, (row, part, profile) in enumerate(zip(rows, parts, profiles, strict=True)):
+        clusters = found.of_row(2 * k + LONG), found.of_row(2 * k + SHORT)
+        states[row.symbol] = _symbol_state(pipeline, row, part, profile, clusters)
+    return states
 
 
-def _symbol_state(pipeline: Pipeline, rows: SymbolRows, cents: U64) -> SymbolState:
-    """Return one symbol's state; ``cents`` u64 ``[K, 2, C]`` are those of its markets."""
+def _symbol_state(
+    pipeline: Pipeline, rows: SymbolRows, cents: U64, profile: U64, clusters: tuple[Clusters, Clusters]
+) -> SymbolState:
+    """Return one symbol's state; ``cents`` u64 ``[K, 2, C]`` are those of its markets, ``profile`` their sum."""
     store, model = pipeline.store, pipeline.model
     first_bin = store.first_bin(int(rows.markets[0]))
     venue_cents: dict[str, U64] = {}
     for venue, row in zip(rows.venues, cents, strict=True):
         venue_cents[venue] = venue_cents[venue] + row if venue in venue_cents else row
     visible, books = pipeline.books.visible_usd(rows.markets.tolist(), first_bin, store.bins, rows.bin_width_usd)
-    profile: U64 = cents.sum(0, dtype=np.uint64)
     sigma = pipeline.activity.daily_volatility(rows.symbol)
     volume = pipeline.activity.daily_volume_usd(rows.symbol)
     open_interest_usd = float(profile[LONG].sum()) / 100
@@ -83,7 +91,7 @@ def _symbol_state(pipeline: Pipeline, rows: SymbolRows, cents: U64) -> SymbolSta
         withdrawal_fraction=model.depth_withdrawal_fraction,
     )
     return SymbolState(
-        rows, venue_cents, profile, visible, law, first_bin, books, sigma is not None, volume is not None
+        rows, venue_cents, profile, visible, law, first_bin, books, sigma is not None, volume is not None, clusters
     )
 
 
@@ -114,7 +122,6 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, stale_after_s: f
     markets = _market_statuses(pipeline, state.rows, stale_after_s)
     interest = sum(m.open_interest_usd for m in markets)
     fresh = sum(m.open_interest_usd for m in markets if m.fresh)
-    found = {side: _clusters(pipeline, state, side) for side in (LONG, SHORT)}
     return SymbolMap(
         symbol=state.rows.symbol,
         seq=seq,
@@ -123,31 +130,32 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, stale_after_s: f
         bin_width_usd=state.rows.bin_width_usd,
         markets=markets,
         coverage=fresh / interest if interest else 0.0,
-        clusters=_largest(state, found),
-        next_down=_next_chain(pipeline, state, LONG, found[LONG]),
-        next_up=_next_chain(pipeline, state, SHORT, found[SHORT]),
+        clusters=_largest(state),
+        next_down=_next_chain(pipeline, state, LONG),
+        next_up=_next_chain(pipeline, state, SHORT),
         assumptions=assumptions(pipeline, state),
     )
 
 
-def _clusters(pipeline: Pipeline, state: SymbolState, side: int) -> Clusters:
-    model, row = pipeline.model, state.profile[side]
-    minimum = max(1, int(float(row.sum()) * model.cluster_minimum_share))
-    return pipeline.backend.clusters(row, model.cluster_half_width, model.cluster_ratio_percent, minimum)
+def _clusters(pipeline: Pipeline, profiles: U64) -> Clusters:
+    """Find the clusters of the rows u64 ``[K, C]`` of all symbols at once."""
+    model = pipeline.model
+    minimum = np.maximum(profiles.sum(1).astype(np.float64) * model.cluster_minimum_share, 1.0).astype(np.uint64)
+    return pipeline.backend.clusters(profiles, model.cluster_half_width, model.cluster_ratio_percent, minimum)
 
 
-def _largest(state: SymbolState, found: dict[int, Clusters]) -> tuple[ClusterInfo, ...]:
+def _largest(state: SymbolState) -> tuple[ClusterInfo, ...]:
     """Describe the clusters with the most notional among those within reach of the mark."""
     mark = state.rows.mark_usd
     reach = mark * _CLUSTERS_WITHIN
     low, high = state.cell(mark - reach), state.cell(mark + reach)
     near = [
         (int(clusters.notional[k]), side, k)
-        for side, clusters in found.items()
+        for side, clusters in enumerate(state.clusters)
         for k in np.flatnonzero((clusters.end > low) & (clusters.begin <= high)).tolist()
     ]
     near.sort(key=lambda cluster: -cluster[0])
-    return tuple(_cluster_info(state, side, found[side], k) for _, side, k in near[:_CLUSTERS_SHOWN])
+    return tuple(_cluster_info(state, side, state.clusters[side], k) for _, side, k in near[:_CLUSTERS_SHOWN])
 
 
 def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> ClusterInfo:
@@ -167,11 +175,12 @@ def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> Clu
     )
 
 
-def _next_chain(pipeline: Pipeline, state: SymbolState, side: int, found: Clusters) -> ChainInfo | None:
+def _next_chain(pipeline: Pipeline, state: SymbolState, side: int) -> ChainInfo | None:
     """Return the chain that starts where the mark first meets the nearest cluster on its side.
 
     Without a cluster within reach it starts at the largest bin within reach; None where nothing is there.
     """
+    found = state.clusters[side]
     mark = state.cell(state.rows.mark_usd)
     reach = state.rows.mark_usd * _NEXT_WITHIN
     if side == LONG:
