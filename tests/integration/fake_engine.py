@@ -141,8 +141,14 @@ class FakeEngine:
     def render(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, RenderedView]]:
         return self._submit(lambda: (self._map(symbol), self.view(symbol, spec)))
 
-    def simulate(self, symbol: str, shock_price_usd: float) -> Future[tuple[SymbolMap, ChainInfo]]:
-        return self._submit(lambda: (self._map(symbol), _chain(self._map(symbol).mark_price_usd, shock_price_usd)))
+    def simulate(
+        self, symbol: str, shock_price_usd: Callable[[SymbolMap], float]
+    ) -> Future[tuple[SymbolMap, ChainInfo]]:
+        def follow() -> tuple[SymbolMap, ChainInfo]:
+            newest = self._map(symbol)
+            return newest, _chain(newest.mark_price_usd, shock_price_usd(newest))
+
+        return self._submit(follow)
 
     # --- what a test may do ------------------------------------------------------------------------------------------
 

@@ -87,8 +87,7 @@ def test_a_client_sees_what_is_alive(server: tuple[subprocess.Popen[str], str]) 
         assert frame.grid.shape == (2, 2050)
         assert frame.coverage == 1.0
         chain = client.simulate("BTC", move=-0.02)
-        # A tick may move the mark on between the question and its answer.
-        assert chain.shock_price == pytest.approx(0.98 * chain.start_price, rel=1e-3)
+        assert chain.shock_price == pytest.approx(0.98 * chain.start_price, rel=1e-9)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0

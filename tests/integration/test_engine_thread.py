@@ -103,13 +103,16 @@ def test_questions_are_answered_or_refused_by_name(engine: Engine) -> None:
     ticks = Ticks(engine)
     engine.put(minute(0))
     ticks.wait(lambda t: "BTC" in t.maps)
-    built, chain = engine.simulate("BTC", 96_000).result(10)
+    built, chain = engine.simulate("BTC", lambda newest: 96_000).result(10)
     assert chain.shock_price_usd == 96_000
     assert built.symbol == "BTC"
+    newest, moved = engine.simulate("BTC", lambda newest: newest.mark_price_usd * 0.98).result(10)
+    assert moved.shock_price_usd == newest.mark_price_usd * 0.98
+    assert moved.start_price_usd == newest.mark_price_usd
     with pytest.raises(UnknownNameError, match="DOGE"):
         engine.render("DOGE", ViewSpec()).result(10)
     with pytest.raises(InputError, match="price_usd"):
-        engine.simulate("BTC", 5).result(10)
+        engine.simulate("BTC", lambda newest: 5).result(10)
     assert engine.render("BTC", ViewSpec()).result(10)[1].values.sum() > 0
 
 

@@ -122,9 +122,16 @@ class Engine:
         """Render one view of the newest tick."""
         return self._ask(lambda: (self._map(symbol), self._render(symbol, spec)))
 
-    def simulate(self, symbol: str, shock_price_usd: float) -> Future[tuple[SymbolMap, ChainInfo]]:
+    def simulate(
+        self, symbol: str, shock_price_usd: Callable[[SymbolMap], float]
+    ) -> Future[tuple[SymbolMap, ChainInfo]]:
         """Follow the chain of a shock through the newest tick's map and book."""
-        return self._ask(lambda: (self._map(symbol), shock_chain(self.pipeline, self._states[symbol], shock_price_usd)))
+
+        def follow() -> tuple[SymbolMap, ChainInfo]:
+            newest = self._map(symbol)
+            return newest, shock_chain(self.pipeline, self._states[symbol], shock_price_usd(newest))
+
+        return self._ask(follow)
 
     def _ask(self, work: Callable[[], _T]) -> Future[_T]:
         future: Future[_T] = Future()

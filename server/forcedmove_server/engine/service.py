@@ -36,6 +36,11 @@ class EngineService(Protocol):
         """Render one view now. The future raises UnknownNameError, NotReadyError or InputError."""
         ...
 
-    def simulate(self, symbol: str, shock_price_usd: float) -> Future[tuple[SymbolMap, ChainInfo]]:
-        """Follow the chain of a shock. The future raises UnknownNameError, NotReadyError or InputError."""
+    def simulate(
+        self, symbol: str, shock_price_usd: Callable[[SymbolMap], float]
+    ) -> Future[tuple[SymbolMap, ChainInfo]]:
+        """Follow the chain of a shock, whose price may depend on the map that it is followed through.
+
+        The future raises UnknownNameError, NotReadyError or InputError, and what ``shock_price_usd`` raises.
+        """
         ...

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
 
 from forcedmove.v1 import cascade_pb2
 from forcedmove_server.engine.service import EngineService
-from forcedmove_server.errors import NotReadyError
 from forcedmove_server.rpc.messages import assumption_messages, chain_message
 from forcedmove_server.rpc.requests import shock_of, symbol_of
 from forcedmove_server.rpc.status import guarded
@@ -47,11 +47,7 @@ class CascadeHandlers:
     ) -> cascade_pb2.SimulateResponse:
         """Follow one shock through the newest map."""
         symbol = symbol_of(request.symbol, self._engine.registry)
-        newest = self._engine.latest().maps.get(symbol)
-        if newest is None:
-            raise NotReadyError(f"{symbol}: no map yet")
-        shock_price_usd = shock_of(request, newest)
-        symbol_map, chain = await asyncio.wrap_future(self._engine.simulate(symbol, shock_price_usd))
+        symbol_map, chain = await asyncio.wrap_future(self._engine.simulate(symbol, partial(shock_of, request)))
         return cascade_pb2.SimulateResponse(
             chain=chain_message(chain),
             epoch=self._engine.epoch,
