@@ -110,6 +110,11 @@ class Freshness(NamedTuple):
 UNWEIGHTED = Freshness(np.full(1, FRESHNESS_ONE, np.uint32), step_s=1, now=0)
 
 
+def is_aged(fresh: Freshness) -> bool:
+    """Whether a freshness table changes anything."""
+    return bool(np.any(fresh.table != FRESHNESS_ONE))
+
+
 class Standing(NamedTuple):
     """What follows from the cohorts of a store and is kept up to date with them.
 

@@ -24,6 +24,11 @@ def store_bytes(markets: int, capacity: int, tiers: int, bins: int) -> int:
     return 8 + markets * market  # start has one more
 
 
+def working_bytes(markets: int, bins: int) -> int:
+    """Return the bytes that a tick works in on a GPU beside the store: every market's profile, with room to grow."""
+    return markets * 2 * (bins + 2) * 8 * 3 // 2
+
+
 def check_budget(where: str, needed: int, free: int) -> None:
     """Raise MemoryBudgetError when ``needed`` bytes are more than the ``free`` ones of ``where`` ("this machine")."""
     if needed > free:

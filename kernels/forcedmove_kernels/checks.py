@@ -8,7 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from forcedmove_kernels.arrays import F32, I32, I64, U32, U64, Cohorts, Noise, Notional, Standing, Window
+from forcedmove_kernels.arrays import (
+    F32,
+    I32,
+    I64,
+    NOT_OBSERVED,
+    U32,
+    U64,
+    Cohorts,
+    Noise,
+    Notional,
+    Standing,
+    Updates,
+    Window,
+)
 from forcedmove_kernels.fixed_point import MAX_LOTS, MAX_NOISE, MAX_ROW_CENTS, NOISE_BITS, PRICE_BITS
 
 #: widest entry bucket and longest time bucket for which lots-weighted offsets of 2**33 lots fit u64
@@ -62,6 +75,23 @@ def lots_overflow(market: int) -> OverflowError:
     What is alive before the step plus what opened must stay below 2**32 lots on either side.
     """
     return OverflowError(f"open_lots: market {market} would hold more than {MAX_LOTS} lots on a side")
+
+
+def check_lots(updates: Updates, live: U64) -> None:
+    """Require that unobserved markets hold what is alive, u64 ``[K, 2]`` of the step's markets, and what opens."""
+    for k in np.flatnonzero(updates.open_interest == NOT_OBSERVED).tolist():
+        opened = updates.open_lots[updates.first_open[k] : updates.first_open[k + 1]].sum(dtype=np.uint64)
+        if int(live[k].max()) + int(opened) > MAX_LOTS:
+            raise lots_overflow(int(updates.market[k]))
+
+
+def live_lots(cohorts: Cohorts, markets: I32) -> U64:
+    """Sum of the lots of some markets, u64 ``[K, 2]``."""
+    live = np.zeros((len(markets), 2), np.uint64)
+    for k, market in enumerate(markets.tolist()):
+        slots = slice(cohorts.start[market], cohorts.start[market] + cohorts.used[market])
+        live[k] = cohorts.lots[:, slots].sum(1, dtype=np.uint64)
+    return live
 
 
 def check_compaction(ladder: U32, entry_shift: int) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from forcedmove_kernels.arrays import Notional
 from forcedmove_kernels.backend import select_backend
+from forcedmove_kernels.budget import working_bytes
 from forcedmove_kernels.cuda import device as devices_module
 from forcedmove_kernels.cuda import open_backend
-from forcedmove_kernels.cuda.store import working_bytes
 from forcedmove_kernels.errors import BackendUnavailableError, MemoryBudgetError
 from tests.cuda_host.device import CompilerMissing, library
 from tests.gpu.devices import host

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from forcedmove_kernels.arrays import Freshness
-from forcedmove_kernels.cpu import CpuBackend
+from forcedmove_kernels.arrays import UNWEIGHTED, Freshness, Rules, Updates, Window, empty_cohorts, empty_standing
+from forcedmove_kernels.cpu import CpuBackend, lifecycle
 from forcedmove_kernels.cpu.cache import drop_stale_kernels
 from forcedmove_kernels.cpu.clusters import wide_product
 from forcedmove_kernels.cpu.items import weigh_row, zero_cell
@@ -121,3 +121,14 @@ def test_kernels_older_than_any_source_are_dropped(tmp_path: Path) -> None:
         os.utime(cache / name, (seconds, seconds))
     drop_stale_kernels(tmp_path)
     assert [path.name for path in cache.iterdir()] == ["volume.nbi"]
+
+
+def test_a_refusal_that_the_checks_do_not_share_is_loud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled look at a step and the checks that name its fault are two; a step must not vanish between them."""
+    monkeypatch.setattr(lifecycle, "apply", lambda *_: (True, -1))
+    cohorts = empty_cohorts(4, 1)
+    rules = Rules(np.ones(1, np.uint8), np.ones((1, 2, 1), np.uint32), np.zeros((1, 2, 2, 2), np.uint32))
+    one = np.ones(1, np.uint32)
+    step = Updates(np.zeros(1, np.int32), one, one, one, one, one, np.array([0, 1]), one, one)
+    with pytest.raises(AssertionError, match="nothing wrong"):
+        CpuBackend(1).apply_updates(cohorts, rules, Window(one, 8), UNWEIGHTED, empty_standing(cohorts, 8), step)

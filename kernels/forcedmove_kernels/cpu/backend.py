@@ -27,6 +27,7 @@ from forcedmove_kernels.arrays import (
     Window,
     check_updates,
     empty_outcome,
+    is_aged,
 )
 from forcedmove_kernels.checks import (
     cents_overflow,
@@ -51,7 +52,6 @@ from forcedmove_kernels.cpu import compact as compaction
 from forcedmove_kernels.cpu import paths as random_paths
 from forcedmove_kernels.cpu import volume as trades
 from forcedmove_kernels.cpu.schedule import launch, usable_threads
-from forcedmove_kernels.fixed_point import FRESHNESS_ONE
 from forcedmove_kernels.host_store import HostStore
 
 # Costs of items are measured in cohorts of one row that are rebuilt, about 10 ns.
@@ -91,6 +91,7 @@ class CpuBackend:
         if is_refused:
             check_standing(standing, cohorts, window)
             check_updates(updates, cohorts)
+            raise AssertionError("a step was refused that the checks find nothing wrong with")
         if crowded >= 0:
             raise lots_overflow(int(updates.market[crowded]))
         return outcome
@@ -217,11 +218,6 @@ class CpuBackend:
         cost = np.full(len(row) * groups, random_paths.GROUP * PATH_COST)
         launch(self.threads, cost, random_paths.follow_groups, random_paths.follow_groups_parallel, *arguments)
         return found
-
-
-def is_aged(fresh: Freshness) -> bool:
-    """Whether the freshness table changes anything."""
-    return bool(np.any(fresh.table != FRESHNESS_ONE))
 
 
 def grouped(group: I32, groups: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -6,7 +6,6 @@ the device and the results back, around the same launches.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,7 +14,6 @@ from forcedmove_kernels.arrays import (
     F32,
     I32,
     I64,
-    NOT_OBSERVED,
     U32,
     U64,
     Chain,
@@ -32,6 +30,7 @@ from forcedmove_kernels.arrays import (
     Updates,
     Window,
     check_updates,
+    is_aged,
 )
 from forcedmove_kernels.checks import (
     check_books,
@@ -40,17 +39,18 @@ from forcedmove_kernels.checks import (
     check_cluster_rule,
     check_frames,
     check_indices,
+    check_lots,
     check_noise,
     check_render,
     check_sides,
     check_standing,
     check_totals,
-    lots_overflow,
+    live_lots,
 )
 from forcedmove_kernels.cuda import launches
 from forcedmove_kernels.cuda.device import Device
-from forcedmove_kernels.cuda.store import CudaStore, is_aged
-from forcedmove_kernels.fixed_point import MAX_LOTS
+from forcedmove_kernels.cuda.store import CudaStore
+from forcedmove_kernels.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
@@ -88,7 +88,7 @@ class CudaBackend:
         launches.check_tiers(rules.multiplier.shape[2])
         check_standing(standing, cohorts, window)
         check_updates(updates, cohorts)
-        check_lots(cohorts, updates)
+        check_lots(updates, live_lots(cohorts, updates.market))
         device, steps = self.device, len(updates.market)
         there, own = self._up(cohorts), self._up(standing)
         outcome = device.zeros((5, steps, 2), np.uint64)
@@ -353,23 +353,11 @@ class CudaBackend:
         return got
 
 
-def check_lots(cohorts: Cohorts, updates: Updates) -> None:
-    """Raise OverflowError for the first unobserved market whose lots alive plus opened leave the format."""
-    for k in np.flatnonzero(updates.open_interest == NOT_OBSERVED).tolist():
-        market = int(updates.market[k])
-        first = int(cohorts.start[market])
-        alive = cohorts.lots[:, first : first + int(cohorts.used[market])].sum(1, dtype=np.uint64).max()
-        opened = updates.open_lots[updates.first_open[k] : updates.first_open[k + 1]].sum(dtype=np.uint64)
-        if int(alive) + int(opened) > MAX_LOTS:
-            raise lots_overflow(market)
-
-
 def _host_backend() -> Backend:
-    """numba where it is installed, else the oracle."""
-    if importlib.util.find_spec("numba"):
-        from forcedmove_kernels.cpu import CpuBackend
+    """numba where it runs, else the oracle."""
+    from forcedmove_kernels.backend import select_backend  # which imports this module
 
-        return CpuBackend(1)
-    from forcedmove_kernels.reference import ReferenceBackend
-
-    return ReferenceBackend()
+    try:
+        return select_backend("cpu", 1)[0]
+    except BackendUnavailableError:
+        return select_backend("reference")[0]

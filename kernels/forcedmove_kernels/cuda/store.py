@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from forcedmove_kernels.arrays import (
     F32,
     I32,
-    NOT_OBSERVED,
     U32,
     U64,
+    UNWEIGHTED,
     Cohorts,
     Freshness,
     Notional,
@@ -28,26 +28,16 @@ from forcedmove_kernels.arrays import (
     Updates,
     Window,
     check_updates,
+    is_aged,
 )
-from forcedmove_kernels.budget import check_budget, store_bytes
-from forcedmove_kernels.checks import check_indices, check_render, check_rendered_rows, lots_overflow
+from forcedmove_kernels.budget import check_budget, store_bytes, working_bytes
+from forcedmove_kernels.checks import check_indices, check_lots, check_render, check_rendered_rows
 from forcedmove_kernels.cuda import launches
 from forcedmove_kernels.cuda.device import Device
 from forcedmove_kernels.cuda.transfer import Packets, Receiver, Scratch
-from forcedmove_kernels.fixed_point import FRESHNESS_ONE, MAX_LOTS
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
-
-
-def working_bytes(markets: int, bins: int) -> int:
-    """Return the device bytes that a tick works in beside the store: the profile of every market, with room to grow."""
-    return markets * 2 * (bins + 2) * 8 * 3 // 2
-
-
-def is_aged(fresh: Freshness) -> bool:
-    """Whether a freshness table (on the host) changes anything."""
-    return bool(np.any(fresh.table != FRESHNESS_ONE))
 
 
 class CudaStore:
@@ -90,7 +80,7 @@ class CudaStore:
             trigger=zeros((2, slots), np.uint32),
             frontier=zeros((markets, 2), np.uint32),
         )
-        self._ones = Freshness(device.upload(np.full(1, FRESHNESS_ONE, np.uint32)), 1, 0)
+        self._ones = UNWEIGHTED._replace(table=device.upload(UNWEIGHTED.table))
         self._fresh, self._aged = self._ones, False
         self._packets, self._receiver = Packets(device), Receiver(device)
         self._lots, self._drawn = Scratch(device), Scratch(device)
@@ -125,7 +115,7 @@ class CudaStore:
             raise ValueError("market: no rules have been set for a market of the step")
         nothing = np.zeros(0, np.uint32)
         check_updates(updates, Cohorts(self._start, self.used, nothing, nothing, nothing, nothing.astype(np.uint8)))
-        self._check_lots(updates)
+        check_lots(updates, self._live[updates.market])
         steps = len(updates.market)
         sent = self._packets.send(launches.update_arrays(updates))
         back = self._receiver.block({"outcome": 80 * steps, "used": 4 * steps, "stale": 2 * steps})
@@ -291,13 +281,6 @@ class CudaStore:
         """Declare both rows of some markets stale, here and on the device."""
         self._stale[markets] = True
         self._device.write(self._standing.stale, self._stale.astype(np.uint8))
-
-    def _check_lots(self, updates: Updates) -> None:
-        for k in np.flatnonzero(updates.open_interest == NOT_OBSERVED).tolist():
-            market = int(updates.market[k])
-            opened = updates.open_lots[updates.first_open[k] : updates.first_open[k + 1]].sum(dtype=np.uint64)
-            if int(self._live[market].max()) + int(opened) > MAX_LOTS:
-                raise lots_overflow(market)
 
     def _require_fresh(self, markets: I32) -> None:
         check_indices("markets", markets, len(self.used))

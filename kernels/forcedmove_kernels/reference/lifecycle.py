@@ -18,8 +18,8 @@ from forcedmove_kernels.arrays import (
     check_updates,
     empty_outcome,
 )
-from forcedmove_kernels.checks import check_standing, lots_overflow
-from forcedmove_kernels.fixed_point import LONG, MAX_LOTS, MULTIPLIER_BITS, WEIGHT_BITS
+from forcedmove_kernels.checks import check_lots, check_standing, live_lots
+from forcedmove_kernels.fixed_point import LONG, MULTIPLIER_BITS, WEIGHT_BITS
 from forcedmove_kernels.reference.standing import reached_slots, rebuild_row, triggers
 
 
@@ -33,12 +33,7 @@ def apply_updates(
     """
     check_standing(standing, cohorts, window)
     check_updates(updates, cohorts)
-    for k, market in enumerate(updates.market.tolist()):
-        opened = updates.open_lots[updates.first_open[k] : updates.first_open[k + 1]].sum(dtype=np.uint64)
-        slots = slice(cohorts.start[market], cohorts.start[market] + cohorts.used[market])
-        live = cohorts.lots[:, slots].sum(1, dtype=np.uint64).max()
-        if updates.open_interest[k] == NOT_OBSERVED and live + opened > MAX_LOTS:
-            raise lots_overflow(market)
+    check_lots(updates, live_lots(cohorts, updates.market))
     outcome = empty_outcome(len(updates.market))
     for k, market in enumerate(updates.market.tolist()):
         crashed = [

@@ -13,7 +13,7 @@ from typing import Any
 
 from forcedmove_kernels import cuda
 from forcedmove_kernels.backend import BACKENDS, BackendChoice, select_backend
-from forcedmove_kernels.budget import check_budget, host_free_bytes, size_text, store_bytes
+from forcedmove_kernels.budget import check_budget, host_free_bytes, size_text, store_bytes, working_bytes
 from forcedmove_kernels.errors import BackendUnavailableError, MemoryBudgetError
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import add_backend_argument, add_config_argument, backend_override
@@ -146,12 +146,12 @@ def _backends(engine: EngineConfig) -> tuple[dict[str, dict[str, Any]], int | No
 
 
 def _memory(engine: EngineConfig, chosen: BackendChoice, devices: list[cuda.DeviceInfo]) -> dict[str, Any]:
-    free = host_free_bytes() if chosen.device is None else devices[chosen.device].free_bytes
-    return {
-        "where": chosen.device_name or "this machine",
-        "needed_bytes": store_bytes(engine.max_markets, engine.max_cohorts_per_market, len(LEVERAGES), engine.bins),
-        "free_bytes": free,
-    }
+    needed = store_bytes(engine.max_markets, engine.max_cohorts_per_market, len(LEVERAGES), engine.bins)
+    free = host_free_bytes()
+    if chosen.device is not None:
+        needed += working_bytes(engine.max_markets, engine.bins)
+        free = devices[chosen.device].free_bytes
+    return {"where": chosen.device_name or "this machine", "needed_bytes": needed, "free_bytes": free}
 
 
 def _kernel_caches(backends: dict[str, dict[str, Any]]) -> dict[str, str]:
