@@ -77,7 +77,8 @@ def measure(sizes: Sizes, results: list[dict[str, Any]]) -> list[dict[str, Any]]
         bench_weighted(results, cpu + cuda, cohorts, rounds)
     for runner in cuda:
         bench_large(results, goals, runner, sizes.large, sizes.ticks.rounds)
-    tick_bench.bench_ticks(results, goals, cpu + cuda, sizes.ticks)
+    if cpu + cuda:  # NumPy has nothing that keeps a store
+        tick_bench.bench_ticks(results, goals, cpu + cuda, sizes.ticks)
     for runner in cpu[:1]:
         bench_compaction(results, runner, sizes.compaction, sizes.ticks.rounds)
     cascade_bench.bench_cascades(results, goals, numpy_limits, cpu + cuda, sizes.cascades)

@@ -44,6 +44,15 @@ def test_every_benchmark_of_the_kernels_runs(monkeypatch: pytest.MonkeyPatch) ->
     assert len(goals_table(goals).splitlines()) == len(goals) + 1
 
 
+def test_numpy_alone_has_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither numba nor a GPU: the contestants that are left, and no figure that has to be reached."""
+    for runners in ("cpu_runners", "cuda_runners"):
+        monkeypatch.setattr(kernels_bench, runners, lambda words, repeats: [])
+    results: list[dict[str, Any]] = []
+    assert measure(SMALL, results) == []
+    assert {"full rebuild", "cascade chains", "all-shock curves", "cascade paths"} == {row["name"] for row in results}
+
+
 def host_build() -> list[Runner]:
     try:
         device = HostDevice()
