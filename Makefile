@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 
-.PHONY: run test unit lint proto docs bench gpu-check clean
+.PHONY: run test unit lint proto docs bench fuzz soak gpu-check clean
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,9 +32,18 @@ proto: .venv/stamp
 
 docs: .venv/stamp
 	$(BIN)/python -m forcedmove_server.margin.document > docs/venues.md
+	$(BIN)/python -m forcedmove_server.collectors.document > docs/feeds.md
 
 bench: .venv/stamp
 	$(BIN)/python -m tests.benchmarks
+
+# A million hostile messages through the venues' parsers.
+fuzz: .venv/stamp
+	FORCEDMOVE_FUZZ=46000 $(BIN)/python -m pytest -q tests/wire/test_fuzz.py
+
+# Ten minutes of all venues at once under random faults, against the emulator; MINUTES=N replaces the ten.
+soak: .venv/stamp
+	$(BIN)/python -m tests.emulator.soak --minutes $(or $(MINUTES),10)
 
 # On a machine with a GPU: needs NumPy and CuPy, nothing of the above. SEED=N repeats the tables of an earlier run.
 gpu-check:

@@ -14,7 +14,9 @@ from forcedmove_client.frames import (
     Assumption,
     AxisName,
     Chain,
+    ChannelName,
     Cluster,
+    Feed,
     Level,
     MarginRule,
     Market,
@@ -38,6 +40,13 @@ SIDE_NAMES: dict[model_pb2.Side.ValueType, SideName] = {
 WEIGHTING_NAMES: dict[model_pb2.Weighting.ValueType, WeightingName] = {
     model_pb2.WEIGHTING_LIVE: "live",
     model_pb2.WEIGHTING_FRESH: "fresh",
+}
+CHANNEL_NAMES: dict[heatmap_pb2.FeedChannel.ValueType, ChannelName] = {
+    heatmap_pb2.FEED_CHANNEL_TRADES: "trades",
+    heatmap_pb2.FEED_CHANNEL_MARK_PRICES: "mark_prices",
+    heatmap_pb2.FEED_CHANNEL_OPEN_INTEREST: "open_interest",
+    heatmap_pb2.FEED_CHANNEL_LIQUIDATIONS: "liquidations",
+    heatmap_pb2.FEED_CHANNEL_DEPTH: "depth",
 }
 _DTYPES: dict[model_pb2.DataType.ValueType, np.dtype[Any]] = {
     model_pb2.DATA_TYPE_FLOAT32: np.dtype("<f4"),
@@ -170,6 +179,28 @@ def venue_of(venue: heatmap_pb2.VenueInfo) -> VenueInfo:
         markets=tuple(map(market_of, venue.markets)),
         rules={rule.market: margin_rule_of(rule) for rule in venue.rules},
         events=venue.events,
+        feeds=tuple(map(feed_of, venue.feeds)),
+    )
+
+
+def feed_of(feed: heatmap_pb2.FeedStatus) -> Feed:
+    """One channel of a venue."""
+    return Feed(
+        channel=named("feeds.channel", feed.channel, CHANNEL_NAMES),
+        wanted=feed.wanted_markets,
+        live=feed.live_markets,
+        age_ms=feed.age_ms if feed.HasField("age_ms") else None,
+        lag_ms=feed.lag_ms if feed.HasField("lag_ms") else None,
+        messages_per_second=feed.messages_per_second,
+        messages=feed.messages,
+        gaps=feed.gaps,
+        drops=feed.drops,
+        reconnects=feed.reconnects,
+        repeated=feed.repeated,
+        malformed=feed.malformed,
+        unknown=feed.unknown,
+        refused=feed.refused,
+        trouble=feed.trouble,
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 AxisName = Literal["venue", "side", "leverage", "price"]
 SideName = Literal["long", "short"]
+ChannelName = Literal["trades", "mark_prices", "open_interest", "liquidations", "depth"]
 WeightingName = Literal["live", "fresh"]
 
 
@@ -146,13 +147,40 @@ class MarginRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Feed:
+    """One channel of one venue: ``live`` of ``wanted`` markets are fed.
+
+    ``age_ms`` is the time since the newest message, ``lag_ms`` the smoothed time from the venue's stamp to its receipt;
+    both None before the first. Counts are since the server's start; ``malformed``, ``unknown`` and ``trouble``, the
+    newest fault in words, are those of the whole venue.
+    """
+
+    channel: ChannelName
+    wanted: int
+    live: int
+    age_ms: int | None
+    lag_ms: float | None
+    messages_per_second: float
+    messages: int
+    gaps: int
+    drops: int
+    reconnects: int
+    repeated: int
+    malformed: int
+    unknown: int
+    refused: int
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
 class VenueInfo:
-    """A venue with its markets; ``rules`` says by market key how they liquidate."""
+    """A venue with its markets; ``rules`` says by market key how they liquidate, ``feeds`` how live channels do."""
 
     venue: str
     markets: tuple[Market, ...]
     rules: dict[str, MarginRule]
     events: int
+    feeds: tuple[Feed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

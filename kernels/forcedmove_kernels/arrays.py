@@ -142,6 +142,20 @@ class Notional(NamedTuple):
     slope: F64  # [M]
 
 
+class ClusterRule(NamedTuple):
+    """Which cells of a row of notional stand above their surroundings; scale-free.
+
+    A cell (never one of the two outer ones) stands above when its notional is at least
+    ``max(row_sum * share >> SHARE_BITS, 1)``, the row's sum taking in the outer cells, and
+    ``100 * notional[c] * n > ratio_percent * sum`` over the ``n`` cells within ``half_width`` of it (itself included,
+    outer cells excluded).
+    """
+
+    half_width: int  # cells, 0 or more
+    ratio_percent: int  # 0 or more
+    share: int  # fixed point, at most one
+
+
 class Clusters(NamedTuple):
     """Runs of cells whose notional stands above their surroundings, row by row in ascending cell order.
 
@@ -159,6 +173,41 @@ class Clusters(NamedTuple):
         own = slice(int(self.first[row]), int(self.first[row + 1]))
         first = np.array([0, own.stop - own.start], np.int64)
         return Clusters(first, self.begin[own], self.end[own], self.peak[own], self.notional[own])
+
+
+class Profiles(NamedTuple):
+    """Notional of some markets, of the symbols they belong to, and what stands out there."""
+
+    markets: U64  # [K, 2, C] cents
+    symbols: U64  # [S, 2, C] cents, the sums over each symbol's markets
+    clusters: Clusters  # of the rows (symbol, side): row 2 s + side
+
+
+class View(NamedTuple):
+    """What of some markets is rendered, and into which rows. All windows begin where that of ``markets[0]`` does."""
+
+    markets: I32  # [K], one or more
+    tiers: I32 | None  # [L] leverage tiers; None: the standing totals, which are all tiers together, and L = 1
+    weighted: bool  # by age
+    notional: Notional  # of the markets
+    target: I32  # [K, 2, L] output row of every (market, side, tier), -1 for none
+    outputs: int  # O
+    low: int  # the part of the window, as in Backend.render
+    high: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Output rows and cells of a rendering."""
+        return self.outputs, self.high - self.low + 2
+
+
+class Rendering(NamedTuple):
+    """A watched view as it was rendered, and what differs from an earlier rendering of it."""
+
+    values: F32  # [O, W] USD; read only
+    revision: int  # above zero; no other rendering of the store has it
+    since: int  # the revision that ``changed`` refers to, or 0: anything may have changed
+    changed: U32  # ascending flat indices of the cells whose bits differ; none without ``since``
 
 
 class Chain(NamedTuple):

@@ -16,6 +16,7 @@ from forcedmove_kernels.arrays import (
     U32,
     U64,
     Chain,
+    ClusterRule,
     Clusters,
     Cohorts,
     Endings,
@@ -119,10 +120,11 @@ class Backend(Protocol):
         """
         ...
 
-    def profile(self, totals: U64, market_symbol: I32, notional: Notional, window: Window, symbols: int) -> U64:
-        """Notional per symbol, side and cell: u64 ``[S, 2, C]`` cents, summed over its markets.
+    def profiles(self, totals: U64, first: I64, notional: Notional, window: Window) -> tuple[U64, U64]:
+        """Notional in cents per market, u64 ``[K, 2, C]``, and summed by symbol, u64 ``[S, 2, C]``.
 
-        ``market_symbol`` i32[M] lies in ``0 .. symbols - 1``.
+        ``totals`` u64 ``[K, 2, C]`` lots of markets in the order of their symbols: those of symbol ``s`` are
+        ``first[s] .. first[s + 1]``, ``first`` i64[S + 1]. ``notional`` and ``window`` have an element per market.
         """
         ...
 
@@ -143,12 +145,10 @@ class Backend(Protocol):
         """Ascending flat indices of the elements whose bits differ, u32. Both have the same shape."""
         ...
 
-    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> Clusters:
-        """Find runs of cells of profile rows (u64 [K, C]) that stand above their surroundings.
+    def clusters(self, notional: U64, rule: ClusterRule) -> Clusters:
+        """Find the clusters of profile rows (u64 ``[R, C]`` cents): maximal runs of cells that stand above by ``rule``.
 
-        Scale-free rule: cell ``c`` (never the two outer cells) stands above when its notional is at least ``minimum``
-        (u64 [K]) of its row and ``100 * notional[c] * n > ratio_percent * sum`` over the ``n`` window cells within
-        ``half_width`` of ``c`` (itself included, outer cells excluded). A cluster is a maximal run of such cells.
+        A row adds up to less than 2**64 cents.
         """
         ...
 

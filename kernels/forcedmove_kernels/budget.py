@@ -24,9 +24,29 @@ def store_bytes(markets: int, capacity: int, tiers: int, bins: int) -> int:
     return 8 + markets * market  # start has one more
 
 
+def frame_bytes(cells: int) -> int:
+    """Return what a watched view of so many cells takes on a GPU: its last rendering, and comparing the next with it.
+
+    That is the frame, a count and per 256 cells one more, and a list of a third of the cells, the last three with room
+    to grow.
+    """
+    return 4 * cells + 8 * (1 + -(-cells // 256) + cells // 3) * 3 // 2
+
+
+def watched_bytes(markets: int, bins: int) -> int:
+    """Return the most that watched views take on a GPU: of each market four views by side and price."""
+    return markets * 4 * frame_bytes(2 * (bins + 2))
+
+
 def working_bytes(markets: int, bins: int) -> int:
-    """Return the bytes that a tick works in on a GPU beside the store: every market's profile, with room to grow."""
-    return markets * 2 * (bins + 2) * 8 * 3 // 2
+    """Return the bytes that a tick works in on a GPU beside the store, with room to grow.
+
+    That is every market's profile, and as if each were a symbol of its own the sums, their prefix sums and the most
+    clusters that there can be; and watched views.
+    """
+    cells = bins + 2
+    profiles, prefix, runs = 2 * 2 * cells, 2 * (cells + 1), 2 * 4 * (cells // 2 + 1)
+    return markets * 8 * (profiles + prefix + runs + 2) * 3 // 2 + watched_bytes(markets, bins)
 
 
 def check_budget(where: str, needed: int, free: int) -> None:

@@ -15,6 +15,7 @@ from forcedmove_kernels.arrays import (
     NOT_OBSERVED,
     U32,
     U64,
+    ClusterRule,
     Cohorts,
     Noise,
     Notional,
@@ -22,7 +23,7 @@ from forcedmove_kernels.arrays import (
     Updates,
     Window,
 )
-from forcedmove_kernels.fixed_point import MAX_LOTS, MAX_NOISE, MAX_ROW_CENTS, NOISE_BITS, PRICE_BITS
+from forcedmove_kernels.fixed_point import MAX_LOTS, MAX_NOISE, MAX_ROW_CENTS, NOISE_BITS, PRICE_BITS, SHARE_ONE
 
 #: widest entry bucket and longest time bucket for which lots-weighted offsets of 2**33 lots fit u64
 MAX_ENTRY_SHIFT = 31 - PRICE_BITS
@@ -204,10 +205,21 @@ def check_frames(previous: F32, values: F32) -> None:
         )
 
 
-def check_cluster_rule(notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> None:
-    """Require rows u64 ``[K, C]`` with a minimum each, and a rule of non-negative numbers that fit 64 bits."""
-    if notional.ndim != 2 or minimum.shape != notional.shape[:1]:
-        raise ValueError(f"minimum: shape {minimum.shape} does not fit rows of notional {notional.shape}")
-    for name, number in {"half_width": half_width, "ratio_percent": ratio_percent}.items():
+def check_groups(first: I64, markets: int, notional: Notional) -> None:
+    """Require symbols that share out all ``markets`` in order, ``first`` i64 ``[S + 1]``, and money for each."""
+    if first.ndim != 1 or len(first) < 1 or first[0] != 0 or first[-1] != markets or np.any(np.diff(first) < 0):
+        raise ValueError(f"first: must ascend from 0 to the number of markets, which is {markets}")
+    for name, money in zip(notional._fields, notional, strict=True):
+        if money.shape != (markets,):
+            raise ValueError(f"{name}: shape {money.shape} does not fit {markets} markets")
+
+
+def check_cluster_rule(notional: U64, rule: ClusterRule) -> None:
+    """Require rows of cells, non-negative numbers that fit 64 bits, and a share of at most one."""
+    if notional.ndim != 2:
+        raise ValueError(f"notional: needs rows of cells, got shape {notional.shape}")
+    for name, number in {"half_width": rule.half_width, "ratio_percent": rule.ratio_percent}.items():
         if not 0 <= number < 1 << 64:
             raise ValueError(f"{name}: must be 0 or more and fit 64 bits, got {number}")
+    if not 0 <= rule.share <= SHARE_ONE:
+        raise ValueError(f"share: must lie in 0..{SHARE_ONE}, got {rule.share}")

@@ -15,6 +15,7 @@ lots                    u32     integer lots of the market; the live total of a 
 accumulated lots        u64     a cell of a grid: at most 2**32 lots, so a sum over 2**32 markets cannot overflow
 notional                u64     US cents
 random factor           u32     of a cascade path, in ``2**-NOISE_BITS``; below ``MAX_NOISE``
+share of a row          u64     in ``2**-SHARE_BITS``; at most one
 ======================  ======  ==========================================================================
 """
 
@@ -28,9 +29,11 @@ MULTIPLIER_BITS = 28
 WEIGHT_BITS = 16
 FRESHNESS_BITS = 16
 NOISE_BITS = 16
+SHARE_BITS = 32
 
 WEIGHT_ONE = 1 << WEIGHT_BITS
 FRESHNESS_ONE = 1 << FRESHNESS_BITS
+SHARE_ONE = 1 << SHARE_BITS
 #: random factors of cascade paths stay below this many ones
 MAX_NOISE = 16
 #: what all cells of a row hold in cents at most where many chains share its prefix sums (1.4e12 USD): sums of depth

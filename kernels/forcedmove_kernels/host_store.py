@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,21 +10,27 @@ import numpy as np
 from forcedmove_kernels.arrays import (
     F32,
     I32,
+    I64,
     U32,
     U64,
     UNWEIGHTED,
+    ClusterRule,
     Cohorts,
     Freshness,
     Notional,
     Outcome,
+    Profiles,
+    Rendering,
     Rules,
     Updates,
+    View,
     Window,
     empty_cohorts,
     empty_standing,
 )
 from forcedmove_kernels.budget import check_budget, host_free_bytes, store_bytes
 from forcedmove_kernels.checks import check_indices, check_rendered_rows
+from forcedmove_kernels.renderings import Renderings
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
@@ -50,6 +57,7 @@ class HostStore:
         self._without_rules = set(range(markets))
         self._fresh = UNWEIGHTED
         self._standing = empty_standing(self._cohorts, bins)
+        self._renderings = Renderings()
         self.used: I32 = self._cohorts.used
         self.first_bin: U32 = self._window.first_bin
 
@@ -105,25 +113,16 @@ class HostStore:
         fresh = self._fresh if weighted else UNWEIGHTED
         return self._backend.leverage_grid(cohorts, rules, window, fresh, np.arange(len(markets), dtype=np.int32))
 
-    def profile(self, markets: I32, notional: Notional) -> U64:
-        """Return cents per market, side and cell, u64 ``[K, 2, C]``."""
+    def profiles(self, markets: I32, first: I64, notional: Notional, rule: ClusterRule) -> Profiles:
+        """Return cents of ``markets`` and of their symbols, and the clusters of the symbols."""
         totals = self.totals(markets, weighted=False)
         window = Window(self.first_bin[markets], self.bins)
-        every = np.arange(len(markets), dtype=np.int32)
-        return self._backend.profile(totals, every, notional, window, len(markets))
+        cents, sums = self._backend.profiles(totals, first, notional, window)
+        return Profiles(cents, sums, self._backend.clusters(sums.reshape(-1, self.bins + 2), rule))
 
-    def render(
-        self,
-        markets: I32,
-        tiers: I32 | None,
-        weighted: bool,
-        notional: Notional,
-        target: I32,
-        outputs: int,
-        low: int,
-        high: int,
-    ) -> F32:
-        """Return USD as the wire has them, f32 ``[outputs, high - low + 2]``."""
+    def render(self, view: View) -> F32:
+        """Return USD as the wire has them, f32 ``[O, high - low + 2]``."""
+        markets, tiers, weighted, notional, target = view[:5]
         check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[2])
         k, side, column = np.nonzero(target >= 0)  # rows that nobody sees are not read
         if tiers is None:
@@ -132,7 +131,25 @@ class HostStore:
             lots = self.leverage_grid(markets, weighted)[k, side, tiers[column]]
         money = Notional(notional.base[k], notional.slope[k])
         first_bin = int(self.first_bin[markets[0]])
-        return self._backend.render(lots, target[k, side, column], outputs, money, first_bin, low, high)
+        return self._backend.render(lots, target[k, side, column], view.outputs, money, first_bin, view.low, view.high)
+
+    def render_watched(self, views: Mapping[Hashable, View]) -> dict[Hashable, Rendering]:
+        """Render views, and say which cells of each changed since the last time."""
+        try:
+            drawn = {name: self.render(view) for name, view in views.items()}
+        except ValueError:
+            self.forget(views)
+            raise
+        found = {}
+        for name, values in drawn.items():
+            before = self._renderings.before(name, values.shape)
+            changed = None if before is None else self._backend.changed_cells(before, values)
+            found[name] = self._renderings.add(name, values, changed)
+        return found
+
+    def forget(self, names: Iterable[Hashable]) -> None:
+        """Let go of the last renderings of views."""
+        self._renderings.forget(names)
 
     def compact(self, market: int, now: int, ladder: U32, entry_shift: int) -> int:
         """Merge a market's cohorts; its rows become stale. Returns how many remain."""

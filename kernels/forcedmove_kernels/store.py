@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Protocol
 
-from forcedmove_kernels.arrays import F32, I32, U32, U64, Cohorts, Freshness, Notional, Outcome, Rules, Updates, Window
+from forcedmove_kernels.arrays import (
+    F32,
+    I32,
+    I64,
+    U32,
+    U64,
+    ClusterRule,
+    Cohorts,
+    Freshness,
+    Notional,
+    Outcome,
+    Profiles,
+    Rendering,
+    Rules,
+    Updates,
+    View,
+    Window,
+)
 
 
 class ResidentStore(Protocol):
@@ -49,27 +67,32 @@ class ResidentStore(Protocol):
         """
         ...
 
-    def profile(self, markets: I32, notional: Notional) -> U64:
-        """Return cents per market, side and cell, u64 ``[K, 2, C]``; ``notional`` has a row per market given."""
+    def profiles(self, markets: I32, first: I64, notional: Notional, rule: ClusterRule) -> Profiles:
+        """Return cents of ``markets`` and of their symbols, and the clusters of the symbols.
+
+        The markets of symbol ``s`` are ``markets[first[s] : first[s + 1]]``, ``first`` i64 ``[S + 1]``; ``notional``
+        has an element per market given. Raises ValueError when a row is stale.
+        """
         ...
 
-    def render(
-        self,
-        markets: I32,
-        tiers: I32 | None,
-        weighted: bool,
-        notional: Notional,
-        target: I32,
-        outputs: int,
-        low: int,
-        high: int,
-    ) -> F32:
-        """Return USD as the wire has them, f32 ``[outputs, high - low + 2]``; see Backend.render.
+    def render(self, view: View) -> F32:
+        """Return USD as the wire has them, f32 ``[O, high - low + 2]``; see Backend.render.
 
-        ``target`` i32 ``[K, 2, len(tiers)]`` names the output row of every (market, side, tier), -1 for none. Without
-        ``tiers`` (``[K, 2, 1]``) the standing totals are rendered, which are all tiers together. ``notional`` has a row
-        per market. All windows begin where that of ``markets[0]`` does.
+        Raises ValueError for totals that are stale, and for what cannot be rendered.
         """
+        ...
+
+    def render_watched(self, views: Mapping[Hashable, View]) -> dict[Hashable, Rendering]:
+        """Render views that are rendered again and again, and say which cells of each changed since the last time.
+
+        The last rendering of each name is kept where it was computed, until :meth:`forget`. Changed cells are listed
+        when the shape is that of the last rendering and at most one cell in LISTED_PART changed. Raises ValueError like
+        :meth:`render`; all of ``views`` are forgotten then.
+        """
+        ...
+
+    def forget(self, names: Iterable[Hashable]) -> None:
+        """Let go of the last renderings of views; names that are not known are passed over."""
         ...
 
     def compact(self, market: int, now: int, ladder: U32, entry_shift: int) -> int:

@@ -13,10 +13,13 @@ from pathlib import Path
 from forcedmove_server.config import Config
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.engine.frames import Tick
-from forcedmove_server.errors import ForcedMoveError
+from forcedmove_server.errors import ForcedMoveError, InputError
+from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.metrics import MetricsEndpoint, ServerMetrics
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
+from forcedmove_server.sources.live import LiveSource
 from forcedmove_server.sources.make import make_source
 from forcedmove_server.sources.pump import Pump
 
@@ -48,7 +51,19 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     heartbeat_s = config.server.heartbeat_ms / 1000
     limits = Limits(heartbeat_s=heartbeat_s, tiers_stale_after_days=config.margin.tiers_stale_after_days)
     book = engine.pipeline.book
-    server = await serve(engine, config.server.host, config.server.port, limits=limits, book=book)
+
+    def feeds() -> list[FeedStatus]:
+        live = [pump.source for pump in pumps if isinstance(pump.source, LiveSource)]
+        return [status for source in live for status in source.feeds()]
+
+    server = await serve(engine, config.server.host, config.server.port, limits=limits, book=book, feeds=feeds)
+    metrics: MetricsEndpoint | None = None
+    try:
+        if config.server.metrics_port:
+            metrics = MetricsEndpoint(ServerMetrics(engine, feeds), config.server.host, config.server.metrics_port)
+    except InputError:
+        await server.drain()
+        raise
     defect_log = DefectLog(engine, pumps)
     engine.start()
     for pump in pumps:
@@ -63,6 +78,8 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
             defects.cancel()
             faults.cancel()
     finally:
+        if metrics is not None:
+            await asyncio.to_thread(metrics.close)
         # whoever reads is told first; then nothing new comes in, and the tick in progress ends
         await server.drain()
         await asyncio.to_thread(_stop_threads, engine, pumps)
@@ -77,7 +94,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
 def _pumps(config: Config, engine: Engine, stop_soon: Callable[[], None]) -> list[Pump]:
     pumps: list[Pump] = []
     for source_config in config.sources:
-        made = make_source(source_config)
+        made = make_source(source_config, config.engine.max_markets)
 
         def ended(name: str = source_config.name) -> None:
             pump = next(p for p in pumps if p.source.name == name)

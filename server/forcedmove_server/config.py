@@ -28,6 +28,9 @@ class ServerConfig:
 
     host: Annotated[str, Key("", "address to listen on")] = "127.0.0.1"
     port: Annotated[int, Key("", "TCP port; 0 takes any free one", 0, 65_535)] = 7878
+    metrics_port: Annotated[
+        int, Key("", "TCP port of the Prometheus endpoint, on the same address; 0 has none", 0, 65_535)
+    ] = 0
     heartbeat_ms: Annotated[int, Key("ms", "a stream that has been silent this long gets a heartbeat", 100, 10_000)] = (
         1_000
     )
@@ -85,7 +88,13 @@ class ModelConfig:
         float, Key("share", "least share of its side's notional that makes a bin part of a cluster", 0, 1)
     ] = 0.002
     stale_after_s: Annotated[
-        int, Key("s", "a market whose feeds are older does not count towards coverage", 1, 86_400)
+        int,
+        Key(
+            "s",
+            "a market whose feeds are older is left out of the map, unless all of its symbol are, and of coverage",
+            1,
+            86_400,
+        ),
     ] = 600
 
 
@@ -129,8 +138,38 @@ class ReplaySourceConfig:
     speed: Annotated[float, Key("x", "event seconds per second; 0 means as fast as possible", 0, 1e6)] = 0.0
 
 
-SourceConfig = SimulateSourceConfig | ReplaySourceConfig
-SOURCE_KINDS: dict[str, type[SourceConfig]] = {"simulate": SimulateSourceConfig, "replay": ReplaySourceConfig}
+@dataclass(frozen=True, slots=True)
+class LiveSourceConfig:
+    """The venues' public feeds, as they come."""
+
+    name: Annotated[str, Key("", "name in logs and answers; unique")] = "live"
+    kind: Annotated[Literal["live"], Key("", "live public feeds")] = "live"
+    venues: Annotated[tuple[str, ...], Key("", "venues to collect; empty means all")] = ()
+    symbols: Annotated[
+        tuple[str, ...], Key("", 'symbols to collect, or how many: "top:100" are those with the most open interest')
+    ] = ("top:20",)
+    channels: Annotated[
+        tuple[str, ...],
+        Key("", "trades, mark_prices, open_interest, liquidations, depth; empty means all of them"),
+    ] = ()
+    hold_ms: Annotated[int, Key("ms", "events wait this long for others that come out of order", 0, 10_000)] = 250
+    discovery_interval_s: Annotated[
+        float, Key("s", "time between two looks at which markets are listed", 10, 86_400)
+    ] = 600.0
+    silence_s: Annotated[
+        float, Key("s", "a connection that is silent for longer is made anew; 0 leaves it to each venue", 0, 3_600)
+    ] = 0.0
+    urls: Annotated[
+        dict[str, str], Key("", 'other addresses by host: {"fapi.binance.com" = "https://proxy.example/binance"}')
+    ] = field(default_factory=dict)
+
+
+SourceConfig = SimulateSourceConfig | ReplaySourceConfig | LiveSourceConfig
+SOURCE_KINDS: dict[str, type[SourceConfig]] = {
+    "simulate": SimulateSourceConfig,
+    "replay": ReplaySourceConfig,
+    "live": LiveSourceConfig,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
     │   ├── ConfigError        in a config file
     │   ├── InstrumentError    in an instrument's description, or in what a source says of it
     │   └── FileFormatError    in a recorded file
+    ├── MalformedMessage       a venue's message that cannot be read
     ├── UnknownNameError       a symbol, market or venue that is not here
     ├── NotReadyError          nothing has been computed yet; retry
     │   └── GoingAwayError     the server is shutting down; retry later or elsewhere
@@ -44,6 +45,14 @@ class InstrumentError(InputError):
 
 class FileFormatError(InputError):
     """A recorded file that is empty, truncated, of another format or unreadable."""
+
+
+class MalformedMessage(ForcedMoveError):
+    """A venue's message that cannot be read; ``sample`` is how it begins."""
+
+    def __init__(self, venue: str, sample: bytes, reason: str) -> None:
+        self.venue, self.sample, self.reason = venue, sample, reason
+        super().__init__(f"{venue}: malformed message: {reason}: {sample!r}")
 
 
 class UnknownNameError(ForcedMoveError):

@@ -70,7 +70,8 @@ def keys_of(table: type) -> dict[str, KeyInfo]:
         if get_origin(hints[field.name]) is Annotated:
             kind, key = get_args(hints[field.name])
             name = key.name or field.name
-            found[name] = KeyInfo(name, field.name, kind, key, field.default)
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            found[name] = KeyInfo(name, field.name, kind, key, default)
     return found
 
 
@@ -139,6 +140,10 @@ def convert(kind: Any, key: Key, value: object) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item.strip() for item in value):
             raise ValueError("must be a list of texts")
         return tuple(value)
+    if kind == dict[str, str]:
+        if not isinstance(value, Mapping) or not all(isinstance(item, str) and item.strip() for item in value.values()):
+            raise ValueError("must be a table of texts")
+        return dict(value)
     if kind == (datetime | None):
         return _utc(value)
     if kind is int and type(value) is not int:

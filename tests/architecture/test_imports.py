@@ -1,7 +1,7 @@
 """Who may know whom: the import directions of the four packages, names, docstrings and sizes, read from the source.
 
 ``proto <- clients``; ``proto <- server.rpc``; ``kernels <- server.engine, server.inference``; inside the server
-``market <- margin, collectors, sources, inference <- engine <- rpc <- app``.
+``market <- margin, collectors <- sources, inference <- engine <- rpc <- app``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ SERVER = {
     "market": frozenset({"errors"}),
     "margin": frozenset({"errors", "market"}),
     "collectors": _BASE | {"market"},
-    "sources": _BASE | {"market", "margin"},
+    "sources": _BASE | {"market", "margin", "collectors"},
     "inference": _BASE | {"market", "margin"},
     "engine": _BASE | {"market", "margin", "inference", "sources"},
     "rpc": _BASE | {"market", "margin", "engine"},
+    "metrics": frozenset({"errors", "market"}),
     "app": _ANYTHING,
     "commands": _ANYTHING,
 }

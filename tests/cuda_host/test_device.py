@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forcedmove_kernels.arrays import Notional
+from forcedmove_kernels.arrays import ClusterRule, Notional, View
 from forcedmove_kernels.backend import select_backend
-from forcedmove_kernels.budget import working_bytes
+from forcedmove_kernels.budget import watched_bytes, working_bytes
 from forcedmove_kernels.cuda import device as devices_module
 from forcedmove_kernels.cuda import open_backend
 from forcedmove_kernels.errors import BackendUnavailableError, MemoryBudgetError
@@ -100,6 +100,32 @@ def test_a_store_that_does_not_fit_is_refused_with_what_a_tick_works_in(monkeypa
         backend.open_store(8, 64, 3, 64)
 
 
+def test_what_a_tick_asks_for_is_launched_once_and_allocated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markets with a symbol each, which is when profiles take the most memory: what the budget says holds them."""
+    backend: Any = host()
+    there = backend.open_store(5, 4, 2, 40)
+    there.refresh()
+    taken: list[int] = []
+    empty = backend.device.empty
+
+    def counted(shape: Any, dtype: Any) -> Any:
+        taken.append(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        return empty(shape, dtype)
+
+    monkeypatch.setattr(backend.device, "empty", counted)
+    every, rule = np.arange(5, dtype=np.int32), ClusterRule(3, 150, 0)
+    money = Notional(np.ones(5), np.zeros(5))
+    backend.device.launched.clear()
+    there.profiles(every, np.arange(6), money, rule)
+    assert backend.device.launched == {"fill_profiles": 1, "find_clusters": 1}
+    assert max(taken) == working_bytes(5, 40) - watched_bytes(5, 40)
+    there.profiles(every, np.arange(6), money, rule)  # packets take turns
+    taken.clear()
+    there.profiles(every, np.array([0, 2, 5]), money, rule)
+    there.profiles(every[:2], np.array([0, 1, 2]), Notional(*(m[:2] for m in money)), rule)
+    assert not taken
+
+
 def test_indices_of_any_integer_type_mean_the_same() -> None:
     """NumPy's own index type is 64 bits wide; kernels read 32."""
     there = host().open_store(3, 4, 2, 8)
@@ -109,9 +135,10 @@ def test_indices_of_any_integer_type_mean_the_same() -> None:
     for markets in (np.array([2, 0]), np.array([2, 0], np.int32), np.array([2, 0], np.uint16)):
         assert there.totals(markets, False).shape == (2, 2, 10)
         assert there.leverage_grid(markets, True).sum() == 0
-        assert there.profile(markets, money).sum() == 0
+        found = there.profiles(markets, np.array([0, 1, 2], markets.dtype), money, ClusterRule(1, 100, 0))
+        assert (found.markets.sum(), found.symbols.shape, len(found.clusters.begin)) == (0, (2, 2, 10), 0)
         where = np.zeros((2, 2, 1), np.int64)
-        assert there.render(markets, None, False, money, where, 1, 0, 8).shape == (1, 10)
+        assert there.render(View(markets, None, False, money, where, 1, 0, 8)).shape == (1, 10)
 
 
 def test_what_cannot_be_rendered_is_refused() -> None:
@@ -121,7 +148,7 @@ def test_what_cannot_be_rendered_is_refused() -> None:
     nowhere = np.zeros((1, 2, 1), np.int32)
 
     def render(markets: Any = one, tiers: Any = None, target: Any = nowhere) -> None:
-        there.render(markets, tiers, False, money, target, 1, 0, 8)
+        there.render(View(markets, tiers, False, money, target, 1, 0, 8))
 
     with pytest.raises(ValueError, match="markets: at least one"):
         render(markets=one[:0])

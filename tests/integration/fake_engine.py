@@ -37,6 +37,7 @@ from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
+from tests.unit.watched_views import WatchedViews
 
 LEVERAGES = (2.0, 5.0, 10.0, 25.0, 50.0)
 BIN_WIDTH_USD = 50.0
@@ -108,6 +109,7 @@ class FakeEngine:
         self._first_bins: dict[str, int] = {}
         self._new_watches: set[tuple[str, ViewSpec]] = set()
         self._callbacks: list[Callable[[Tick], None]] = []
+        self._renderings = WatchedViews()
         self._tick: Tick | None = None
         self._number = 0
         self._interval_s: float | None = None
@@ -272,7 +274,7 @@ class FakeEngine:
         views = {}
         for key in wanted:
             with suppress(UnknownNameError):
-                views[key] = self.view(*key)
+                views[key] = self._renderings.next(self.view(*key), key)
         return views
 
     def _symbol_map(self, symbol: str, event_time_ns: int) -> SymbolMap:

@@ -13,7 +13,7 @@ from forcedmove_server.engine.export import full_map
 from forcedmove_server.engine.frames import AXES, ViewSpec
 from forcedmove_server.engine.maps import build_map, symbol_states
 from forcedmove_server.engine.pipeline import Pipeline
-from forcedmove_server.engine.views import render_view
+from forcedmove_server.engine.views import plan_view, render_view
 from tests.cuda_host.device import CompilerMissing, HostDevice
 from tests.unit.market_feed import ENGINE, minute, two_venue_registry
 
@@ -44,6 +44,9 @@ def published(backend: str) -> list[object]:
             told += [
                 render_view(pipeline.store, state.rows, spec).values.tobytes() for spec in VIEWS[: 5 - 4 * (number % 2)]
             ]
+            planned = {(state.rows.symbol, spec): plan_view(pipeline.store, state.rows, spec) for spec in VIEWS[:-1]}
+            drawn = pipeline.store.resident.render_watched({key: view.asked for key, view in planned.items()})
+            told += [tuple(np.asarray(field).tobytes() for field in rendering) for rendering in drawn.values()]
     return [*told, full_map(pipeline)]
 
 

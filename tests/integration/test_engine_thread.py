@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
+from forcedmove.v1.heatmap_pb2 import SubscribeResponse
+from forcedmove_client.assembly import SymbolState
 from forcedmove_server.config import Config, EngineConfig
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.engine.views import render_view
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import MARK_PRICE, EventBatch
-from tests.unit.market_feed import ENGINE, fed_pipeline, minute, two_venue_registry
+from forcedmove_server.rpc.encoding import EncodingCounts, SymbolPart, ViewEncoder
+from forcedmove_server.rpc.limits import Limits
+from tests.unit.market_feed import ENGINE, S, fed_pipeline, minute, two_venue_registry
 
 FAST = Config(engine=EngineConfig(threads=1, tick_interval_ms=20, max_markets=8, bins=ENGINE.bins))
 
@@ -84,6 +89,46 @@ def test_ticks_carry_what_an_offline_run_computes(engine: Engine) -> None:
     later = ticks.wait(lambda t: t.event_time_ns == newest(5) and "BTC" in t.changed)
     assert not later.views
     assert later.maps["BTC"].seq > tick.maps["BTC"].seq
+
+
+def marks(step: int) -> EventBatch:
+    """After a minute, the mark of one BTC market one step lower."""
+    last = minute(0).mark_prices[minute(0).mark_prices["market"] == 0][-1]
+    moved = np.array([(last["time_ns"] + step * S, 0, last["price"] * (1 - 0.002 * step), 0, 0)], MARK_PRICE)
+    return EventBatch(until_ns=minute(0).until_ns + step * S, mark_prices=moved)
+
+
+def test_watched_views_say_what_changed_since_they_were_last_sent(engine: Engine) -> None:
+    """A reader that gets every frame follows by deltas, and its checksums agree."""
+    ticks, key, counts = Ticks(engine), ("BTC", ViewSpec()), EncodingCounts()
+    release = engine.watch(*key)
+    encoder, reader = ViewEncoder(ViewSpec(), Limits(), counts), SymbolState()
+    changed, sent = 0, 0
+    for batch in (minute(0), *map(marks, range(1, 9))):
+        newest_ns = max(int(rows["time_ns"][-1]) for rows in batch.by_kind().values() if len(rows))
+        assert engine.put(batch)
+        last = ticks.wait(lambda t, ns=newest_ns: t.event_time_ns == ns and key in t.views)  # type: ignore[misc]
+        for tick in ticks.seen[sent : ticks.seen.index(last) + 1]:
+            sent += 1
+            if key not in tick.views:
+                continue
+            frame = encoder.encode(SymbolPart(tick.maps["BTC"], tick.epoch, 0, counts), tick.views[key])
+            assert frame is not None
+            (message,) = SubscribeResponse.FromString(frame.chunk(frame.prev_seq)).frames
+            grid = reader.apply(message).grid
+            assert grid.tobytes() == tick.views[key].values.tobytes()
+            assert not tick.views[key].values.flags.writeable
+            changed += len(tick.views[key].changed)
+    assert counts.deltas >= 8
+    assert changed > 0
+    release()
+    again = engine.watch(*key)
+    tick = ticks.wait(lambda t: t.number > last.number and key in t.views)
+    assert tick.views[key].since == 0  # who watches now has not seen the frame before
+    again()
+    ticks.wait(lambda t: t.number > tick.number + 1)
+    store: Any = engine.pipeline.store.resident
+    assert not store._renderings._last
 
 
 def test_a_quiet_symbol_does_not_change(engine: Engine) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import (
+    I64,
     NOT_OBSERVED,
     U32,
+    ClusterRule,
     Cohorts,
     Freshness,
     Notional,
@@ -26,6 +28,7 @@ from forcedmove_kernels.fixed_point import (
     MAX_PRICE_UNITS,
     MULTIPLIER_BITS,
     PRICE_BITS,
+    SHARE_ONE,
     SHORT,
     cumulative_weights,
 )
@@ -280,3 +283,19 @@ def notional(draws: Draws, rows: int) -> Notional:
     base = draws.array(Numbers(points=(0.0, 100.0, 1 / 3)), rows, np.float64)
     slope = draws.array(Numbers(points=(0.0, 0.1, 50.0, 1e-7)), rows, np.float64)
     return Notional(base, slope)
+
+
+def groups(draws: Draws, markets: int) -> I64:
+    """Where the markets of each of some symbols begin, i64 ``[S + 1]``; a symbol may have none."""
+    inner = draws.array(Numbers(((0, markets),)), draws.integers(0, 3), np.int64) if markets else np.zeros(0, np.int64)
+    return np.concatenate([np.zeros(1, np.int64), np.sort(inner), np.full(1, markets, np.int64)])
+
+
+def cluster_rule(draws: Draws) -> ClusterRule:
+    """Narrow and wide surroundings, low and high bars, shares that leave a cell, all of them, or none."""
+    share = draws.array(Numbers(((0, SHARE_ONE), (0, SHARE_ONE // 50)), (0, 1, SHARE_ONE)), 1, np.uint64)
+    return ClusterRule(
+        draws.sampled((draws.integers(0, 5), 40, 1 << 40)),
+        draws.sampled((100, 0, 150, 300, (1 << 64) - 1)),
+        int(share[0]),
+    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from forcedmove_kernels.arrays import NOT_OBSERVED, Standing, Updates
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import MAX_LOTS
+from forcedmove_kernels.fixed_point import MAX_LOTS, SHARE_BITS, SHARE_ONE
 from forcedmove_kernels.reference import ReferenceBackend
 from tests.parity import builders
 from tests.parity.books import cells
@@ -135,16 +135,14 @@ def compact(backend: Backend, draws: Draws, size: Size) -> None:
     assert_same(got, expected)
 
 
-def profile(backend: Backend, draws: Draws, size: Size) -> None:
+def profiles(backend: Backend, draws: Draws, size: Size) -> None:
     world = builders.world(draws, size)
     window = world.window._replace(first_bin=np.minimum(world.window.first_bin, np.uint32(1 << 22)))  # prices end there
     totals = np.zeros_like(poisoned(world.cohorts, window))
     ORACLE.standing_totals(*world._replace(window=window), all_rows(world.cohorts), totals)
-    symbols = draws.integers(1, 3)
-    symbol = draws.array(Numbers(((0, symbols - 1),)), len(totals), np.int32)
-    money = builders.notional(draws, len(totals))
-    asked = totals, symbol, money, window, symbols
-    assert_array(backend.profile(*asked), ORACLE.profile(*asked))
+    asked = totals, builders.groups(draws, len(totals)), builders.notional(draws, len(totals)), window
+    for got, expected in zip(backend.profiles(*asked), ORACLE.profiles(*asked), strict=True):
+        assert_array(got, expected)
 
 
 def render(backend: Backend, draws: Draws, size: Size) -> None:
@@ -183,10 +181,17 @@ def clusters(backend: Backend, draws: Draws, size: Size) -> None:
     rows = draws.integers(0, 3)
     amounts = draws.sampled((Numbers(((0, 3), (0, 1 << 52))), Numbers(((0, 9),))))
     notional = draws.array(amounts, rows * width, np.uint64).reshape(rows, width)
-    half_width = draws.sampled((draws.integers(0, 5), 40, 1 << 40))
-    rule = half_width, draws.sampled((100, 0, 150, 300, (1 << 64) - 1))
-    minimum = draws.array(Numbers(((0, 4),)), rows, np.uint64)
-    assert_same(backend.clusters(notional, *rule, minimum), ORACLE.clusters(notional, *rule, minimum))
+    rule = builders.cluster_rule(draws)
+    if rows and draws.sampled((True, False)):  # the most that a row can hold, in one cell
+        notional[0] = 0
+        notional[0, draws.integers(0, width - 1)] = (1 << 64) - 1
+    total = sum(notional[-1].tolist()) if rows else 0
+    if total and draws.sampled((True, False)):  # the bar is just as high as a cell, or next to it
+        cell = int(notional[-1, draws.integers(0, width - 1)])
+        bar = -(-(cell << SHARE_BITS) // total)
+        share = draws.sampled((bar, max(bar - 1, 0), min(bar + 1, SHARE_ONE), SHARE_ONE))
+        rule = rule._replace(ratio_percent=0, share=share)
+    assert_same(backend.clusters(notional, rule), ORACLE.clusters(notional, rule))
 
 
 def too_many_lots(backend: Backend, draws: Draws, size: Size) -> None:

@@ -55,9 +55,12 @@ def assert_array(got: Any, expected: Any, name: str = "") -> None:
 
 
 def assert_same(got: Any, expected: Any) -> None:
-    """Same arrays, bit for bit, field by field."""
+    """Same arrays, bit for bit, field by field; a field may be a record itself."""
     for name, one, other in zip(expected._fields, got, expected, strict=True):
-        assert_array(one, other, name)
+        if isinstance(other, tuple):
+            assert_same(one, other)
+        else:
+            assert_array(one, other, name)
 
 
 def assert_same_where_clean(got: Standing, expected: Standing, cohorts: Cohorts) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from forcedmove_kernels.backend import Backend
-from tests.parity import cascade_checks, checks, store_checks
+from tests.parity import cascade_checks, checks, store_checks, watched_checks
 from tests.parity.builders import Size
 from tests.parity.draws import Draws
 
@@ -31,7 +31,7 @@ CHECKS = (
     Check(checks.standing_totals, 20, 3),
     Check(checks.leverage_grid, 25, 4),
     Check(checks.compact, 30, 3),
-    Check(checks.profile, 25, 4),
+    Check(checks.profiles, 25, 4),
     Check(checks.render, 40, 5),
     Check(checks.changed_cells, 40, 8),
     Check(checks.clusters, 40, 6),
@@ -42,4 +42,5 @@ CHECKS = (
     Check(cascade_checks.cascade_paths, 40, 5),
     Check(cascade_checks.many_cascade_paths, 10, 4),
     Check(store_checks.resident_store, 40, 6),
+    Check(watched_checks.watched_views, 40, 6),
 )

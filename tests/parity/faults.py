@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from forcedmove_kernels.arrays import Rendering
 from forcedmove_kernels.backend import Backend
 
 
@@ -59,6 +60,12 @@ def last_market_in_use(field: Any, cohorts: Any) -> Any:
     return field[:, cohorts.start[-2] : cohorts.start[-2] + cohorts.used[-1]]
 
 
+def last_rendering(drawn: Any) -> Any:
+    """Of all the views that were rendered together; an empty one where there are none."""
+    nothing = Rendering(np.zeros(0, np.float32), 0, 0, np.zeros(0, np.uint32))
+    return [nothing, *drawn.values()][-1]
+
+
 def number(answer: Any, args: Any) -> None:
     return None
 
@@ -93,7 +100,8 @@ FAULTS = (
     Fault("leverage_grid", "leverage_grid", whole),
     Fault("compact", "compact", number),
     Fault("compact", "compact", lambda _, args: args[0].opened_at),
-    Fault("profile", "profile", whole),
+    Fault("profiles", "profiles", lambda found, _: found[0]),
+    Fault("profiles", "profiles", lambda found, _: found[1]),
     Fault("render", "render", whole),
     Fault("changed_cells", "changed_cells", whole),
     *(
@@ -114,7 +122,14 @@ FAULTS = (
     Fault("cascade_paths", "cascade_paths", lambda paths, _: paths.terminal),
     Fault("cascade_paths", "cascade_paths", lambda paths, _: paths.fired),
     Fault("many_cascade_paths", "cascade_paths", lambda paths, _: paths.terminal),
-    *(Fault("resident_store", f"store.{method}", whole) for method in ("totals", "leverage_grid", "profile", "render")),
+    *(Fault("resident_store", f"store.{method}", whole) for method in ("totals", "leverage_grid", "render")),
+    *(
+        Fault("resident_store", "store.profiles", lambda found, _, field=field: getattr(found, field))
+        for field in ("markets", "symbols")
+    ),
+    Fault("resident_store", "store.profiles", lambda found, _: found.clusters.notional),
+    Fault("watched_views", "store.render_watched", lambda drawn, _: last_rendering(drawn).values),
+    Fault("watched_views", "store.render_watched", lambda drawn, _: last_rendering(drawn).changed),
     Fault("resident_store", "store.apply", lambda outcome, _: outcome.live),
     Fault("resident_store", "store.compact", number),
     Fault("resident_store", "store.cohorts", lambda cohorts, _: cohorts.entry),

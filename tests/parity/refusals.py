@@ -6,6 +6,7 @@ import numpy as np
 
 from forcedmove_kernels.arrays import (
     NOT_OBSERVED,
+    ClusterRule,
     Freshness,
     Noise,
     Notional,
@@ -17,7 +18,7 @@ from forcedmove_kernels.arrays import (
 )
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.errors import MemoryBudgetError
-from forcedmove_kernels.fixed_point import MAX_ROW_CENTS, NOISE_BITS
+from forcedmove_kernels.fixed_point import MAX_ROW_CENTS, NOISE_BITS, SHARE_ONE
 from tests.parity.compare import assert_same, copy, refused
 
 BEYOND = np.array([4], np.int32)
@@ -96,8 +97,11 @@ def cell_kernels(backend: Backend) -> None:
         backend.accumulate_volume(BEYOND, one, one, first, histogram, histogram.copy())
     with refused(ValueError, "volume"):
         backend.accumulate_volume(BEYOND, one, one, first, histogram, histogram[:, 1:])
-    with refused(ValueError, "market_symbol"):
-        backend.profile(totals, np.array([0, 4], np.int32), money, window, 4)
+    for wrong in ([0, 1], [1, 2], [0, 2, 1, 2], []):
+        with refused(ValueError, "first"):
+            backend.profiles(totals, np.array(wrong, np.int64), money, window)
+    with refused(ValueError, "slope"):
+        backend.profiles(totals, np.array([0, 2]), Notional(np.ones(2), np.ones(3)), window)
     with refused(ValueError, "target"):
         backend.render(totals[0], np.array([0, 4], np.int32), 4, money, 0, 0, 8)
     with refused(ValueError, "low"):
@@ -106,10 +110,11 @@ def cell_kernels(backend: Backend) -> None:
         backend.render(totals[0], np.array([0, -1], np.int32), 4, money, 0, 3, 9)
     with refused(ValueError, "values"):
         backend.changed_cells(np.zeros((2, 3), np.float32), np.zeros((3, 2), np.float32))
-    with refused(ValueError, "half_width"):
-        backend.clusters(cells[None], -1, 100, cells[:1])
-    with refused(ValueError, "minimum"):
-        backend.clusters(cells[None], 1, 100, cells[:2])
+    for field, number in (("half_width", -1), ("ratio_percent", 1 << 64), ("share", SHARE_ONE + 1), ("share", -1)):
+        with refused(ValueError, field):
+            backend.clusters(cells[None], ClusterRule(1, 100, 0)._replace(**{field: number}))
+    with refused(ValueError, "notional"):
+        backend.clusters(cells, ClusterRule(1, 100, 0))
 
 
 def cascades(backend: Backend) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from forcedmove_kernels.arrays import Cohorts, Rules, Window
+from forcedmove_kernels.arrays import I32, Cohorts, Rules, View, Window
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.store import ResidentStore
 from tests.parity import builders
@@ -53,6 +54,10 @@ class Pair:
             assert_array(got, expected, name)
         elif isinstance(expected, tuple):
             assert_same(got, expected)
+        elif isinstance(expected, dict):
+            assert list(got) == list(expected), f"{name}: {list(got)} instead of {list(expected)}"
+            for key, record in expected.items():
+                assert_same(got[key], record)
         else:
             assert got == expected, f"{name}: {got} instead of {expected}"
         assert_array(self.got.used, self.expected.used, f"used after {name}")
@@ -62,21 +67,9 @@ class Pair:
 
 def resident_store(backend: Backend, draws: Draws, size: Size) -> None:
     """Any sequence of what the engine does; every answer and every refusal alike, and all arrays at the end."""
-    markets, capacity = draws.integers(1, size.markets), draws.sampled(size.capacity)
-    tiers, bins = draws.sampled(size.tiers), draws.sampled(size.bins)
-    pair = Pair(
-        ORACLE.open_store(markets, capacity, tiers, bins),
-        backend.open_store(markets, capacity, tiers, bins),
-    )
-    rules = [builders.rule_tables(draws, 1, tiers) for _ in range(markets)]
-    for market in range(markets):
-        pair.both("set_rules", market, rules[market])
-    pair.both("set_freshness", builders.freshness(draws))
-    first_bins = builders.first_bins(size, bins)
-    pair.both("move_window", np.arange(markets, dtype=np.int32), first_bin_of(draws, first_bins))
-    for market in range(markets):
-        replace(pair, draws, size, rules, market)
-    pair.both("refresh")
+    pair, rules = opened(backend, draws, size)
+    markets, tiers = len(rules), rules[0].multiplier.shape[2]
+    first_bins = builders.first_bins(size, pair.expected.bins)
     for _ in range(draws.integers(1, 6)):
         market = draws.integers(0, markets - 1)
         deed = draws.sampled(LIFE)
@@ -106,6 +99,26 @@ def resident_store(backend: Backend, draws: Draws, size: Size) -> None:
         assert pair.both("totals", everything, weighted) is not None, "the oracle refuses rows that were just rebuilt"
     for market in range(markets):
         pair.both("cohorts", market)
+
+
+def opened(backend: Backend, draws: Draws, size: Size) -> tuple[Pair, list[Rules]]:
+    """Two stores with the same cohorts, up to date, and the rules of each market."""
+    markets, capacity = draws.integers(1, size.markets), draws.sampled(size.capacity)
+    tiers, bins = draws.sampled(size.tiers), draws.sampled(size.bins)
+    pair = Pair(
+        ORACLE.open_store(markets, capacity, tiers, bins),
+        backend.open_store(markets, capacity, tiers, bins),
+    )
+    rules = [builders.rule_tables(draws, 1, tiers) for _ in range(markets)]
+    for market in range(markets):
+        pair.both("set_rules", market, rules[market])
+    pair.both("set_freshness", builders.freshness(draws))
+    first_bin = first_bin_of(draws, builders.first_bins(size, bins))
+    pair.both("move_window", np.arange(markets, dtype=np.int32), first_bin)
+    for market in range(markets):
+        replace(pair, draws, size, rules, market)
+    pair.both("refresh")
+    return pair, rules
 
 
 def first_bin_of(draws: Draws, first_bins: Numbers) -> int:
@@ -155,17 +168,21 @@ def read(pair: Pair, draws: Draws, rules: list[Rules]) -> None:
     pair.both("leverage_grid", markets, weighted)
     first = draws.array(Numbers(((0, 3), (1990, 2000))), len(markets), np.uint32)
     pair.both("leverage_grid", markets, weighted, Window(first, draws.sampled((store.bins, 7))))
-    pair.both("profile", markets, builders.notional(draws, len(markets)))
+    money, rule = builders.notional(draws, len(markets)), builders.cluster_rule(draws)
+    pair.both("profiles", markets, builders.groups(draws, len(markets)), money, rule)
     pair.both("cohorts", int(markets[0]))
-    together = np.flatnonzero(store.first_bin == store.first_bin[markets[0]]).astype(np.int32)
-    together = np.concatenate([markets[:1], together[together != markets[0]]])
-    tiers = subset(draws, rules[0].multiplier.shape[2])
-    for chosen in (None, tiers):
-        columns = 1 if chosen is None else len(chosen)
-        outputs = draws.integers(1, 3)
-        target = draws.array(Numbers(((-1, outputs - 1),)), len(together) * 2 * columns, np.int32)
-        high = draws.integers(1, store.bins)
-        low = draws.integers(0, high - 1)
-        money = builders.notional(draws, len(together))
-        target = target.reshape(len(together), 2, columns)
-        pair.both("render", together, chosen, weighted, money, target, outputs, low, high)
+    for tiers in (None, subset(draws, rules[0].multiplier.shape[2])):
+        pair.both("render", view(draws, store, tiers))
+
+
+def view(draws: Draws, store: ResidentStore, tiers: I32 | None) -> View:
+    """Any rows of the markets that share a window, in any part of it."""
+    market = draws.integers(0, len(store.used) - 1)
+    together = np.flatnonzero(store.first_bin == store.first_bin[market]).astype(np.int32)
+    shape = len(together), 2, 1 if tiers is None else len(tiers)
+    outputs = draws.integers(1, 3)
+    target = draws.array(Numbers(((-1, outputs - 1),)), math.prod(shape), np.int32).reshape(shape)
+    high = draws.integers(1, store.bins)
+    low = draws.integers(0, high - 1)
+    money = builders.notional(draws, len(together))
+    return View(together, tiers, draws.sampled((False, True)), money, target, outputs, low, high)

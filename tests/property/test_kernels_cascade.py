@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from forcedmove_kernels.arrays import U64, Noise
+from forcedmove_kernels.arrays import U64, ClusterRule, Noise
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import MAX_ROW_CENTS, NOISE_BITS
+from forcedmove_kernels.fixed_point import MAX_ROW_CENTS, NOISE_BITS, SHARE_ONE
 from tests.parity import tables
 
 EXAMPLES = settings(max_examples=50, deadline=None)
@@ -120,18 +120,26 @@ def test_noise_takes_every_quantile_about_as_often(backend: Backend) -> None:
 
 
 @EXAMPLES
-@given(book=tables.books(), half_width=st.integers(0, 4), ratio_percent=st.sampled_from([0, 50, 100, 150, 300]))
-def test_clusters_against_brute_force(backend: Backend, book: Book, half_width: int, ratio_percent: int) -> None:
+@given(
+    book=tables.books(),
+    half_width=st.integers(0, 4),
+    ratio_percent=st.sampled_from([0, 50, 100, 150, 300]),
+    share=st.sampled_from([0.0, 0.002, 0.1, 0.5]),
+)
+def test_clusters_against_brute_force(
+    backend: Backend, book: Book, half_width: int, ratio_percent: int, share: float
+) -> None:
     cells = book[0].tolist()
+    least = max(sum(cells) * int(share * SHARE_ONE) // SHARE_ONE, 1)
     inner = range(1, len(cells) - 1)
     above = []
     for c in inner:
         around = [cells[d] for d in inner if abs(d - c) <= half_width]
-        if cells[c] >= 2 and 100 * cells[c] * len(around) > ratio_percent * sum(around):
+        if cells[c] >= least and 100 * cells[c] * len(around) > ratio_percent * sum(around):
             above.append(c)
     begins = [c for c in above if c - 1 not in above]
     ends = [c + 1 for c in above if c + 1 not in above]
-    found = backend.clusters(book[0][None], half_width, ratio_percent, np.full(1, 2, np.uint64))
+    found = backend.clusters(book[0][None], ClusterRule(half_width, ratio_percent, int(share * SHARE_ONE)))
     assert found.begin.tolist() == begins
     assert found.end.tolist() == ends
     assert found.notional.tolist() == [sum(cells[b:e]) for b, e in zip(begins, ends, strict=True)]

@@ -9,7 +9,15 @@ import pytest
 
 from forcedmove_kernels import budget
 from forcedmove_kernels.arrays import Rules, Window, empty_cohorts, empty_standing
-from forcedmove_kernels.budget import check_budget, host_free_bytes, size_text, store_bytes
+from forcedmove_kernels.budget import (
+    check_budget,
+    frame_bytes,
+    host_free_bytes,
+    size_text,
+    store_bytes,
+    watched_bytes,
+    working_bytes,
+)
 from forcedmove_kernels.errors import MemoryBudgetError
 
 GIB = 1 << 30
@@ -27,6 +35,13 @@ def test_every_resident_array_counts(shape: tuple[int, int, int, int]) -> None:
     window = Window(np.zeros(markets, np.uint32), bins)
     arrays = (*cohorts, *rules, window.first_bin, *empty_standing(cohorts, bins))
     assert store_bytes(*shape) == sum(array.nbytes for array in arrays)
+
+
+def test_a_watched_view_counts_with_what_comparing_takes() -> None:
+    """A frame of f32; and with room to grow: two counts and a list of a third of its cells, u64."""
+    assert frame_bytes(3000) == 3000 * 4 + 8 * (1 + 12 + 1000) * 3 // 2
+    assert watched_bytes(5, 98) == 5 * 4 * frame_bytes(200)
+    assert working_bytes(5, 98) > watched_bytes(5, 98)
 
 
 def test_what_does_not_fit_is_refused_with_the_keys_to_lower() -> None:

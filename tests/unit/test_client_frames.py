@@ -51,6 +51,7 @@ def test_public_names() -> None:
         "Chain",
         "Client",
         "Cluster",
+        "Feed",
         "ForcedMoveClientError",
         "InvalidArgumentError",
         "Level",

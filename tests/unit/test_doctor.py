@@ -104,7 +104,7 @@ def test_devices_are_told_and_their_memory_counts(
     assert doctor_says("--json", "--config", config(tmp_path, "[engine]\ndevice = 1\n")) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["problem"] == (
-        "needs 82.9 MiB, NVIDIA L4 has 10.0 MiB free: lower `max_cohorts_per_market`, `max_markets` or `bins`"
+        "needs 243.5 MiB, NVIDIA L4 has 10.0 MiB free: lower `max_cohorts_per_market`, `max_markets` or `bins`"
     )
     assert told["chosen"]["device"] == 1
     assert told["devices"][1]["free_bytes"] == 10 << 20

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
-from forcedmove_server.engine.frames import SIDES, ViewSpec
+from forcedmove_server.engine.frames import SIDES, SymbolMap, ViewSpec
 from forcedmove_server.engine.maps import build_map, shock_chain, symbol_states
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.views import render_view, usd_per_lot
@@ -240,3 +240,38 @@ def test_rows_are_left_alone_while_they_only_grow_older() -> None:
         totals = fresh_totals(pipeline)
         assert np.array_equal(totals, kept) == (seconds < 7200)
         assert totals.sum() * store.clock.gain / (kept.sum() * gain) == pytest.approx(left, rel=0.01)
+
+
+def test_a_stale_market_is_left_out_of_the_map_until_its_feeds_are_back() -> None:
+    pipeline = fed_pipeline(2)
+
+    def btc() -> tuple[np.ndarray, SymbolMap]:
+        pipeline.store.refresh(pipeline.now_s)
+        state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
+        view = render_view(pipeline.store, state.rows, ViewSpec(keep=("venue", "price")))
+        return view.values.astype(np.float64).sum(1), build_map(pipeline, state, 1, pipeline.model.stale_after_s)
+
+    by_venue, before = btc()
+    assert np.all(by_venue > 1e6)
+    assert before.coverage == 1
+    later = minute(2 + 2 * pipeline.model.stale_after_s // 60)
+    kinds = {kind: rows[rows["market"] != 1] for kind, rows in later.by_kind().items()}  # hyperliquid says nothing
+    pipeline.take(EventBatch(later.until_ns, **kinds))
+    by_venue, greyed = btc()
+    assert by_venue[0] > 1e6
+    assert by_venue[1] == 0
+    assert [market.fresh for market in greyed.markets] == [True, False, True]
+    assert 0.5 < greyed.coverage < 1
+    assert not any("hyperliquid" in venue for cluster in greyed.clusters for venue, _ in cluster.venues)
+    (told,) = [one for one in greyed.assumptions if one.name == "stale_feeds"]
+    assert "hyperliquid:BTC" in told.text
+    pipeline.take(minute(3 + 2 * pipeline.model.stale_after_s // 60))
+    by_venue, back = btc()
+    assert by_venue[1] > 1e6
+    assert back.coverage == 1
+
+
+def test_where_every_market_is_stale_the_last_map_stays() -> None:
+    pipeline = fed_pipeline(2)
+    pipeline.take(EventBatch(pipeline.now_ns + 10 * pipeline.model.stale_after_s * S))
+    assert pipeline.left_out("BTC") == []

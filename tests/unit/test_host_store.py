@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forcedmove_kernels import host_store
-from forcedmove_kernels.arrays import NOT_OBSERVED, Freshness, Notional, Rules, Updates, Window
+from forcedmove_kernels.arrays import NOT_OBSERVED, ClusterRule, Freshness, Notional, Rules, Updates, View, Window
 from forcedmove_kernels.errors import MemoryBudgetError
 from forcedmove_kernels.fixed_point import cumulative_weights, freshness_table, multipliers
 from forcedmove_kernels.host_store import HostStore
@@ -97,10 +97,10 @@ def test_stale_rows_are_refused_wherever_totals_are_read(store: HostStore) -> No
     with pytest.raises(ValueError, match="refresh"):
         store.totals(ALL, weighted=True)
     with pytest.raises(ValueError, match="refresh"):
-        store.profile(ALL, money)
+        store.profiles(ALL, np.array([0, 2]), money, ClusterRule(1, 100, 0))
     with pytest.raises(ValueError, match="refresh"):
-        store.render(ALL, None, False, money, target, 1, 0, 40)
-    assert store.render(ALL, ALL[:1], False, money, target, 1, 0, 40).sum() > 0  # the grid is never stale
+        store.render(View(ALL, None, False, money, target, 1, 0, 40))
+    assert store.render(View(ALL, ALL[:1], False, money, target, 1, 0, 40)).sum() > 0  # the grid is never stale
     assert store.leverage_grid(ALL, weighted=False).sum() == 40
 
 
@@ -123,14 +123,15 @@ def test_the_same_market_in_several_windows(store: HostStore) -> None:
 
 def test_rendered_tiers_add_up_to_the_totals(store: HostStore) -> None:
     money = Notional(np.full(2, 100.0), np.zeros(2))
-    every = store.render(ALL, None, False, money, np.zeros((2, 2, 1), np.int32), 1, 0, 40)
-    tiers = store.render(ALL, ALL, False, money, np.zeros((2, 2, 2), np.int32), 1, 0, 40)
+    together = View(ALL, None, False, money, np.zeros((2, 2, 1), np.int32), 1, 0, 40)
+    every = store.render(together)
+    tiers = store.render(together._replace(tiers=ALL, target=np.zeros((2, 2, 2), np.int32)))
     np.testing.assert_array_equal(every, tiers)
     assert every.sum() == 40
     hidden = np.full((2, 2, 1), -1, np.int32)
-    assert not store.render(ALL, None, False, money, hidden, 2, 0, 40).any()
+    assert not store.render(together._replace(target=hidden, outputs=2)).any()
     with pytest.raises(ValueError, match="target"):
-        store.render(ALL, ALL, False, money, hidden, 2, 0, 40)
+        store.render(together._replace(tiers=ALL, target=hidden))
 
 
 def test_cohorts_are_copies(store: HostStore) -> None:

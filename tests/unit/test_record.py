@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forcedmove_server.errors import FileFormatError, InstrumentError
-from forcedmove_server.market.events import EVENT_DTYPES, EventBatch
+from forcedmove_server.market.events import BOOK_DEPTH, EVENT_DTYPES, LIQUIDATION, EventBatch
 from forcedmove_server.market.instruments import ContractType, Instrument, InstrumentRegistry
 from forcedmove_server.sources.record import Recorder
 from forcedmove_server.sources.replay import ReplaySource
@@ -59,6 +59,17 @@ def streams(draw: st.DrawFn) -> list[EventBatch]:
 
 def joined(batches: list[EventBatch]) -> dict[str, npt.NDArray[Any]]:
     return {kind: np.concatenate([batch.by_kind()[kind] for batch in batches]) for kind in EVENT_DTYPES}
+
+
+def test_equal_rows_of_two_kinds_are_both_kept(tmp_path: Path) -> None:
+    """A liquidation and a level of a book can be the same bytes; the replay leaves out files that are copies."""
+    when = 1_781_308_800 * 10**9
+    row = (when, when, 1.0, 1.0, 0, 0)
+    batch = EventBatch(when + 1, liquidations=np.array([row], LIQUIDATION), depth=np.array([row], BOOK_DEPTH))
+    with Recorder(tmp_path, InstrumentRegistry(MARKETS)) as recorder:
+        recorder.write(batch)
+    found = gathered(ReplaySource("r", tmp_path), InstrumentRegistry())
+    assert len(found["liquidations"]) == len(found["depth"]) == 1
 
 
 @settings(max_examples=40, deadline=None)

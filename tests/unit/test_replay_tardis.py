@@ -62,8 +62,8 @@ def test_trades(tmp_path: Path) -> None:
         ("bitfinex-derivatives", "BTCF0:USTF0", "bitfinex:BTCF0:USTF0", "BTC/UST:UST", 1, 1.0),
         ("cryptofacilities", "PF_XBTUSD", "krakenfutures:PF_XBTUSD", "BTC/USD:USD", 1, 1.0),
         ("cryptofacilities", "PI_XBTUSD", "krakenfutures:PI_XBTUSD", "BTC/USD:BTC", 700, 700.0),
-        ("huobi-dm-linear-swap", "BTC-USDT", "htx:BTC-USDT", "BTC/USDT:USDT", 1000, 1.0),
-        ("huobi-dm-swap", "BTC-USD", "htx:BTC-USD", "BTC/USD:BTC", 4, 400.0),
+        ("huobi-dm-linear-swap", "BTC-USDT", "htx:BTC-USDT", "BTC/USDT:USDT", 1000, 0.5),
+        ("huobi-dm-swap", "BTC-USD", "htx:BTC-USD", "BTC/USD:BTC", 4, 200.0),
         ("gate-io-futures", "BTC_USDT", "gate:BTC_USDT", "BTC/USDT:USDT", 10_000, 1.0),
         ("gate-io-futures", "BTC_USD", "gate:BTC_USD", "BTC/USD:BTC", 70, 70.0),
         ("bitget-futures", "BTCUSDT", "bitget:BTCUSDT", "BTC/USDT:USDT", 1, 1.0),
@@ -89,6 +89,15 @@ def test_liquidation_side_is_that_of_the_closing_order(tmp_path: Path) -> None:
     assert found["liquidations"]["side"].tolist() == [1, 0]  # a forced buy closes a short
     assert found["liquidations"]["quantity"].tolist() == [2.0, 3.0]
     assert dict(source.defects.counts) == {"liquidations.unknown_side": 1}
+
+
+def test_htx_counts_both_sides_of_trades_and_open_interest_but_not_of_liquidations(tmp_path: Path) -> None:
+    trades(tmp_path, "huobi-dm-linear-swap", "BTC-USDT", ",sell,100,7", kind="liquidations")
+    assert replayed(tmp_path)[0]["liquidations"]["quantity"].tolist() == [pytest.approx(0.007)]
+    text = TICKER + "\n" + stamped("huobi-dm-linear-swap", "BTC-USDT", 0, ",0.0001,,5000,100,100,100.5")
+    (tmp_path / "ticker").mkdir()
+    write(tmp_path / "ticker" / "huobi-dm-linear-swap_derivative_ticker_2026-06-13_BTC-USDT.csv", text)
+    assert replayed(tmp_path / "ticker")[0]["open_interest"]["quantity"].tolist() == [2.5]
 
 
 def test_bitget_liquidations_are_in_quote_value(tmp_path: Path) -> None:

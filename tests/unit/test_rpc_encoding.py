@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -19,6 +20,7 @@ from forcedmove_server.errors import LimitError
 from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder, heartbeat, responses
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.wire import delimited, varint, varint_field
+from tests.unit.watched_views import WatchedViews
 
 
 def rendered(values: NDArray[np.float32], first_bin: int = 100) -> RenderedView:
@@ -48,11 +50,11 @@ GRIDS = st.integers(3, 40).flatmap(
 @given(grids=GRIDS, shifts=st.lists(st.sampled_from([0, 0, 0, 1]), min_size=6, max_size=6))
 def test_deltas_add_up_bit_for_bit(grids: list[NDArray[np.float32]], shifts: list[int]) -> None:
     counts, state = EncodingCounts(), SymbolState()
-    encoder = ViewEncoder(ViewSpec(), Limits(), counts)
+    encoder, watched = ViewEncoder(ViewSpec(), Limits(), counts), WatchedViews()
     first_bin, previous = 100, None
     for seq, (values, shift) in enumerate(zip(grids, shifts, strict=False), 1):
         first_bin += shift
-        frame = encoder.encode(part(seq), rendered(values, first_bin))
+        frame = encoder.encode(part(seq), watched.next(rendered(values, first_bin)))
         assert frame is not None
         made = state.apply(parsed(frame.chunk(seq - 1)))
         assert made.grid.tobytes() == values.tobytes()
@@ -68,12 +70,12 @@ def test_deltas_add_up_bit_for_bit(grids: list[NDArray[np.float32]], shifts: lis
 
 def test_a_snapshot_is_made_once_and_says_the_same_as_the_delta() -> None:
     counts = EncodingCounts()
-    encoder = ViewEncoder(ViewSpec(), Limits(), counts)
+    encoder, watched = ViewEncoder(ViewSpec(), Limits(), counts), WatchedViews()
     values = np.zeros((2, 100), np.float32)
-    encoder.encode(part(4), rendered(values))
+    encoder.encode(part(4), watched.next(rendered(values)))
     changed = values.copy()
     changed[1, 7] = 5
-    frame = encoder.encode(part(6, counts), rendered(changed))
+    frame = encoder.encode(part(6, counts), watched.next(rendered(changed)))
     assert frame is not None
     assert (frame.seq, frame.prev_seq, frame.continues(4), frame.continues(3)) == (6, 4, True, False)
     assert frame.is_ready(4)
@@ -90,12 +92,56 @@ def test_a_snapshot_is_made_once_and_says_the_same_as_the_delta() -> None:
 
 
 def test_a_delta_without_changed_cells_is_a_delta() -> None:
-    encoder = ViewEncoder(ViewSpec(), Limits(), EncodingCounts())
+    encoder, watched = ViewEncoder(ViewSpec(), Limits(), EncodingCounts()), WatchedViews()
     values = np.ones((2, 5), np.float32)
-    encoder.encode(part(1), rendered(values))
-    frame = encoder.encode(part(2), rendered(values))
+    encoder.encode(part(1), watched.next(rendered(values)))
+    frame = encoder.encode(part(2), watched.next(rendered(values)))
     assert frame is not None
     assert parsed(frame.chunk(1)).HasField("update")
+
+
+@pytest.mark.parametrize("reason", ["seen before", "too large", "rendered by itself"])
+def test_a_delta_continues_the_frame_that_was_sent_or_there_is_none(reason: str) -> None:
+    """Of three renderings the second is not sent: what changed since it is not what readers of the first lack."""
+    grids = np.zeros((3, 2, 100), np.float32)
+    grids[1:, 0, 3] = 1
+    grids[2, 1, 7] = 5
+    watched, state = WatchedViews(), SymbolState()
+    first, second, third = (watched.next(rendered(values)) for values in grids)
+    assert third.changed.tolist() == [107]  # to the first grid that would give a third one
+    encoder = ViewEncoder(ViewSpec(), Limits(), EncodingCounts())
+    sent = encoder.encode(part(1), first)
+    assert sent is not None
+    state.apply(parsed(sent.chunk(0)))
+    if reason == "seen before":
+        assert encoder.encode(part(1), second) is None
+    elif reason == "too large":
+        encoder._limits = Limits(max_frame_bytes=(64 << 10) + 799)
+        with pytest.raises(LimitError):
+            encoder.encode(part(2), second)
+        encoder._limits = Limits()
+    else:
+        third = dataclasses.replace(third, revision=0, since=0)
+    frame = encoder.encode(part(3), third)
+    assert frame is not None
+    assert frame.delta is None
+    assert frame.prev_seq == 1
+    np.testing.assert_array_equal(state.apply(parsed(frame.chunk(1))).grid, grids[2])
+
+
+def test_a_delta_against_another_frame_does_not_get_past_the_checksum() -> None:
+    grids = np.zeros((3, 2, 100), np.float32)
+    grids[1:, 0, 3] = 1
+    grids[2, 1, 7] = 5
+    watched, state = WatchedViews(), SymbolState()
+    first, _, third = (watched.next(rendered(values)) for values in grids)
+    counts = EncodingCounts()
+    sent = EncodedFrame(part(1), ViewSpec(), first, None, counts)
+    state.apply(parsed(sent.chunk(0)))
+    wrong = EncodedFrame(part(3), ViewSpec(), dataclasses.replace(third, since=first.revision), sent, counts)
+    assert wrong.delta is not None
+    with pytest.raises(OutOfStepError, match="checksum"):
+        state.apply(parsed(wrong.chunk(1)))
 
 
 def test_frames_that_do_not_fit_are_refused_by_both_sides() -> None:
@@ -134,10 +180,11 @@ def test_a_scaled_grid_is_multiplied() -> None:
 
 def test_an_update_has_the_scale_and_type_of_its_grid() -> None:
     encoder, values = ViewEncoder(ViewSpec(), Limits(), EncodingCounts()), np.zeros((2, 100), np.float32)
-    first = encoder.encode(part(1), rendered(values))
+    watched = WatchedViews()
+    first = encoder.encode(part(1), watched.next(rendered(values)))
     changed = values.copy()
     changed[0, 3] = 1
-    second = encoder.encode(part(2), rendered(changed))
+    second = encoder.encode(part(2), watched.next(rendered(changed)))
     assert first is not None
     assert second is not None
     state = SymbolState()

@@ -13,6 +13,7 @@ from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolP
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.subscriber import Subscriber
+from tests.unit.watched_views import WatchedViews
 
 
 def frames(symbol: str, count: int) -> list[EncodedFrame]:
@@ -22,7 +23,8 @@ def frames(symbol: str, count: int) -> list[EncodedFrame]:
         SymbolPart(SymbolMap(symbol, seq, 0, 1.0, 1.0, (), 1.0, (), None, None, ()), 1, 0, EncodingCounts())
         for seq in range(1, count + 1)
     )
-    return [frame for part in parts if (frame := encoder.encode(part, view))]
+    watched = WatchedViews()
+    return [frame for part in parts if (frame := encoder.encode(part, watched.next(view)))]
 
 
 class Clock:

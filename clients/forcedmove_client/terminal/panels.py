@@ -144,8 +144,8 @@ def venues_panel(frame: MapFrame) -> RenderableType:
     names = sorted({market.venue for market in frame.markets})
     for market in sorted(frame.markets, key=lambda market: -market.open_interest_usd):
         table.add_row(
-            Text("■ ", style=venue_colour(market.venue, names)).append(market.market, TEXT),
-            Text(figures.money(market.open_interest_usd), style=BRIGHT),
+            Text("■ ", style=venue_colour(market.venue, names)).append(market.market, TEXT if market.fresh else DIM),
+            Text(figures.money(market.open_interest_usd), style=BRIGHT if market.fresh else DIM),
             Text("● fresh" if market.fresh else "○ stale", style=GOOD if market.fresh else WARN),
         )
     return _panel(table, "markets")

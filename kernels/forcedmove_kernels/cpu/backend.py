@@ -13,6 +13,7 @@ from forcedmove_kernels.arrays import (
     U32,
     U64,
     Chain,
+    ClusterRule,
     Clusters,
     Cohorts,
     Endings,
@@ -38,6 +39,7 @@ from forcedmove_kernels.checks import (
     check_cluster_rule,
     check_compaction,
     check_frames,
+    check_groups,
     check_histograms,
     check_indices,
     check_noise,
@@ -131,15 +133,15 @@ class CpuBackend:
         check_indices("market", np.array([market], np.int32), len(cohorts.used))
         return int(compaction.merge(cohorts, int(market), int(now), ladder, int(entry_shift)))
 
-    def profile(self, totals: U64, market_symbol: I32, notional: Notional, window: Window, symbols: int) -> U64:
-        """Return notional per symbol, side and cell."""
-        check_indices("market_symbol", market_symbol, symbols)
-        cents = np.zeros((symbols, 2, window.bins + 2), np.uint64)
-        market, first_market = grouped(market_symbol, symbols)
-        arguments = market, first_market, totals, notional, window, cents
-        cost = np.diff(first_market) * (2 * window.bins // CELLS_PER_COST)
+    def profiles(self, totals: U64, first: I64, notional: Notional, window: Window) -> tuple[U64, U64]:
+        """Return cents of markets and of symbols."""
+        check_groups(first, len(totals), notional)
+        cents = np.zeros_like(totals)
+        sums = np.zeros((len(first) - 1, *totals.shape[1:]), np.uint64)
+        arguments = first, totals, notional, window, cents, sums
+        cost = np.diff(first) * (2 * window.bins // CELLS_PER_COST)
         launch(self.threads, cost, profile.profile_symbols, profile.profile_symbols_parallel, *arguments)
-        return cents
+        return cents, sums
 
     def render(
         self, lots: U64, target: I32, outputs: int, notional: Notional, first_bin: int, low: int, high: int
@@ -164,11 +166,11 @@ class CpuBackend:
         found: U32 = frames.close_gaps(changed, count)
         return found
 
-    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> Clusters:
-        """Find runs of cells of profile rows that stand above their surroundings."""
-        check_cluster_rule(notional, half_width, ratio_percent, minimum)
-        rule = min(half_width, notional.shape[1]), np.uint64(ratio_percent)
-        return Clusters(*clusters.find_all(notional, *rule, minimum.astype(np.uint64)))
+    def clusters(self, notional: U64, rule: ClusterRule) -> Clusters:
+        """Find the clusters of profile rows."""
+        check_cluster_rule(notional, rule)
+        reach = min(rule.half_width, notional.shape[1])
+        return Clusters(*clusters.find_all(notional, reach, np.uint64(rule.ratio_percent), np.uint64(rule.share)))
 
     def cascade_chain(self, notional: U64, depth: U64, mark: int, shock: int) -> Chain:
         """Follow the chain of one shock."""

@@ -6,9 +6,11 @@ import numpy as np
 from numba import njit
 
 from forcedmove_kernels.arrays import I32, I64, U64
+from forcedmove_kernels.fixed_point import SHARE_BITS
 
 HALF_SHIFT = np.uint64(32)
 LOW_HALF = np.uint64(0xFFFF_FFFF)
+SHARE_SHIFT = np.uint64(SHARE_BITS)
 
 
 @njit(nogil=True, cache=True)
@@ -19,6 +21,15 @@ def wide_product(a: np.uint64, b: np.uint64) -> tuple[np.uint64, np.uint64]:
     middle = a_high * b_low + (low >> HALF_SHIFT)
     carry = a_low * b_high + (middle & LOW_HALF)
     return a_high * b_high + (middle >> HALF_SHIFT) + (carry >> HALF_SHIFT), a * b
+
+
+@njit(nogil=True, cache=True)
+def minimum_of(notional: U64, share: np.uint64) -> np.uint64:
+    """The least notional of a cell of a cluster: a share of the row's sum, and something."""
+    total = notional.sum()
+    # a share is at most 2**32: the half products cannot exceed 64 bits
+    least = (total >> SHARE_SHIFT) * share + ((total & LOW_HALF) * share >> SHARE_SHIFT)
+    return max(least, np.uint64(1))
 
 
 @njit(nogil=True, cache=True)
@@ -58,7 +69,9 @@ def find_clusters(
 
 
 @njit(nogil=True, cache=True)
-def find_all(notional: U64, half_width: int, ratio_percent: np.uint64, minimum: U64) -> tuple[I64, I32, I32, I32, U64]:
+def find_all(
+    notional: U64, half_width: int, ratio_percent: np.uint64, share: np.uint64
+) -> tuple[I64, I32, I32, I32, U64]:
     """Columns of :class:`forcedmove_kernels.arrays.Clusters` of all rows."""
     rows, cells = notional.shape
     first = np.zeros(rows + 1, np.int64)
@@ -66,7 +79,7 @@ def find_all(notional: U64, half_width: int, ratio_percent: np.uint64, minimum: 
     begin, end, peak = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
     amount = np.empty(most, np.uint64)
     for row in range(rows):
-        own = find_clusters(notional[row], half_width, ratio_percent, minimum[row])
+        own = find_clusters(notional[row], half_width, ratio_percent, minimum_of(notional[row], share))
         first[row + 1] = first[row] + len(own[0])
         begin[first[row] : first[row + 1]] = own[0]
         end[first[row] : first[row + 1]] = own[1]

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit, prange
 
 from forcedmove_kernels.arrays import F32, I64, U32, U64, Notional
+from forcedmove_kernels.cpu.vectors import LANES, lanes_differ, lowest_bit
 
 #: cells that are compared at once
 CHUNK = 4096
@@ -77,10 +78,14 @@ def list_changes(order: I64, previous: U32, values: U32, changed: U32, count: I6
     """List the indices where words differ, chunk by chunk: those of chunk ``c`` from ``changed[c * CHUNK]`` on."""
     for chunk in order:
         begin = chunk * CHUNK
+        end = min(begin + CHUNK, len(values))
         found = begin
-        for i in range(begin, min(begin + CHUNK, len(values))):
-            changed[found] = i
-            found += previous[i] != values[i]
+        for i in range(begin, end, LANES):
+            bits = lanes_differ(previous, values, i, end - i)
+            while bits:
+                changed[found] = i + np.int64(lowest_bit(bits))
+                found += 1
+                bits &= bits - np.uint64(1)
         count[chunk] = found - begin
 
 

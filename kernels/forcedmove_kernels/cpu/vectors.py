@@ -232,6 +232,20 @@ def lanes_between(typing: Any, words: Any, index: Any, low: Any, high: Any) -> t
 
 
 @intrinsic
+def lanes_differ(typing: Any, words: Any, others: Any, index: Any, count: Any) -> tuple[Any, Any]:
+    """Bits of the first ``count`` of ``LANES`` elements u32 from ``index`` on that differ, the first one lowest."""
+    signature = types.uint64(words, others, types.int64, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, others, index, count = arguments
+        vectors = _Vectors(context, builder, signature.args)
+        one, other = (vectors.load(k, array, index, count) for k, array in enumerate((words, others)))
+        return builder.zext(builder.bitcast(builder.icmp_unsigned("!=", one, other), ir.IntType(LANES)), _LONG)
+
+    return signature, generate
+
+
+@intrinsic
 def lanes_below(typing: Any, words: Any, index: Any, bound: Any) -> tuple[Any, Any]:
     """How many of the ``LANES`` elements u64 from ``index`` on lie below a bound."""
     signature = types.uint64(words, types.int64, types.uint64)

@@ -17,6 +17,7 @@ from forcedmove_kernels.arrays import (
     U32,
     U64,
     Chain,
+    ClusterRule,
     Clusters,
     Cohorts,
     Endings,
@@ -38,6 +39,7 @@ from forcedmove_kernels.checks import (
     check_chains,
     check_cluster_rule,
     check_frames,
+    check_groups,
     check_indices,
     check_lots,
     check_noise,
@@ -151,25 +153,27 @@ class CudaBackend:
         """Merge a market's cohorts, in place, on the host: a sort of some thousand rows once an hour."""
         return self._host.compact(cohorts, market, now, ladder, entry_shift)
 
-    def profile(self, totals: U64, market_symbol: I32, notional: Notional, window: Window, symbols: int) -> U64:
-        """Return notional per symbol, side and cell."""
-        check_indices("market_symbol", market_symbol, symbols)
+    def profiles(self, totals: U64, first: I64, notional: Notional, window: Window) -> tuple[U64, U64]:
+        """Return cents of markets and of symbols."""
+        check_groups(first, len(totals), notional)
         device, cells = self.device, totals.shape[2]
-        cents = device.zeros((symbols, 2, cells), np.uint64)
+        cents = device.empty(totals.shape, np.uint64)
+        sums = device.empty((len(first) - 1, 2, cells), np.uint64)
         there = self._up(notional)
-        launches.add_profiles(
+        launches.fill_profiles(
             device,
-            len(market_symbol),
+            len(first) - 1,
             cells,
             totals=device.upload(totals),
-            markets=device.upload(np.arange(len(market_symbol), dtype=np.int32)),
-            target=device.upload(market_symbol.astype(np.int32)),
+            markets=device.upload(np.arange(len(totals), dtype=np.int32)),
+            first=device.upload(first.astype(np.int64)),
             base=there.base,
             slope=there.slope,
             first_bin=device.upload(window.first_bin.astype(np.uint32)),
             cents=cents,
+            sums=sums,
         )
-        return self._got(cents)
+        return self._got(cents), self._got(sums)
 
     def render(
         self, lots: U64, target: I32, outputs: int, notional: Notional, first_bin: int, low: int, high: int
@@ -201,40 +205,30 @@ class CudaBackend:
         """Return the flat indices of elements whose bits differ."""
         check_frames(previous, values)
         device, count = self.device, values.size
-        found = device.empty(launches.blocks_for(count) + 1, np.uint32)
-        indices = device.empty(max(count, 1), np.uint32)
-        launches.changed_cells(device, device.upload(previous), device.upload(values), found, indices, count)
-        changed: U32 = device.download(indices[: int(device.download(found)[-1])])
-        return changed
+        found, changed = (device.empty(size, np.uint64) for size in (launches.blocks_for(count), 1))
+        listed, cells = device.zeros(1, np.uint64), device.empty(max(count, 1), np.uint64)
+        frames = device.upload(previous), device.upload(values)
+        launches.changed_cells(device, *frames, found, changed, listed, cells, count, count)
+        there = cells[: int(device.download(listed)[0])]
+        return device.download(there).astype(np.uint32)  # the lower words are the indices
 
-    def clusters(self, notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> Clusters:
-        """Find runs of cells of profile rows that stand above their surroundings, all rows in one launch."""
-        check_cluster_rule(notional, half_width, ratio_percent, minimum)
+    def clusters(self, notional: U64, rule: ClusterRule) -> Clusters:
+        """Find the clusters of profile rows, all rows in one launch."""
+        check_cluster_rule(notional, rule)
         device, (rows, cells) = self.device, notional.shape
-        most = cells // 2 + 1
-        # A row's clusters are a column: what comes back is as long as the longest of them, not as it could be.
-        begin, end, peak = (device.empty((most, rows), np.int32) for _ in range(3))
-        amount, found = device.empty((most, rows), np.uint64), device.empty(rows, np.int32)
+        found, runs = device.empty(rows, np.uint64), device.empty((cells // 2 + 1, rows, 4), np.uint64)
         launches.find_clusters(
             device,
+            rule,
             rows,
+            cells,
             notional=device.upload(notional),
-            minimum=device.upload(minimum.astype(np.uint64)),
             prefix=device.empty((rows, cells + 1), np.uint64),
-            begin=begin,
-            end=end,
-            peak=peak,
-            amount=amount,
             found=found,
-            cells=cells,
-            half_width=np.uint64(half_width),
-            ratio_percent=np.uint64(ratio_percent),
+            runs=runs,
         )
-        counts: I32 = device.download(found)
-        longest = int(counts.max(initial=0))
-        taken = np.arange(longest) < counts[:, None]
-        columns = (device.download(column[:longest]).T[taken] for column in (begin, end, peak, amount))
-        return Clusters(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)]), *columns)
+        counts: U64 = device.download(found)
+        return launches.clusters_of(counts, device.download(runs[: int(counts.max(initial=0))]))
 
     def cascade_chain(self, notional: U64, depth: U64, mark: int, shock: int) -> Chain:
         """Follow the chain of one shock level by level, on the host."""

@@ -3,6 +3,8 @@
 #include "block.cuh"
 #include "records.cuh"
 
+constexpr u32 SHARE_BITS = 32;
+
 // Whether a cell stands above: 100 * own * cells > ratio_percent * around, in 128 bits.
 DEVICE bool stands_above(const ClusterArguments& a, const u64* notional, const u64* prefix, u64 minimum, i64 cell) {
     const i64 last = a.cells - 2;
@@ -14,6 +16,12 @@ DEVICE bool stands_above(const ClusterArguments& a, const u64* notional, const u
     const u64 own_high = high_word(notional[cell], cells), own_low = notional[cell] * cells;
     const u64 high = high_word(around, a.ratio_percent), low = around * a.ratio_percent;
     return own_high > high || (own_high == high && own_low > low);
+}
+
+// The least notional of a cell of a cluster: a share of the row's sum, and something. A share is at most 2^32, so that
+// the half products fit.
+DEVICE u64 minimum_of(u64 sum, u64 share) {
+    return larger((sum >> SHARE_BITS) * share + ((u64(u32(sum)) * share) >> SHARE_BITS), u64(1));
 }
 
 // Grid: rows. Ascending clusters of each row and how many there are.
@@ -30,7 +38,7 @@ KERNEL(find_clusters, ClusterArguments) {
         for (i64 cell = cells * t / THREADS; cell < cells * (t + 1) / THREADS; ++cell) own += notional[cell];
         sum[t] = own;
     }
-    scan_block(sum, spare);
+    const u64 minimum = minimum_of(scan_block(sum, spare), a.share);
     PHASE(t) {
         u64 below = sum[t];
         for (i64 cell = cells * t / THREADS; cell < cells * (t + 1) / THREADS; ++cell) {
@@ -40,7 +48,6 @@ KERNEL(find_clusters, ClusterArguments) {
         if (t == THREADS - 1) prefix[cells] = below;
     }
     PHASE(t) {
-        const u64 minimum = a.minimum[BLOCK_X];
         u32 own = 0;
         for (i64 cell = cells * t / THREADS; cell < cells * (t + 1) / THREADS; ++cell) {
             own += stands_above(a, notional, prefix, minimum, cell) &&
@@ -50,8 +57,7 @@ KERNEL(find_clusters, ClusterArguments) {
     }
     const u32 found = scan_block(begins, spare32);
     PHASE(t) {
-        const u64 minimum = a.minimum[BLOCK_X];
-        i64 place = begins[t] * a.rows + BLOCK_X;
+        i64 place = begins[t];
         for (i64 cell = cells * t / THREADS; cell < cells * (t + 1) / THREADS; ++cell) {
             if (!stands_above(a, notional, prefix, minimum, cell)) continue;
             if (stands_above(a, notional, prefix, minimum, cell - 1)) continue;
@@ -59,12 +65,13 @@ KERNEL(find_clusters, ClusterArguments) {
             for (; stands_above(a, notional, prefix, minimum, end); ++end) {
                 if (notional[end] > notional[peak]) peak = end;
             }
-            a.begin[place] = i32(cell);
-            a.end[place] = i32(end);
-            a.peak[place] = i32(peak);
-            a.amount[place] = prefix[end] - prefix[cell];
-            place += a.rows;
+            u64* const run = a.runs + (place * a.rows + BLOCK_X) * 4;
+            run[0] = u64(cell);
+            run[1] = u64(end);
+            run[2] = u64(peak);
+            run[3] = prefix[end] - prefix[cell];
+            ++place;
         }
-        if (t == 0) a.found[BLOCK_X] = i32(found);
+        if (t == 0) a.found[BLOCK_X] = found;
     }
 }

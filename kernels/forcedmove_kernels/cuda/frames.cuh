@@ -1,4 +1,4 @@
-// From lots to what readers get: cents per symbol, USD per output row, and which cells changed.
+// From lots to what readers get: cents per market and symbol, USD per output row, and which cells changed.
 #pragma once
 #include "block.cuh"
 #include "records.cuh"
@@ -19,15 +19,20 @@ KERNEL(gather_rows, GatherArguments) {
     }
 }
 
-// Add the cents of each market's cells to its target. Grid: markets, blocks of words.
-KERNEL(add_profiles, ProfileArguments) {
+// Cents of each cell of a symbol's markets, and their sum. Grid: symbols, blocks with a thread per cell.
+KERNEL(fill_profiles, ProfileArguments) {
     PHASE(t) {
-        const u32 k = BLOCK_X;
-        const u64* totals = a.totals + a.markets[k] * 2 * a.cells;
-        u64* cents = a.cents + a.target[k] * 2 * a.cells;
-        for (i64 word = i64(BLOCK_Y) * THREADS + t; word < 2 * a.cells; word += i64(GRID_Y) * THREADS) {
-            if (totals[word] == 0) continue;
-            add_global(cents + word, cents_of(totals[word], a.base[k], a.slope[k], a.first_bin[k], word % a.cells));
+        const i64 word = i64(BLOCK_Y) * THREADS + t, words = 2 * a.cells;
+        if (word < words) {
+            const i64 cell = word < a.cells ? word : word - a.cells;
+            u64 sum = 0;
+            for (i64 k = a.first[BLOCK_X]; k < a.first[BLOCK_X + 1]; ++k) {
+                const u64 lots = a.totals[a.markets[k] * words + word];
+                const u64 cents = lots ? cents_of(lots, a.base[k], a.slope[k], a.first_bin[k], cell) : 0;
+                a.cents[k * words + word] = cents;
+                sum += cents;
+            }
+            a.sums[BLOCK_X * words + word] = sum;
         }
     }
 }
@@ -68,28 +73,33 @@ KERNEL(count_changed, ChangedArguments) {
     }
 }
 
-// Where each block's indices begin, and how many there are in all. Grid: 1.
+// Where each block's cells go, behind those of the comparisons before, and how many there are in all. Grid: 1.
 KERNEL(place_changed, ChangedArguments) {
     SHARED(u32, sum, THREADS);
     SHARED(u32, spare, THREADS);
     PHASE(t) {
         u32 own = 0;
-        for (i64 block = a.blocks * t / THREADS; block < a.blocks * (t + 1) / THREADS; ++block) own += a.found[block];
+        for (i64 block = a.blocks * t / THREADS; block < a.blocks * (t + 1) / THREADS; ++block) own += u32(a.found[block]);
         sum[t] = own;
     }
     const u32 all = scan_block(sum, spare);
     PHASE(t) {
-        u32 before = sum[t];
+        u64 before = *a.listed + sum[t];
         for (i64 block = a.blocks * t / THREADS; block < a.blocks * (t + 1) / THREADS; ++block) {
-            const u32 own = a.found[block];
+            const u64 own = a.found[block];
             a.found[block] = before;
             before += own;
         }
-        if (t == 0) a.found[a.blocks] = all;
+    }
+    PHASE(t) {
+        if (t == 0) {
+            *a.changed = all;
+            if (i64(all) <= a.most) *a.listed += all;
+        }
     }
 }
 
-// Write the indices of changed words in ascending order. Grid: blocks.
+// List changed words in ascending order, unless they are too many, and keep them. Grid: blocks.
 KERNEL(list_changed, ChangedArguments) {
     SHARED(u32, place, THREADS);
     SHARED(u32, spare, THREADS);
@@ -100,6 +110,9 @@ KERNEL(list_changed, ChangedArguments) {
     scan_block(place, spare);
     PHASE(t) {
         const i64 word = i64(BLOCK_X) * THREADS + t;
-        if (word < a.count && a.previous[word] != a.values[word]) a.indices[a.found[BLOCK_X] + place[t]] = u32(word);
+        if (word < a.count && a.previous[word] != a.values[word]) {
+            if (i64(*a.changed) <= a.most) a.cells[a.found[BLOCK_X] + place[t]] = u64(word) | u64(a.values[word]) << 32;
+            a.previous[word] = a.values[word];
+        }
     }
 }

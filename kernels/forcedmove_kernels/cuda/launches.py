@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from forcedmove_kernels.arrays import Cohorts, Freshness, Noise, Rules, Standing, Updates, Window
+from forcedmove_kernels.arrays import (
+    U64,
+    ClusterRule,
+    Clusters,
+    Cohorts,
+    Freshness,
+    Noise,
+    Rules,
+    Standing,
+    Updates,
+    Window,
+)
 from forcedmove_kernels.cuda.arguments import pack
 from forcedmove_kernels.cuda.device import THREADS, Device
 
@@ -128,11 +139,11 @@ def gather_rows(device: Device, source: Any, markets: Any, rows: Any, count: int
         device.launch("gather_rows", (count, _COLUMNS, 1), pack("GatherArguments", fields, device.address))
 
 
-def add_profiles(device: Device, count: int, cells: int, **fields: Any) -> None:
-    """Add the cents of ``count`` markets to zeroed profiles; ``fields`` as in ``ProfileArguments``."""
-    if count:
+def fill_profiles(device: Device, symbols: int, cells: int, **fields: Any) -> None:
+    """Fill the cents of the markets of ``symbols`` symbols, and their sums; ``fields`` as in ``ProfileArguments``."""
+    if symbols:
         arguments = pack("ProfileArguments", fields | {"cells": cells}, device.address)
-        device.launch("add_profiles", (count, _COLUMNS, 1), arguments)
+        device.launch("fill_profiles", (symbols, blocks_for(2 * cells), 1), arguments)
 
 
 def render(device: Device, rows: int, outputs: int, low: int, high: int, **fields: Any) -> None:
@@ -144,16 +155,29 @@ def render(device: Device, rows: int, outputs: int, low: int, high: int, **field
     device.launch("finish_outputs", (blocks_for(outputs * (high - low + 2)), 1, 1), arguments)
 
 
-def changed_cells(device: Device, previous: Any, values: Any, found: Any, indices: Any, count: int) -> None:
-    """List where ``count`` words differ; ``found`` u32 ``[blocks + 1]`` ends with how many there are."""
+def changed_cells(
+    device: Device,
+    previous: Any,
+    values: Any,
+    found: Any,
+    changed: Any,
+    listed: Any,
+    cells: Any,
+    count: int,
+    most: int,
+) -> None:
+    """List where ``count`` words differ, at most ``most``, and make ``previous`` equal; see ``ChangedArguments``."""
     blocks = blocks_for(count)
     fields = {
         "previous": previous,
         "values": values,
         "found": found,
-        "indices": indices,
+        "changed": changed,
+        "listed": listed,
+        "cells": cells,
         "count": count,
         "blocks": blocks,
+        "most": most,
     }
     arguments = pack("ChangedArguments", fields, device.address)
     device.launch("count_changed", (blocks, 1, 1), arguments)
@@ -161,11 +185,28 @@ def changed_cells(device: Device, previous: Any, values: Any, found: Any, indice
     device.launch("list_changed", (blocks, 1, 1), arguments)
 
 
-def find_clusters(device: Device, rows: int, **fields: Any) -> None:
-    """Find the clusters of ``rows`` rows; ``fields`` as in ``ClusterArguments``."""
+def find_clusters(device: Device, rule: ClusterRule, rows: int, cells: int, **fields: Any) -> None:
+    """Find the clusters of ``rows`` rows of ``cells`` cells; ``fields`` as in ``ClusterArguments``."""
     if rows:
-        arguments = pack("ClusterArguments", fields | {"rows": rows}, device.address)
+        numbers = {name: np.uint64(number) for name, number in rule._asdict().items()}
+        arguments = pack("ClusterArguments", fields | numbers | {"rows": rows, "cells": cells}, device.address)
         device.launch("find_clusters", (rows, 1, 1), arguments)
+
+
+def clusters_of(found: U64, runs: U64) -> Clusters:
+    """Return the clusters of all rows, one row after the other.
+
+    ``found`` u64 ``[R]`` counts those of each row, ``runs`` u64 ``[longest, R, 4]`` has them as the kernel wrote them.
+    """
+    taken = np.arange(len(runs)) < found[:, None].astype(np.int64)
+    begin, end, peak, notional = runs.transpose(1, 0, 2)[taken].T
+    return Clusters(
+        first=np.concatenate([np.zeros(1, np.int64), np.cumsum(found, dtype=np.int64)]),
+        begin=begin.astype(np.int32),
+        end=end.astype(np.int32),
+        peak=peak.astype(np.int32),
+        notional=notional.copy(),
+    )
 
 
 def sum_rows(device: Device, book: dict[str, Any], rows: int) -> None:

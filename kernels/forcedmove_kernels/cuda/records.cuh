@@ -85,12 +85,13 @@ struct GridArguments {
 
 struct ProfileArguments {
     const u64* totals;     // [M, 2, C]
-    const i32* markets;    // [K] rows of totals
-    const i32* target;     // [K] rows of cents
+    const i32* markets;    // [K] rows of totals, in the order of their symbols
+    const i64* first;      // [S + 1] where each symbol's markets begin
     const double* base;    // [K]
     const double* slope;   // [K]
     const u32* first_bin;  // [K]
-    u64* cents;            // [S, 2, C], zeroed
+    u64* cents;            // [K, 2, C]
+    u64* sums;             // [S, 2, C]
     i64 cells;             // C
 };
 
@@ -117,27 +118,27 @@ struct RenderArguments {
 };
 
 struct ChangedArguments {
-    const u32* previous;  // [n] bits of f32
-    const u32* values;    // [n]
-    u32* found;           // [blocks + 1] per block, then where each block's begin; the last is how many
-    u32* indices;         // [n]
-    i64 count;            // n
+    u32* previous;      // [n] bits of f32; afterwards those of ``values``
+    const u32* values;  // [n]
+    u64* found;         // [blocks] scratch: changed words of each block, then where its cells go
+    u64* changed;       // how many words changed
+    u64* listed;        // how many cells the comparisons before this one listed; those of this one are added
+    u64* cells;         // [listed + most] index and, 32 bits higher, new bits of each changed word
+    i64 count;          // n
     i64 blocks;
+    i64 most;  // where more changed none are listed
 };
 
 struct ClusterArguments {
     const u64* notional;  // [R, C]
-    const u64* minimum;   // [R]
     u64* prefix;          // [R, C + 1] scratch
-    i32* begin;           // [C / 2 + 1, R] and the next three
-    i32* end;
-    i32* peak;
-    u64* amount;
-    i32* found;  // [R]
-    i64 rows;    // R
-    i64 cells;   // C
+    u64* found;           // [R] clusters of each row
+    u64* runs;            // [C / 2 + 1, R, 4]: the k-th clusters of all rows: begin, end, peak, cents
+    i64 rows;             // R
+    i64 cells;            // C
     u64 half_width;
     u64 ratio_percent;
+    u64 share;
 };
 
 struct PrefixArguments {

@@ -7,7 +7,8 @@ so that a settled server allocates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,25 +17,39 @@ from numpy.typing import NDArray
 from forcedmove_kernels.arrays import (
     F32,
     I32,
+    I64,
     U32,
     U64,
     UNWEIGHTED,
+    ClusterRule,
     Cohorts,
     Freshness,
     Notional,
     Outcome,
+    Profiles,
+    Rendering,
     Rules,
     Standing,
     Updates,
+    View,
     Window,
     check_updates,
     is_aged,
 )
-from forcedmove_kernels.budget import check_budget, store_bytes, working_bytes
-from forcedmove_kernels.checks import check_indices, check_lots, check_render, check_rendered_rows
+from forcedmove_kernels.budget import check_budget, store_bytes, watched_bytes, working_bytes
+from forcedmove_kernels.checks import (
+    check_cluster_rule,
+    check_groups,
+    check_indices,
+    check_lots,
+    check_render,
+    check_rendered_rows,
+)
 from forcedmove_kernels.cuda import launches
 from forcedmove_kernels.cuda.device import Device
-from forcedmove_kernels.cuda.transfer import Packets, Receiver, Scratch
+from forcedmove_kernels.cuda.transfer import Packets, Receiver, Scratch, carved
+from forcedmove_kernels.cuda.watched import WatchedFrames, patched
+from forcedmove_kernels.renderings import Renderings
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
@@ -83,7 +98,9 @@ class CudaStore:
         self._ones = UNWEIGHTED._replace(table=device.upload(UNWEIGHTED.table))
         self._fresh, self._aged = self._ones, False
         self._packets, self._receiver = Packets(device), Receiver(device)
-        self._lots, self._drawn = Scratch(device), Scratch(device)
+        self._work, self._drawn = Scratch(device), Scratch(device)
+        self._frames = WatchedFrames(device, self._receiver, watched_bytes(markets, bins))
+        self._renderings = Renderings()
 
     def set_rules(self, market: int, rules: Rules) -> None:
         """Give a market its tables."""
@@ -171,70 +188,51 @@ class CudaStore:
         got: U64 = self._receiver.fetch(there)
         return got
 
-    def profile(self, markets: I32, notional: Notional) -> U64:
-        """Return cents per market, side and cell, u64 ``[K, 2, C]``."""
+    def profiles(self, markets: I32, first: I64, notional: Notional, rule: ClusterRule) -> Profiles:
+        """Return cents of ``markets`` and of their symbols, and the clusters of the symbols: two launches."""
         self._require_fresh(markets)
-        count, cells = len(markets), self.bins + 2
-        cents = self._lots.take((count, 2, cells), np.uint64)
-        self._device.clear(cents)
+        check_groups(first, len(markets), notional)
+        count, symbols, cells = len(markets), len(first) - 1, self.bins + 2
+        rows = 2 * symbols
+        back = (count, 2, cells), (symbols, 2, cells), (rows,)
+        shapes = *back, (rows, cells + 1), (cells // 2 + 1, rows, 4)
+        block = self._work.take((sum(map(math.prod, shapes)),), np.uint64)
+        cents, sums, found, prefix, runs = carved(block, shapes)
+        check_cluster_rule(sums.reshape(rows, cells), rule)
         sent = self._packets.send(
             {
                 "markets": markets.astype(np.int32),
-                "target": np.arange(count, dtype=np.int32),
+                "first": first.astype(np.int64),
                 "base": notional.base.astype(np.float64),
                 "slope": notional.slope.astype(np.float64),
                 "first_bin": self.first_bin[markets],
             }
         )
-        launches.add_profiles(self._device, count, cells, totals=self._standing.totals, cents=cents, **sent)
-        got: U64 = self._receiver.fetch(cents)
+        device = self._device
+        launches.fill_profiles(device, symbols, cells, totals=self._standing.totals, cents=cents, sums=sums, **sent)
+        launches.find_clusters(device, rule, rows, cells, notional=sums, prefix=prefix, found=found, runs=runs)
+        cents, sums, found = carved(self._receiver.fetch(block[: sum(map(math.prod, back))]), back)
+        clusters = launches.clusters_of(found, self._receiver.fetch(runs[: int(found.max(initial=0))]))
+        return Profiles(cents, sums, clusters)
+
+    def render(self, view: View) -> F32:
+        """Return USD as the wire has them, f32 ``[O, high - low + 2]``."""
+        got: F32 = self._receiver.fetch(self._draw(view))
         return got
 
-    def render(
-        self,
-        markets: I32,
-        tiers: I32 | None,
-        weighted: bool,
-        notional: Notional,
-        target: I32,
-        outputs: int,
-        low: int,
-        high: int,
-    ) -> F32:
-        """Return USD as the wire has them, f32 ``[outputs, high - low + 2]``."""
-        check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[2])
-        if tiers is None:
-            lots = self._rows(markets, weighted)
-            where = target
-        else:
-            lots = self._grid(markets, weighted, self.first_bin[markets], self.bins)
-            where = np.full(lots.shape[:3], -1, np.int32)
-            where[:, :, tiers] = target
-        where = where.reshape(-1).astype(np.int32)
-        rows = len(where)
-        money = Notional(*(np.repeat(amount.astype(np.float64), rows // len(markets)) for amount in notional))
-        check_render(lots.reshape(rows, self.bins + 2), where, outputs, money, low, high)
-        sent = self._packets.send({"target": where, "base": money.base, "slope": money.slope})
-        shape = (outputs, high - low + 2)
-        size = outputs * (high - low + 2)
-        drawn = self._drawn.take((12 * size,), np.uint8)
-        cents, usd = drawn[: 8 * size].view(np.uint64), drawn[8 * size :].view(np.float32)
-        self._device.clear(cents)
-        launches.render(
-            self._device,
-            rows,
-            outputs,
-            low,
-            high,
-            lots=lots,
-            cents=cents,
-            usd=usd,
-            cells=self.bins + 2,
-            first_bin=int(self.first_bin[markets[0]]),
-            **sent,
-        )
-        got: F32 = self._receiver.fetch(usd).reshape(shape)
-        return got
+    def render_watched(self, views: Mapping[Hashable, View]) -> dict[Hashable, Rendering]:
+        """Render views, and say which cells of each changed since the last time: they alone come back."""
+        try:
+            return self._render_watched(views)
+        except ValueError:
+            self.forget(views)
+            raise
+
+    def forget(self, names: Iterable[Hashable]) -> None:
+        """Let go of the last renderings of views."""
+        names = tuple(names)
+        self._frames.forget(names)
+        self._renderings.forget(names)
 
     def compact(self, market: int, now: int, ladder: U32, entry_shift: int) -> int:
         """Merge a market's cohorts on the host, which is rare, and put them back."""
@@ -277,6 +275,70 @@ class CudaStore:
         self._live[market] = cohorts.lots[:, own].sum(1, dtype=np.uint64)
         self._mark(np.array([market]))
 
+    def _render_watched(self, views: Mapping[Hashable, View]) -> dict[Hashable, Rendering]:
+        frames = self._frames
+        earlier = {name: frames.earlier(name, view.shape) for name, view in views.items()}
+        comparisons = frames.comparisons([math.prod(frame.shape) for frame in earlier.values() if frame is not None])
+        whole: dict[Hashable, Any] = {}
+        for name, view in views.items():
+            if earlier[name] is not None:
+                comparisons.compare(earlier[name], self._draw(view))
+                continue
+            placed = frames.place(name, view.shape)
+            drawn = self._draw(view, placed)
+            whole[name] = self._receiver.fetch(drawn)  # without a place it is in the way of the next
+        changes = iter(comparisons.changes())
+        found = {}
+        for name, view in views.items():
+            before = self._renderings.before(name, view.shape)
+            changed: U32 | None = None
+            if name in whole:  # the first one, or there was no room to keep the one before
+                values: F32 = whole[name]
+                changed = None if before is None else self._host.changed_cells(before, values)
+            elif (cells := next(changes)) is None:
+                values = self._receiver.fetch(earlier[name])
+            else:
+                values, changed = patched(before, cells)
+            found[name] = self._renderings.add(name, values, changed)
+        return found
+
+    def _draw(self, view: View, into: Any | None = None) -> Any:
+        """Render a view into f32 ``[O, W]`` on the device: ``into``, or memory that holds until the next call."""
+        markets, tiers, weighted, notional, target = view[:5]
+        check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[2])
+        if tiers is None:
+            lots = self._rows(markets, weighted)
+            where = target
+        else:
+            lots = self._grid(markets, weighted, self.first_bin[markets], self.bins)
+            where = np.full(lots.shape[:3], -1, np.int32)
+            where[:, :, tiers] = target
+        where = where.reshape(-1).astype(np.int32)
+        rows = len(where)
+        money = Notional(*(np.repeat(amount.astype(np.float64), rows // len(markets)) for amount in notional))
+        check_render(lots.reshape(rows, self.bins + 2), where, view.outputs, money, view.low, view.high)
+        sent = self._packets.send({"target": where, "base": money.base, "slope": money.slope})
+        size = math.prod(view.shape)
+        drawn = self._drawn.take((12 * size,), np.uint8)
+        cents, usd = drawn[: 8 * size].view(np.uint64), drawn[8 * size :].view(np.float32).reshape(view.shape)
+        if into is not None:
+            usd = into
+        self._device.clear(cents)
+        launches.render(
+            self._device,
+            rows,
+            view.outputs,
+            view.low,
+            view.high,
+            lots=lots,
+            cents=cents,
+            usd=usd,
+            cells=self.bins + 2,
+            first_bin=int(self.first_bin[markets[0]]),
+            **sent,
+        )
+        return usd
+
     def _mark(self, markets: NDArray[np.integer[Any]]) -> None:
         """Declare both rows of some markets stale, here and on the device."""
         self._stale[markets] = True
@@ -289,7 +351,7 @@ class CudaStore:
 
     def _rows(self, markets: I32, weighted: bool) -> Any:
         self._require_fresh(markets)
-        rows = self._lots.take((len(markets), 2, self.bins + 2), np.uint64)
+        rows = self._work.take((len(markets), 2, self.bins + 2), np.uint64)
         source = self._standing.fresh if weighted else self._standing.totals
         sent = self._packets.send({"markets": markets.astype(np.int32)})
         launches.gather_rows(self._device, source, sent["markets"], rows, len(markets), 2 * (self.bins + 2))
@@ -297,7 +359,7 @@ class CudaStore:
 
     def _grid(self, markets: I32, weighted: bool, first_bin: U32, bins: int) -> Any:
         check_indices("markets", markets, len(self.used))
-        grid = self._lots.take((len(markets), 2, self._rules.multiplier.shape[2], bins + 2), np.uint64)
+        grid = self._work.take((len(markets), 2, self._rules.multiplier.shape[2], bins + 2), np.uint64)
         sent = self._packets.send({"markets": markets.astype(np.int32), "first_bin": first_bin.astype(np.uint32)})
         fresh, aged = (self._fresh, self._aged) if weighted else (self._ones, False)
         launches.leverage_grid(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import cycle
 from typing import Any
 
@@ -16,6 +17,15 @@ _ALIGNMENT = 16
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def carved(block: Any, shapes: Iterable[tuple[int, ...]]) -> Iterator[Any]:
+    """Return arrays of these shapes, one behind the other in a flat ``block``, here or on the device."""
+    begin = 0
+    for shape in shapes:
+        end = begin + math.prod(shape)
+        yield block[begin:end].reshape(shape)
+        begin = end
 
 
 class Scratch:
@@ -99,6 +109,8 @@ class Receiver:
 
     def fetch(self, array: Any) -> NDArray[Any]:
         """Return a host copy of a contiguous array on the device."""
+        if not array.size:
+            return np.empty(array.shape, array.dtype)
         staged = self._stage(array.reshape(-1).view(np.uint8))
         copy: NDArray[Any] = staged.view(array.dtype).reshape(array.shape).copy()
         return copy

@@ -9,7 +9,7 @@ from forcedmove_kernels.reference.compact import compact
 from forcedmove_kernels.reference.frames import changed_cells, render
 from forcedmove_kernels.reference.grid import leverage_grid, standing_totals
 from forcedmove_kernels.reference.lifecycle import apply_updates
-from forcedmove_kernels.reference.profile import profile
+from forcedmove_kernels.reference.profile import profiles
 from forcedmove_kernels.reference.standing import rebuild
 from forcedmove_kernels.reference.volume import accumulate_volume
 
@@ -29,7 +29,7 @@ class ReferenceBackend:
     standing_totals = staticmethod(standing_totals)
     leverage_grid = staticmethod(leverage_grid)
     compact = staticmethod(compact)
-    profile = staticmethod(profile)
+    profiles = staticmethod(profiles)
     render = staticmethod(render)
     changed_cells = staticmethod(changed_cells)
     clusters = staticmethod(clusters)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from forcedmove_kernels.arrays import U64, Clusters
+from forcedmove_kernels.arrays import U64, ClusterRule, Clusters
 from forcedmove_kernels.checks import check_cluster_rule
+from forcedmove_kernels.fixed_point import SHARE_BITS
 
 
-def clusters(notional: U64, half_width: int, ratio_percent: int, minimum: U64) -> Clusters:
+def clusters(notional: U64, rule: ClusterRule) -> Clusters:
     """Find the clusters of profile rows; see :meth:`forcedmove_kernels.backend.Backend.clusters`."""
-    check_cluster_rule(notional, half_width, ratio_percent, minimum)
-    rows = [
-        runs_above(cells, half_width, ratio_percent, least)
-        for cells, least in zip(notional.tolist(), minimum.tolist(), strict=True)
-    ]
+    check_cluster_rule(notional, rule)
+    rows = [runs_above(cells, rule) for cells in notional.tolist()]
     found = [run for row in rows for run in row]
     columns = list(zip(*found, strict=True)) or [()] * 4
     return Clusters(
@@ -26,14 +24,15 @@ def clusters(notional: U64, half_width: int, ratio_percent: int, minimum: U64) -
     )
 
 
-def runs_above(cells: list[int], half_width: int, ratio_percent: int, minimum: int) -> list[tuple[int, int, int, int]]:
+def runs_above(cells: list[int], rule: ClusterRule) -> list[tuple[int, int, int, int]]:
     """Clusters of one row: (begin, end, peak, notional)."""
+    minimum = max(sum(cells) * rule.share >> SHARE_BITS, 1)
     last = len(cells) - 2  # the outer cells are no bins
     found: list[tuple[int, int, int, int]] = []
     begin = 0
     for c in range(1, last + 2):
-        around = cells[max(c - half_width, 1) : min(c + half_width, last) + 1]
-        above = c <= last and cells[c] >= minimum and 100 * cells[c] * len(around) > ratio_percent * sum(around)
+        around = cells[max(c - rule.half_width, 1) : min(c + rule.half_width, last) + 1]
+        above = c <= last and cells[c] >= minimum and 100 * cells[c] * len(around) > rule.ratio_percent * sum(around)
         if above and not begin:
             begin = c
         elif begin and not above:

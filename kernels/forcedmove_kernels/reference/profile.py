@@ -1,21 +1,25 @@
-"""Lots into notional: one row of cells per symbol and side."""
+"""Lots into notional: one row of cells per market and side, and their sums by symbol."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
-from forcedmove_kernels.arrays import I32, U64, Notional, Window
-from forcedmove_kernels.checks import check_indices
+from forcedmove_kernels.arrays import I64, U64, Notional, Window
+from forcedmove_kernels.checks import check_groups
 
 
-def profile(totals: U64, market_symbol: I32, notional: Notional, window: Window, symbols: int) -> U64:
-    """Return u64 ``[S, 2, C]`` cents; see :meth:`forcedmove_kernels.backend.Backend.profile`."""
-    check_indices("market_symbol", market_symbol, symbols)
-    cents = np.zeros((symbols, 2, window.bins + 2), np.uint64)
-    for market, symbol in enumerate(market_symbol.tolist()):
-        money = notional.base[market], notional.slope[market]
-        cents[symbol] += cents_of(totals[market], *money, int(window.first_bin[market]))
-    return cents
+def profiles(totals: U64, first: I64, notional: Notional, window: Window) -> tuple[U64, U64]:
+    """Return cents of markets and of symbols; see :meth:`forcedmove_kernels.backend.Backend.profiles`."""
+    check_groups(first, len(totals), notional)
+    cents = np.zeros_like(totals)
+    for k, lots in enumerate(totals):
+        cents[k] = cents_of(lots, notional.base[k], notional.slope[k], int(window.first_bin[k]))
+    sums = np.zeros((len(first) - 1, *totals.shape[1:]), np.uint64)
+    for symbol, (begin, end) in enumerate(pairwise(first.tolist())):
+        sums[symbol] = cents[begin:end].sum(0, dtype=np.uint64)
+    return cents, sums
 
 
 def cents_of(lots: U64, base: float, slope: float, first_bin: int) -> U64:

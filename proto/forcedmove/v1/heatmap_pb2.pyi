@@ -8,6 +8,7 @@ from forcedmove.v1 import model_pb2 as _model_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,29 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FeedChannel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedChannel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEED_CHANNEL_UNSPECIFIED: _FeedChannel.ValueType  # 0
+    FEED_CHANNEL_TRADES: _FeedChannel.ValueType  # 1
+    FEED_CHANNEL_MARK_PRICES: _FeedChannel.ValueType  # 2
+    FEED_CHANNEL_OPEN_INTEREST: _FeedChannel.ValueType  # 3
+    FEED_CHANNEL_LIQUIDATIONS: _FeedChannel.ValueType  # 4
+    FEED_CHANNEL_DEPTH: _FeedChannel.ValueType  # 5
+
+class FeedChannel(_FeedChannel, metaclass=_FeedChannelEnumTypeWrapper): ...
+
+FEED_CHANNEL_UNSPECIFIED: FeedChannel.ValueType  # 0
+FEED_CHANNEL_TRADES: FeedChannel.ValueType  # 1
+FEED_CHANNEL_MARK_PRICES: FeedChannel.ValueType  # 2
+FEED_CHANNEL_OPEN_INTEREST: FeedChannel.ValueType  # 3
+FEED_CHANNEL_LIQUIDATIONS: FeedChannel.ValueType  # 4
+FEED_CHANNEL_DEPTH: FeedChannel.ValueType  # 5
+Global___FeedChannel: _TypeAlias = FeedChannel  # noqa: Y015
 
 @_typing.final
 class SubscribeRequest(_message.Message):
@@ -463,6 +487,7 @@ class VenueInfo(_message.Message):
     MARKETS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    FEEDS_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     events: _builtins.int
     @_builtins.property
@@ -471,6 +496,10 @@ class VenueInfo(_message.Message):
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.MarginRule]:
         """How the venue's markets liquidate, one entry per market."""
 
+    @_builtins.property
+    def feeds(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeedStatus]:
+        """How its live feeds are doing, one entry per channel; empty without a live source."""
+
     def __init__(
         self,
         *,
@@ -478,11 +507,93 @@ class VenueInfo(_message.Message):
         markets: _abc.Iterable[_model_pb2.MarketState] | None = ...,
         events: _builtins.int = ...,
         rules: _abc.Iterable[_model_pb2.MarginRule] | None = ...,
+        feeds: _abc.Iterable[Global___FeedStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "markets", b"markets", "rules", b"rules", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "feeds", b"feeds", "markets", b"markets", "rules", b"rules", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VenueInfo: _TypeAlias = VenueInfo  # noqa: Y015
+
+@_typing.final
+class FeedStatus(_message.Message):
+    """One channel of one venue. Counts are since the server's start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    WANTED_MARKETS_FIELD_NUMBER: _builtins.int
+    LIVE_MARKETS_FIELD_NUMBER: _builtins.int
+    AGE_MS_FIELD_NUMBER: _builtins.int
+    LAG_MS_FIELD_NUMBER: _builtins.int
+    MESSAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    DROPS_FIELD_NUMBER: _builtins.int
+    RECONNECTS_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
+    MALFORMED_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    channel: Global___FeedChannel.ValueType
+    wanted_markets: _builtins.int
+    """Markets that should be fed, and those that are."""
+    live_markets: _builtins.int
+    age_ms: _builtins.int
+    """Time since the newest message, and smoothed time from the venue's stamp to its receipt, which includes the
+    difference of the clocks. Absent before the first message.
+    """
+    lag_ms: _builtins.float
+    messages_per_second: _builtins.float
+    """Messages with an event, per second over the last seconds, and in all."""
+    messages: _builtins.int
+    gaps: _builtins.int
+    """Spans announced in which something may be missing, one per market."""
+    drops: _builtins.int
+    """Events left out for want of room; each is inside an announced gap."""
+    reconnects: _builtins.int
+    """How often live markets were lost with their connection."""
+    repeated: _builtins.int
+    """Events that came again and were left out."""
+    malformed: _builtins.int
+    """Messages of the whole venue that could not be read, or are of an unknown kind; subscriptions that were refused."""
+    unknown: _builtins.int
+    refused: _builtins.int
+    trouble: _builtins.str
+    """The venue's newest fault, in words; empty when there was none."""
+    def __init__(
+        self,
+        *,
+        channel: Global___FeedChannel.ValueType = ...,
+        wanted_markets: _builtins.int = ...,
+        live_markets: _builtins.int = ...,
+        age_ms: _builtins.int | None = ...,
+        lag_ms: _builtins.float | None = ...,
+        messages_per_second: _builtins.float = ...,
+        messages: _builtins.int = ...,
+        gaps: _builtins.int = ...,
+        drops: _builtins.int = ...,
+        reconnects: _builtins.int = ...,
+        repeated: _builtins.int = ...,
+        malformed: _builtins.int = ...,
+        unknown: _builtins.int = ...,
+        refused: _builtins.int = ...,
+        trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_age_ms", b"_age_ms", "_lag_ms", b"_lag_ms", "age_ms", b"age_ms", "lag_ms", b"lag_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age_ms", b"_age_ms", "_lag_ms", b"_lag_ms", "age_ms", b"age_ms", "channel", b"channel", "drops", b"drops", "gaps", b"gaps", "lag_ms", b"lag_ms", "live_markets", b"live_markets", "malformed", b"malformed", "messages", b"messages", "messages_per_second", b"messages_per_second", "reconnects", b"reconnects", "refused", b"refused", "repeated", b"repeated", "trouble", b"trouble", "unknown", b"unknown", "wanted_markets", b"wanted_markets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__age_ms: _TypeAlias = _typing.Literal["age_ms"]  # noqa: Y015
+    _WhichOneofArgType__age_ms: _TypeAlias = _typing.Literal["_age_ms", b"_age_ms"]  # noqa: Y015
+    _WhichOneofReturnType__lag_ms: _TypeAlias = _typing.Literal["lag_ms"]  # noqa: Y015
+    _WhichOneofArgType__lag_ms: _TypeAlias = _typing.Literal["_lag_ms", b"_lag_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__age_ms) -> _WhichOneofReturnType__age_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lag_ms) -> _WhichOneofReturnType__lag_ms | None: ...
+
+Global___FeedStatus: _TypeAlias = FeedStatus  # noqa: Y015

@@ -258,7 +258,9 @@ class MarketState(_message.Message):
     """Age of the newest price and the newest open interest at the frame's time."""
     open_interest_age_ms: _builtins.int
     fresh: _builtins.bool
-    """The feeds are fresh enough to be counted in the symbol's coverage."""
+    """The feeds are fresh enough to be counted in the symbol's coverage. Where another market of the symbol is fresh, one
+    that is not keeps its place in the map with nothing in it: not in the grid, nor in clusters and chains.
+    """
     def __init__(
         self,
         *,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from forcedmove_kernels.backend import BACKENDS
-from forcedmove_server.config import Config, ReplaySourceConfig, SimulateSourceConfig, load_config
+from forcedmove_server.config import (
+    Config,
+    LiveSourceConfig,
+    ReplaySourceConfig,
+    SimulateSourceConfig,
+    load_config,
+)
 from forcedmove_server.errors import InputError
 from forcedmove_server.sources.make import bounded_simulation, make_source
 from forcedmove_server.sources.replay.detect import FORMATS
@@ -50,6 +57,19 @@ def add_replay_arguments(parser: argparse.ArgumentParser, required: bool = False
 def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what a simulation is made from."""
     parser.add_argument("--seed", type=int, default=SimulateSourceConfig().seed, help="same seed, same market")
+
+
+def add_live_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what a live source collects; ``--symbols`` comes with the replay's arguments."""
+    parser.add_argument("--venues", nargs="+", default=[], metavar="V", help="venues to collect (default: all)")
+
+
+def live_config(args: argparse.Namespace, config: Config) -> LiveSourceConfig:
+    """Return the live source of the config, or the default one, with what the arguments replace."""
+    base = next((one for one in config.sources if isinstance(one, LiveSourceConfig)), LiveSourceConfig())
+    return dataclasses.replace(
+        base, venues=tuple(args.venues) or base.venues, symbols=tuple(args.symbols) or base.symbols
+    )
 
 
 def replay_config(args: argparse.Namespace, speed: float = 0.0) -> ReplaySourceConfig:

@@ -13,7 +13,7 @@ from forcedmove_server.commands.arguments import add_config_argument, read_base_
 from forcedmove_server.engine.frames import AXES, ViewSpec
 from forcedmove_server.engine.maps import build_map, symbol_states
 from forcedmove_server.engine.offline import OfflineRun
-from forcedmove_server.engine.views import render_view
+from forcedmove_server.engine.views import plan_view
 from forcedmove_server.sources.make import bounded_simulation
 
 HELP = "compile the kernels into the cache; later starts are quick"
@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
     build_map(pipeline, state, 1, 600.0)
     for keep in AXES[-1:], AXES:
-        render_view(pipeline.store, state.rows, ViewSpec(keep=keep, weighting="fresh"))
+        view = plan_view(pipeline.store, state.rows, ViewSpec(keep=keep, weighting="fresh"))
+        for _ in range(2):  # from the second time on it is told what changed
+            pipeline.store.resident.render_watched({keep: view.asked})
     sys.stdout.write(f"backend {pipeline.backend_choice.name}: kernels ready in {time.monotonic() - begin:.1f} s\n")
     return 0

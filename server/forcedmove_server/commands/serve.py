@@ -14,9 +14,11 @@ from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import (
     add_backend_argument,
     add_config_argument,
+    add_live_arguments,
     add_replay_arguments,
     add_simulation_arguments,
     backend_override,
+    live_config,
     replay_config,
 )
 from forcedmove_server.config import Config, SimulateSourceConfig, load_config
@@ -33,19 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  forcedmove serve\n"
         "  forcedmove serve --config forcedmove.toml\n"
+        "  forcedmove serve --source live --symbols top:20\n"
         "  forcedmove serve --source replay --input recordings/ --speed 60"
     )
     add_config_argument(parser)
     add_backend_argument(parser)
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes any free one (default: 7878)")
-    parser.add_argument("--source", choices=("simulate", "replay"), help="replaces the sources of the config")
+    parser.add_argument("--source", choices=("simulate", "replay", "live"), help="replaces the sources of the config")
     parser.add_argument("--speed", type=float, help="event seconds per second; 0 as fast as possible")
     parser.add_argument("--warmup-hours", type=float, help="simulated history played at once before the stream starts")
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with host:port once there is a map")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     add_simulation_arguments(parser)
     add_replay_arguments(parser)
+    add_live_arguments(parser)
 
 
 @reports_errors
@@ -74,6 +78,10 @@ def _config(args: argparse.Namespace) -> Config:
         return dataclasses.replace(config, sources=(replay_config(args, 1.0 if args.speed is None else args.speed),))
     if args.input is not None:
         raise InputError("input", args.input, "goes with --source replay")
+    if args.source == "live":
+        return dataclasses.replace(config, sources=(live_config(args, config),))
+    if args.venues:
+        raise InputError("venues", args.venues, "goes with --source live")
     if args.source == "simulate":
         given = {"speed": args.speed, "warmup_hours": args.warmup_hours}
         chosen = {key: value for key, value in given.items() if value is not None}

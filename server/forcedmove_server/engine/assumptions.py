@@ -55,6 +55,15 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
             "depth_withdrawal", "depth falls by e for every such fraction of a move", model.depth_withdrawal_fraction
         ),
     ]
+    stale = sorted(pipeline.registry[m].key for m in pipeline.left_out(state.rows.symbol))
+    if stale:
+        listed.append(
+            AssumptionInfo(
+                "stale_feeds",
+                f"left out of the map, since their feeds are older than this many seconds: {', '.join(stale)}",
+                float(model.stale_after_s),
+            )
+        )
     if untaped:
         listed.append(
             AssumptionInfo(

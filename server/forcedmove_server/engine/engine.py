@@ -18,7 +18,7 @@ from forcedmove_server.config import Config
 from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_states
 from forcedmove_server.engine.pipeline import configured_pipeline
-from forcedmove_server.engine.views import render_view
+from forcedmove_server.engine.views import plan_view, render_view
 from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
@@ -56,6 +56,7 @@ class Engine:
         self._listeners: list[Callable[[Tick], None]] = []
         self._watched: Counter[tuple[str, ViewSpec]] = Counter()
         self._unrendered: set[tuple[str, ViewSpec]] = set()
+        self._released: set[tuple[str, ViewSpec]] = set()
         self._watch_lock = threading.Lock()
         #: nothing has been taken in since the last tick: what readers ask for belongs to the maps it published
         self._at_tick = True
@@ -115,6 +116,7 @@ class Engine:
                 if not self._watched[key]:
                     del self._watched[key]
                     self._unrendered.discard(key)
+                    self._released.add(key)
 
         return release
 
@@ -256,11 +258,15 @@ class Engine:
         with self._watch_lock:
             wanted = [k for k in self._watched if k[0] in maps and (k[0] in changed or k in self._unrendered)]
             self._unrendered.difference_update(wanted)
-        views = {}
+            released, self._released = self._released, set()
+        store = self.pipeline.store
+        store.resident.forget(released)
+        planned = {}
         for symbol, spec in wanted:
             try:
-                views[symbol, spec] = self._render(symbol, spec)
+                planned[symbol, spec] = plan_view(store, self._states[symbol].rows, spec)
             except ForcedMoveError:
                 # for example a venue filter that names no market of this symbol: its reader sees the other symbols
                 continue
-        return views
+        drawn = store.resident.render_watched({key: view.asked for key, view in planned.items()})
+        return {key: view.continued(drawn[key]) for key, view in planned.items()}

@@ -7,7 +7,7 @@ are UTC nanoseconds of the event clock unless a name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -45,6 +45,9 @@ class RenderedView:
 
     The price axis has ``bin_count + 2`` cells: everything below, the bins from absolute bin ``first_bin`` on,
     everything above. Two renderings with equal ``axes_key`` can be compared cell by cell.
+
+    A watched view knows what changed: ``changed`` are the flat indices, ascending, of the cells whose bits differ from
+    the rendering of this view whose ``revision`` is ``since``. Where ``since`` is 0 anything may have changed.
     """
 
     axes: tuple[AxisName, ...]
@@ -55,6 +58,9 @@ class RenderedView:
     bin_count: int
     bin_width_usd: float
     values: NDArray[np.float32]
+    revision: int = 0
+    since: int = 0
+    changed: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
 
     @property
     def axes_key(self) -> tuple[object, ...]:

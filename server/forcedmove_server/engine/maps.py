@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forcedmove_kernels.arrays import Clusters, Notional
-from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHORT
+from forcedmove_kernels.arrays import ClusterRule, Clusters, Notional
+from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHARE_ONE, SHORT
+from forcedmove_server.config import ModelConfig
 from forcedmove_server.engine.activity import DEFAULT_DAILY_VOLATILITY
 from forcedmove_server.engine.assumptions import assumptions
 from forcedmove_server.engine.chains import cell_of, chain_info, follow_shock, lower_edge
@@ -59,16 +60,21 @@ def symbol_states(pipeline: Pipeline, symbols: list[str], notional: Notional) ->
     if not rows:
         return {}
     markets = np.concatenate([row.markets for row in rows])
-    cents = pipeline.store.resident.profile(markets, Notional(notional.base[markets], notional.slope[markets]))
-    ends = np.cumsum([len(row.markets) for row in rows])
-    parts = np.split(cents, ends[:-1])
-    profiles: list[U64] = [part.sum(0, dtype=np.uint64) for part in parts]
-    found = _clusters(pipeline, np.concatenate(profiles))
+    first = np.cumsum([0, *(len(row.markets) for row in rows)], dtype=np.int64)
+    money = Notional(notional.base[markets], notional.slope[markets])
+    found = pipeline.store.resident.profiles(markets, first, money, cluster_rule(pipeline.model))
+    parts = np.split(found.markets, first[1:-1])
     states = {}
-    for k, (row, part, profile) in enumerate(zip(rows, parts, profiles, strict=True)):
-        clusters = found.of_row(2 * k + LONG), found.of_row(2 * k + SHORT)
+    for k, (row, part, profile) in enumerate(zip(rows, parts, found.symbols, strict=True)):
+        clusters = found.clusters.of_row(2 * k + LONG), found.clusters.of_row(2 * k + SHORT)
         states[row.symbol] = _symbol_state(pipeline, row, part, profile, clusters)
     return states
+
+
+def cluster_rule(model: ModelConfig) -> ClusterRule:
+    """Return the configured rule in the kernels' numbers."""
+    share = round(model.cluster_minimum_share * SHARE_ONE)
+    return ClusterRule(model.cluster_half_width, model.cluster_ratio_percent, share)
 
 
 def _symbol_state(
@@ -80,7 +86,9 @@ def _symbol_state(
     venue_cents: dict[str, U64] = {}
     for venue, row in zip(rows.venues, cents, strict=True):
         venue_cents[venue] = venue_cents[venue] + row if venue in venue_cents else row
-    visible, books = pipeline.books.visible_usd(rows.markets.tolist(), first_bin, store.bins, rows.bin_width_usd)
+    stale = pipeline.left_out(rows.symbol)
+    booked = [market for market in rows.markets.tolist() if market not in stale]
+    visible, books = pipeline.books.visible_usd(booked, first_bin, store.bins, rows.bin_width_usd)
     sigma = pipeline.activity.daily_volatility(rows.symbol)
     volume = pipeline.activity.daily_volume_usd(rows.symbol)
     open_interest_usd = float(profile[LONG].sum()) / 100
@@ -135,13 +143,6 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, stale_after_s: f
         next_up=_next_chain(pipeline, state, SHORT),
         assumptions=assumptions(pipeline, state),
     )
-
-
-def _clusters(pipeline: Pipeline, profiles: U64) -> Clusters:
-    """Find the clusters of the rows u64 ``[K, C]`` of all symbols at once."""
-    model = pipeline.model
-    minimum = np.maximum(profiles.sum(1).astype(np.float64) * model.cluster_minimum_share, 1.0).astype(np.uint64)
-    return pipeline.backend.clusters(profiles, model.cluster_half_width, model.cluster_ratio_percent, minimum)
 
 
 def _largest(state: SymbolState) -> tuple[ClusterInfo, ...]:

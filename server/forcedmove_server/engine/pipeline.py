@@ -91,12 +91,14 @@ class Pipeline:
             self._apply(update)
 
     def notional(self) -> Notional:
-        """Cents per lot of every market; see kernels.arrays.Notional."""
+        """Cents per lot of every market; see kernels.arrays.Notional. A market that is left out has none."""
         markets = self.inference.markets
         inverse = np.zeros(markets.capacity, bool)
         for market, instrument in zip(range(markets.capacity), self.registry, strict=False):
             inverse[market] = instrument.contract_type is ContractType.INVERSE
         cents = markets.lot * 100
+        for symbol in self.registry.symbols():
+            cents[self.left_out(symbol)] = 0.0
         return Notional(base=np.where(inverse, cents, 0.0), slope=np.where(inverse, 0.0, cents * markets.bin_width))
 
     def fresh(self, markets: list[int], within_s: float) -> NDArray[np.bool_]:
@@ -105,6 +107,17 @@ class Pipeline:
         oldest = np.minimum(table.price_ns[markets], table.open_interest_ns[markets])
         fresh: NDArray[np.bool_] = (oldest >= 0) & (self.now_ns - oldest <= within_s * 1e9)
         return fresh
+
+    def left_out(self, symbol: str) -> list[int]:
+        """Markets of a symbol whose feeds are stale while others are fresh: what they show may be gone.
+
+        They keep their place in a map, with nothing in it. Where no market is fresh, as after a replay, all stay.
+        """
+        markets = self.mapped_markets(symbol)
+        fresh = self.fresh(markets, float(self.model.stale_after_s))
+        if not fresh.any() or fresh.all():
+            return []
+        return [market for market, is_fresh in zip(markets, fresh, strict=True) if not is_fresh]
 
     def mapped_markets(self, symbol: str) -> list[int]:
         """Indices of a symbol's markets that have a price and an open interest."""
@@ -131,7 +144,13 @@ class Pipeline:
         )
 
     def _mark_units(self, markets: list[int]) -> int:
-        """Return the symbol's mark: the mean of its markets' marks, weighted by open interest in USD."""
+        """Return the symbol's mark: the mean of its markets' marks, weighted by open interest in USD.
+
+        Stale markets have no say where there are fresh ones.
+        """
+        fresh = self.fresh(markets, float(self.model.stale_after_s))
+        if fresh.any():
+            markets = [market for market, is_fresh in zip(markets, fresh, strict=True) if is_fresh]
         table = self.inference.markets
         price = table.price[markets].astype(np.float64)
         inverse = np.array([self.registry[m].contract_type is ContractType.INVERSE for m in markets])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forcedmove_kernels.arrays import Notional
+from forcedmove_kernels.arrays import Notional, Rendering, View
 from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.engine.frames import SIDES, RenderedView, ViewSpec
 from forcedmove_server.engine.rules import LEVERAGES
@@ -38,12 +38,42 @@ class SymbolRows:
         return self.mark_units * self.bin_width_usd / (1 << PRICE_BITS)
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedView:
+    """A view of a symbol, as the kernels are asked for it and as readers see it."""
+
+    asked: View
+    outputs: tuple[int, ...]  # shape of the kept axes before price
+    blank: RenderedView  # everything but the values
+
+    def filled(self, usd: NDArray[np.float32]) -> RenderedView:
+        """Return the view with values f32 ``[O, W]``, which nobody may write to any more."""
+        values = usd.reshape(*self.outputs, usd.shape[-1])
+        values.flags.writeable = False
+        return replace(self.blank, values=values)
+
+    def continued(self, rendering: Rendering) -> RenderedView:
+        """Return the watched view with what changed since it was rendered before."""
+        return replace(
+            self.filled(rendering.values),
+            revision=rendering.revision,
+            since=rendering.since,
+            changed=rendering.changed,
+        )
+
+
 def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec) -> RenderedView:
     """Render one view of a symbol, as of the store's last refresh.
 
     Every cell of every (market, side, tier) is rounded to a cent. Raises UnknownNameError where none of the venues has
     a market, InputError for a range without a tier.
     """
+    planned = plan_view(store, rows, spec)
+    return planned.filled(store.resident.render(planned.asked))
+
+
+def plan_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec) -> PlannedView:
+    """Return what is to be rendered for a view of a symbol. Raises UnknownNameError and InputError."""
     chosen = _chosen_markets(rows, spec)
     tiers = _chosen_tiers(spec)
     sides = [k for k, name in enumerate(SIDES) if not spec.sides or name in spec.sides]
@@ -63,17 +93,17 @@ def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec) -> Rendere
     gain = store.clock.gain if spec.weighting == "fresh" else 1.0
     first_bin = store.first_bin(int(rows.markets[0]))
     low, high = _crop(store.bins, first_bin, rows, spec.price_range_fraction)
-    usd = store.resident.render(
-        rows.markets[chosen],
-        tiers.astype(np.int32) if by_tier else None,
-        spec.weighting == "fresh",
-        Notional(rows.notional.base[chosen] * gain, rows.notional.slope[chosen] * gain),
-        target,
-        math.prod(shape),
-        low,
-        high,
+    asked = View(
+        markets=rows.markets[chosen],
+        tiers=tiers.astype(np.int32) if by_tier else None,
+        weighted=spec.weighting == "fresh",
+        notional=Notional(rows.notional.base[chosen] * gain, rows.notional.slope[chosen] * gain),
+        target=target,
+        outputs=math.prod(shape),
+        low=low,
+        high=high,
     )
-    return RenderedView(
+    blank = RenderedView(
         axes=spec.keep,
         venues=venues,
         sides=tuple(SIDES[k] for k in sides),
@@ -81,8 +111,9 @@ def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec) -> Rendere
         first_bin=first_bin + low,
         bin_count=high - low,
         bin_width_usd=rows.bin_width_usd,
-        values=usd.reshape(*shape, high - low + 2),
+        values=np.zeros(0, np.float32),
     )
+    return PlannedView(asked, shape, blank)
 
 
 def check_view(spec: ViewSpec) -> None:

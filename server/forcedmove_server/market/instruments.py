@@ -40,7 +40,8 @@ class Instrument:
 
     ``contract_size`` is what the venue's contract holds: base units (linear) or USD (inverse). Events are already
     converted, so the engine never uses it; sources do. ``quantity_step`` is the smallest quantity in model units (base
-    units or USD), ``price_step`` in USD. ``max_leverage`` cuts the leverage tiers.
+    units or USD), ``price_step`` in USD. ``max_leverage`` cuts the leverage tiers. ``listed_base`` is what the venue
+    calls its coin where that is a multiple of ``base``: ``1000PEPE`` for PEPE; prices and sizes are those of one PEPE.
 
     Raises InstrumentError naming the field for values that cannot be.
     """
@@ -54,6 +55,7 @@ class Instrument:
     quantity_step: float = 1e-3
     price_step: float = 1e-2
     max_leverage: float = 100.0
+    listed_base: str = ""
 
     def __post_init__(self) -> None:
         for name in ("venue", "native_id", "base", "quote"):
@@ -88,8 +90,9 @@ class Instrument:
     @property
     def unified(self) -> str:
         """ccxt's unified symbol: ``BTC/USDT:USDT``, ``BTC/USD:BTC``."""
-        settle = self.base if self.contract_type is ContractType.INVERSE else self.quote
-        return f"{self.base}/{self.quote}:{settle}"
+        base = self.listed_base or self.base
+        settle = base if self.contract_type is ContractType.INVERSE else self.quote
+        return f"{base}/{self.quote}:{settle}"
 
     def notional_usd(self, quantity: float, price: float) -> float:
         """USD notional of a quantity in model units."""
@@ -102,6 +105,7 @@ class InstrumentRegistry:
     def __init__(self, instruments: Iterable[Instrument] = ()) -> None:
         self._instruments: list[Instrument] = []
         self._index: dict[str, int] = {}
+        self._by_symbol: dict[str, list[int]] = {}
         self._adding = threading.Lock()
         for instrument in instruments:
             self.add(instrument)
@@ -125,11 +129,16 @@ class InstrumentRegistry:
             if known is None:
                 self._instruments.append(instrument)
                 known = self._index[instrument.key] = len(self._instruments) - 1
+                self._by_symbol.setdefault(instrument.symbol, []).append(known)
             elif self._instruments[known] != instrument:
                 raise InstrumentError(
                     "native_id", instrument.native_id, "registered twice, differently", instrument.key
                 )
             return known
+
+    def find(self, key: str) -> int | None:
+        """Index of a ``venue:native_id`` key, None where it is not registered."""
+        return self._index.get(key)
 
     def index_of(self, key: str) -> int:
         """Index of a ``venue:native_id`` key. Raises UnknownNameError."""
@@ -140,7 +149,7 @@ class InstrumentRegistry:
 
     def symbols(self) -> list[str]:
         """Return all symbols, in the order of their first market."""
-        return list(dict.fromkeys(i.symbol for i in self._instruments))
+        return list(self._by_symbol)
 
     def venues(self) -> list[str]:
         """Return all venues, in the order of their first market."""
@@ -148,7 +157,7 @@ class InstrumentRegistry:
 
     def markets_of(self, symbol: str) -> list[int]:
         """Indices of a symbol's markets, ascending."""
-        return [k for k, i in enumerate(self._instruments) if i.symbol == symbol]
+        return list(self._by_symbol.get(symbol, ()))
 
     def resolve(self, name: str) -> list[int]:
         """Markets meant by what people type: ``BTC``, ``binance:BTCUSDT``, ``BTCUSDT``, ``BTC/USDT:USDT``, in any case.

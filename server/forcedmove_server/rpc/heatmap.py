@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
@@ -12,7 +12,8 @@ import grpc
 from forcedmove.v1 import heatmap_pb2
 from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
 from forcedmove_server.engine.service import EngineService
-from forcedmove_server.errors import LimitError, UnknownNameError
+from forcedmove_server.errors import LimitError, NotReadyError, UnknownNameError
+from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.rpc.encoding import EncodedFrame, SymbolPart, heartbeat, responses
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
@@ -22,6 +23,8 @@ from forcedmove_server.rpc.status import guarded
 from forcedmove_server.rpc.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
+
+Feeds = Callable[[], Sequence[FeedStatus]]
 
 SERVICE = heatmap_pb2.DESCRIPTOR.services_by_name["HeatmapService"].full_name
 
@@ -37,8 +40,9 @@ if TYPE_CHECKING:  # the stubs are generic, the classes are not
 class HeatmapHandlers:
     """Handlers of one server. Maps leave as bytes that are serialised already, so their serializer is the identity."""
 
-    def __init__(self, engine: EngineService, hub: Hub, limits: Limits) -> None:
-        self._engine, self._hub, self._limits = engine, hub, limits
+    def __init__(self, engine: EngineService, hub: Hub, limits: Limits, feeds: Feeds = tuple) -> None:
+        """``feeds`` tells how live feeds are doing."""
+        self._engine, self._hub, self._limits, self._feeds = engine, hub, limits, feeds
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server registers."""
@@ -137,5 +141,12 @@ class HeatmapHandlers:
     async def list_venues(
         self, request: heatmap_pb2.ListVenuesRequest, context: VenuesContext
     ) -> heatmap_pb2.ListVenuesResponse:
-        """List the venues with their markets and liquidation formulas."""
-        return heatmap_pb2.ListVenuesResponse(venues=venue_messages(self._engine.latest()))
+        """List the venues with their markets, liquidation formulas and feeds; feeds are there before the first map."""
+        feeds = self._feeds()
+        try:
+            tick = self._engine.latest()
+        except NotReadyError:
+            if not feeds:
+                raise
+            tick = None
+        return heatmap_pb2.ListVenuesResponse(venues=venue_messages(tick, feeds))

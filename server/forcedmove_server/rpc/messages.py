@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from forcedmove.v1 import heatmap_pb2, model_pb2
 from forcedmove_server.engine.frames import (
@@ -15,7 +15,17 @@ from forcedmove_server.engine.frames import (
     SymbolMap,
     Tick,
 )
+from forcedmove_server.market.events import Channel
+from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.rpc.requests import AXIS_NUMBERS, SIDE_NUMBERS
+
+FEED_CHANNEL_NUMBERS = {
+    Channel.TRADES: heatmap_pb2.FEED_CHANNEL_TRADES,
+    Channel.MARK_PRICES: heatmap_pb2.FEED_CHANNEL_MARK_PRICES,
+    Channel.OPEN_INTEREST: heatmap_pb2.FEED_CHANNEL_OPEN_INTEREST,
+    Channel.LIQUIDATIONS: heatmap_pb2.FEED_CHANNEL_LIQUIDATIONS,
+    Channel.DEPTH: heatmap_pb2.FEED_CHANNEL_DEPTH,
+}
 
 
 def market_message(market: MarketStatus) -> model_pb2.MarketState:
@@ -137,18 +147,42 @@ def margin_rule_message(market: MarketStatus) -> model_pb2.MarginRule:
     )
 
 
-def venue_messages(tick: Tick) -> list[heatmap_pb2.VenueInfo]:
-    """Venues in the order of their first market, each with its markets."""
+def venue_messages(tick: Tick | None, feeds: Sequence[FeedStatus] = ()) -> list[heatmap_pb2.VenueInfo]:
+    """Venues in the order of their first market, each with its markets; then those of which there are only feeds."""
     markets: dict[str, list[MarketStatus]] = {}
-    for symbol_map in tick.maps.values():
+    for symbol_map in tick.maps.values() if tick else ():
         for market in symbol_map.markets:
             markets.setdefault(market.venue, []).append(market)
+    for feed in feeds:
+        markets.setdefault(feed.venue, [])
     return [
         heatmap_pb2.VenueInfo(
             venue=venue,
             markets=map(market_message, found),
             rules=map(margin_rule_message, found),
             events=sum(market.events for market in found),
+            feeds=[feed_message(feed) for feed in feeds if feed.venue == venue],
         )
         for venue, found in markets.items()
     ]
+
+
+def feed_message(feed: FeedStatus) -> heatmap_pb2.FeedStatus:
+    """One channel of one venue."""
+    return heatmap_pb2.FeedStatus(
+        channel=FEED_CHANNEL_NUMBERS[feed.channel],
+        wanted_markets=feed.wanted,
+        live_markets=feed.live,
+        age_ms=None if feed.age_s is None else round(feed.age_s * 1e3),
+        lag_ms=None if feed.lag_s is None else feed.lag_s * 1e3,
+        messages_per_second=feed.rate_hz,
+        messages=feed.messages,
+        gaps=feed.gaps,
+        drops=feed.drops,
+        reconnects=feed.reconnects,
+        repeated=feed.repeated,
+        malformed=feed.malformed,
+        unknown=feed.unknown,
+        refused=feed.refused,
+        trouble=feed.trouble,
+    )

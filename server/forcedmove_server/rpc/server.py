@@ -78,10 +78,12 @@ async def serve(
     *,
     limits: Limits | None = None,
     book: LadderBook | None = None,
+    feeds: heatmap.Feeds = tuple,
 ) -> RpcServer:
     """Start a server; port 0 takes any free one. Health turns to SERVING with the engine's first map.
 
     ``book`` has the ladders that questions about single positions are answered from; default: the shipped ones.
+    ``feeds`` tells how live feeds are doing.
 
     Raises InputError when the address cannot be bound.
     """
@@ -105,7 +107,7 @@ async def serve(
     hub = Hub(engine, limits, first_map.set)
     server.add_generic_rpc_handlers(
         (
-            heatmap.HeatmapHandlers(engine, hub, limits).handler(),
+            heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),
             cascade.CascadeHandlers(engine).handler(),
             margin.MarginHandlers(book or shipped_book(), limits).handler(),
         )

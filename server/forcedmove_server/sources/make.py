@@ -7,8 +7,21 @@ import math
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from forcedmove_server.config import ReplaySourceConfig, SimulateSourceConfig, SourceConfig
-from forcedmove_server.errors import InputError
+from forcedmove_server.collectors.network import Addresses
+from forcedmove_server.collectors.selection import Selection
+from forcedmove_server.collectors.supervisor import LiveSettings
+from forcedmove_server.collectors.venues import venue_class
+from forcedmove_server.config import (
+    EngineConfig,
+    LiveSourceConfig,
+    ReplaySourceConfig,
+    SimulateSourceConfig,
+    SourceConfig,
+)
+from forcedmove_server.errors import InputError, UnknownNameError
+from forcedmove_server.margin.venues import VENUES
+from forcedmove_server.market.events import Channel
+from forcedmove_server.sources.live import LiveSource
 from forcedmove_server.sources.replay import ReplaySource
 from forcedmove_server.sources.simulate import SimulatedSource, SimulationConfig
 from forcedmove_server.sources.source import Source
@@ -22,13 +35,40 @@ class MadeSource(NamedTuple):
     pace_from_ns: int  # event time before which everything is played at once
 
 
-def make_source(config: SourceConfig) -> MadeSource:
-    """Build the source that ``config`` describes. Raises InputError or UnknownNameError for what it cannot be."""
+def make_source(config: SourceConfig, max_markets: int = EngineConfig().max_markets) -> MadeSource:
+    """Build the source that ``config`` describes; a live one collects at most ``max_markets``.
+
+    Raises InputError or UnknownNameError for what it cannot be.
+    """
+    if isinstance(config, LiveSourceConfig):
+        return MadeSource(LiveSource(config.name, live_settings(config, max_markets)), None, 0)
     speed = config.speed or None
     if isinstance(config, SimulateSourceConfig):
         source = SimulatedSource(simulation_config(config), config.name)
         return MadeSource(source, speed, source.warm_until_ns)
     return MadeSource(replay_source(config), speed, 0)
+
+
+def live_settings(config: LiveSourceConfig, max_markets: int) -> LiveSettings:
+    """Return what a configured live source collects. Raises UnknownNameError or ConfigError for what nobody has."""
+    for venue in config.venues:
+        venue_class(venue)
+    channels = [channel.name.lower() for channel in Channel]
+    for name in config.channels:
+        if name not in channels:
+            raise UnknownNameError("channel", name, channels)
+    Selection(config.symbols)
+    Addresses(config.urls)
+    return LiveSettings(
+        venues=config.venues or tuple(venue.name for venue in VENUES),
+        symbols=config.symbols,
+        channels=tuple(Channel[name.upper()] for name in config.channels) or tuple(Channel),
+        urls=config.urls,
+        max_markets=max_markets,
+        hold_ms=config.hold_ms,
+        discovery_interval_s=config.discovery_interval_s,
+        silence_s=config.silence_s or None,
+    )
 
 
 def simulation_config(config: SimulateSourceConfig) -> SimulationConfig:

@@ -64,8 +64,11 @@ class Recorder:
         self._write_instruments()  # first: a part must never name a market that is not described
         for kind, pieces in self._held.items():
             if pieces:
+                name = PART_NAME.format(self._part)
                 table = _table(kind, np.concatenate(pieces), self._registry)
-                _write(table, self.path / kind / PART_NAME.format(self._part))
+                # parts that hold the same rows, of another kind or by chance, must not look like copies of a file
+                told_apart = {**table.schema.metadata, b"forcedmove_part": f"{kind}/{name}".encode()}
+                _write(table.replace_schema_metadata(told_apart), self.path / kind / name)
                 pieces.clear()
         self._part += 1 if self._rows else 0
         self._rows = 0

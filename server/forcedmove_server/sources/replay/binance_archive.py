@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forcedmove_server.errors import FileFormatError
+from forcedmove_server.market.contract_sizes import binance_max_leverage, inverse_contract_size
 from forcedmove_server.market.events import Channel
 from forcedmove_server.market.instruments import ContractType, Instrument
 from forcedmove_server.sources.replay.blocks import (
@@ -45,7 +46,6 @@ from forcedmove_server.sources.replay.columns import Columns, decode_csv
 from forcedmove_server.sources.replay.compressed import LineBlock, head
 from forcedmove_server.sources.replay.oi_bars import interest_rows
 from forcedmove_server.sources.replay.text import in_order, read_text, span_of_name, without_header
-from forcedmove_server.sources.replay.venue_facts import binance_max_leverage, inverse_contract_size
 
 REORDER_SPAN_NS = 600 * SECOND_NS
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from forcedmove_server.errors import FileFormatError
+from forcedmove_server.market.contract_sizes import binance_max_leverage
 from forcedmove_server.market.instruments import Instrument
 from forcedmove_server.sources.replay.blocks import (
     SECOND_NS,
@@ -34,7 +35,6 @@ from forcedmove_server.sources.replay.blocks import (
 from forcedmove_server.sources.replay.columns import Columns, decode_csv
 from forcedmove_server.sources.replay.compressed import LineBlock, head
 from forcedmove_server.sources.replay.text import in_order, read_text, without_header
-from forcedmove_server.sources.replay.venue_facts import binance_max_leverage
 
 REORDER_SPAN_NS = 900 * SECOND_NS
 _NAME = re.compile(r"^([A-Z0-9]+)_oi_\d+m\.csv(\.gz)?$")

@@ -53,9 +53,12 @@ SCHEMAS = {
 }
 INSTRUMENT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("venue", "native_id", "base", "quote", "contract_type")]
-    + [(name, pa.float64()) for name in ("contract_size", "quantity_step", "price_step", "max_leverage")],
+    + [(name, pa.float64()) for name in ("contract_size", "quantity_step", "price_step", "max_leverage")]
+    + [("listed_base", pa.string())],
     metadata=_METADATA,
 )
+#: columns that recordings of earlier versions lack
+_LATER = ("listed_base",)
 
 
 def recognise(path: Path) -> RecordedFile | None:
@@ -91,14 +94,15 @@ def read_instruments(root: Path) -> list[Instrument]:
     except (OSError, pa.ArrowInvalid) as error:
         raise FileFormatError("file", INSTRUMENTS_FILE, str(error).splitlines()[0], str(root)) from error
     _check_version(table.schema, path)
-    missing = [name for name in INSTRUMENT_SCHEMA.names if name not in table.column_names]
+    known = [name for name in INSTRUMENT_SCHEMA.names if name in table.column_names]
+    missing = [name for name in INSTRUMENT_SCHEMA.names if name not in (*known, *_LATER)]
     if missing:
         raise FileFormatError("columns", table.column_names, f"missing {', '.join(missing)}", str(path))
     found = []
-    for row in table.select(INSTRUMENT_SCHEMA.names).to_pylist():
+    for row in table.select(known).to_pylist():
         if row["contract_type"] not in set(ContractType):
-            known = ", ".join(ContractType)
-            raise InstrumentError("contract_type", row["contract_type"], f"known: {known}", str(path))
+            kinds = ", ".join(ContractType)
+            raise InstrumentError("contract_type", row["contract_type"], f"known: {kinds}", str(path))
         found.append(Instrument(**{**row, "contract_type": ContractType(row["contract_type"])}))
     return found
 

@@ -49,7 +49,7 @@ class Markets:
         self._wanted: Callable[[str], bool] | None = None
         self._index: dict[str, int] = {}
         self._recent_ids: pa.Array | None = None
-        self.scale = np.empty(0)
+        self.scale, self.turnover_scale = np.empty(0), np.empty(0)
         self.in_quote = np.empty(0, np.bool_)
 
     def keys(self) -> list[str]:
@@ -76,7 +76,8 @@ class Markets:
     def start(self, wanted: Callable[[str], bool]) -> None:
         """Begin reading: only wanted market keys get an index."""
         self._wanted, self._index, self._recent_ids = wanted, {}, None
-        self.scale, self.in_quote = np.empty(0), np.empty(0, np.bool_)
+        self.scale, self.turnover_scale = np.empty(0), np.empty(0)
+        self.in_quote = np.empty(0, np.bool_)
 
     def of_rows(self, rows: Columns, block: Block) -> Codes:
         """Return each row's index in the feed; new instruments are announced in the block."""
@@ -108,6 +109,7 @@ class Markets:
             self._options.book.describe(market.instrument)
             block.instruments.append(self._options.book[key])
             self.scale = np.append(self.scale, market.scale)
+            self.turnover_scale = np.append(self.turnover_scale, market.scale / market.sides)
             self.in_quote = np.append(self.in_quote, market.liquidations_in_quote)
         return self._index[symbol]
 
@@ -173,7 +175,7 @@ def _trades(
         time_ns[keep],
         received_ns=received_ns[keep],
         price=price[keep],
-        quantity=amount[keep] * markets.scale[market[keep]],
+        quantity=amount[keep] * markets.turnover_scale[market[keep]],
         market=market[keep],
         aggressor=aggressor[keep],
     )
@@ -216,7 +218,7 @@ def _tickers(
         "open_interest",
         time_ns[has],
         received_ns=received_ns[has],
-        quantity=interest[has] * markets.scale[market[has]],
+        quantity=interest[has] * markets.turnover_scale[market[has]],
         market=market[has],
     )
     has = keep & positive(mark)

@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 
 from forcedmove_server.errors import InstrumentError
-from forcedmove_server.market.instruments import ContractType, Instrument
-from forcedmove_server.sources.replay.venue_facts import (
+from forcedmove_server.market.contract_sizes import (
     binance_max_leverage,
     inverse_contract_size,
     linear_contract_size,
 )
+from forcedmove_server.market.instruments import ContractType, Instrument
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class _Exchange:
     venue: str
     shapes: tuple[_Shape, ...]
     liquidations_in_quote: bool = False
+    counts_both_sides: bool = False
     max_leverage: float = 100.0
 
 
@@ -93,9 +94,14 @@ EXCHANGES = {
         ),
         max_leverage=50.0,
     ),
-    # HuobiDerivativeTickerMapper and HuobiLiquidationsMapper read ``volume``, trades ``amount``: contracts
-    "huobi-dm-linear-swap": _Exchange("htx", (_Shape(_DASHED, "table"),)),
-    "huobi-dm-swap": _Exchange("htx", (_Shape(r"(?P<base>[A-Z0-9]+)-(?P<quote>USD)", "inverse table", True),)),
+    # HuobiDerivativeTickerMapper and HuobiLiquidationsMapper read ``volume``, trades ``amount``: contracts. Those of
+    # trades and open interest are sums of both sides, as HTX says.
+    "huobi-dm-linear-swap": _Exchange("htx", (_Shape(_DASHED, "table"),), counts_both_sides=True),
+    "huobi-dm-swap": _Exchange(
+        "htx",
+        (_Shape(r"(?P<base>[A-Z0-9]+)-(?P<quote>USD)", "inverse table", True),),
+        counts_both_sides=True,
+    ),
     # GateIOFuturesTradesMapper: |size| in contracts of quanto_multiplier; BTC_USD is 1 USD
     "gate-io-futures": _Exchange(
         "gate",
@@ -122,12 +128,14 @@ EXCHANGES = {
 class TardisMarket:
     """An instrument and how to convert its amounts: ``model quantity = amount * scale``.
 
-    ``liquidations_in_quote``: on liquidations, divide by the price as well.
+    ``liquidations_in_quote``: on liquidations, divide by the price as well. ``sides``: how many sides trades and open
+    interest count.
     """
 
     instrument: Instrument
     scale: float
     liquidations_in_quote: bool
+    sides: int
 
 
 def market_of(
@@ -155,7 +163,7 @@ def market_of(
                 price_step=steps[1],
                 max_leverage=binance_max_leverage(base) if known.venue == "binance" else known.max_leverage,
             )
-            return TardisMarket(instrument, size, known.liquidations_in_quote)
+            return TardisMarket(instrument, size, known.liquidations_in_quote, 2 if known.counts_both_sides else 1)
     return None
 
 

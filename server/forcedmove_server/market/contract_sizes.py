@@ -1,8 +1,9 @@
 """What the files do not say of their markets: contract sizes and highest leverages.
 
 Contract sizes are the venues' instrument lists (OKX ``public/instruments`` ctVal, Gate ``futures/usdt/contracts``
-quanto_multiplier, HTX ``swap_contract_info`` contract_size); leverages Binance's tier table of 2024-10-24. A size that
-is not here is given to the replay by market key.
+quanto_multiplier, HTX ``swap_contract_info`` contract_size, MEXC ``contract/detail`` contractSize, Deribit
+``public/get_instruments`` contract_size); leverages Binance's tier table of 2024-10-24. A size that is not here is
+given to the replay by market key.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 _BINANCE_MAX_LEVERAGE = {"BTC": 125.0, "ETH": 125.0, "SOL": 100.0}
 _OTHER_MAX_LEVERAGE = 75.0
 
-#: base units per contract of USDT-margined contracts
+#: base units per contract of USDT-margined contracts; Deribit's are in USDC
 LINEAR_CONTRACT_SIZE = {
     "okx": {
         "BTC": 0.01,
@@ -54,8 +55,35 @@ LINEAR_CONTRACT_SIZE = {
         "BCH": 0.01,
         "DOT": 1.0,
     },
-    "kucoinfutures": {"BTC": 0.001},
-    "mexc": {"BTC": 0.0001},
+    "deribit": {
+        "BTC": 0.001,
+        "ETH": 0.01,
+        "SOL": 0.1,
+        "XRP": 10.0,
+        "DOGE": 100.0,
+        "ADA": 10.0,
+        "AVAX": 0.1,
+        "LINK": 1.0,
+        "LTC": 0.1,
+        "BCH": 0.02,
+        "DOT": 1.0,
+    },
+    "kucoinfutures": {"BTC": 0.001, "ETH": 0.01, "SOL": 0.1, "XRP": 10.0, "DOGE": 100.0, "AVAX": 0.1},
+    "xt": {"BTC": 0.0001, "ETH": 0.01, "LTC": 0.1, "XT": 1.0},
+    "mexc": {
+        "BTC": 0.0001,
+        "ETH": 0.01,
+        "SOL": 0.1,
+        "XRP": 1.0,
+        "DOGE": 100.0,
+        "ADA": 1.0,
+        "BNB": 0.01,
+        "AVAX": 0.1,
+        "LINK": 0.1,
+        "LTC": 0.01,
+        "BCH": 0.01,
+        "DOT": 0.1,
+    },
 }
 
 

@@ -1,0 +1,66 @@
+"""HTX swaps: trades and open interest count both sides, liquidations and books one; all are contracts."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from tests.recorded.payloads import Row
+
+AT_LEAST = {"trade": 16, "open_interest": 8, "liquidation": 4, "book": 80_000}
+_SIZE = {"BTC": 0.001, "ETH": 0.01, "SOL": 1.0, "XRP": 10.0}
+
+
+def expected(message: Any) -> list[Row] | None:
+    if not isinstance(message, dict):
+        return None
+    if str(message.get("topic", "")).endswith("liquidation_orders") and message["op"] == "notify":
+        return [
+            Row(
+                "liquidation",
+                one["contract_code"],
+                {"sell": "long", "buy": "short"}[one["direction"]],
+                one["price"],
+                one["volume"] * _size(one["contract_code"]),
+                one["created_at"],
+            )
+            for one in message["data"]
+        ]
+    rows = message.get("data")
+    if message.get("status") == "ok" and isinstance(rows, list) and "trade_volume" in rows[0]:
+        return [
+            Row(
+                "open_interest",
+                one["contract_code"],
+                "",
+                None,
+                one["volume"] / 2 * _size(one["contract_code"]),
+                message["ts"],
+            )
+            for one in rows
+        ]
+    channel = re.fullmatch(r"market\.([\w-]+)\.(trade\.detail|depth\..+)", message.get("ch", ""))
+    if channel is None or "tick" not in message:
+        return None
+    name, tick = channel[1], message["tick"]
+    if re.fullmatch(r"[A-Z0-9]+-USDT?", name) is None:
+        return []
+    if channel[2] == "trade.detail":
+        return [
+            Row("trade", name, one["direction"], one["price"], one["amount"] / 2 * _size(name), one["ts"])
+            for one in tick["data"]
+            if one["direction"]
+        ]
+    return [
+        Row("book", name, side, price, contracts * _size(name), tick["ts"])
+        for side, levels in (("bid", tick.get("bids")), ("ask", tick.get("asks")))
+        for price, contracts in levels or ()
+    ]
+
+
+def _size(name: str) -> float:
+    coin = re.split(r"-|\d", name)[0]
+    if "-USDT" in name:
+        return _SIZE.get(coin, math.nan)
+    return 100.0 if coin == "BTC" else 10.0
