@@ -55,6 +55,8 @@ async def main() -> None:
             transport = request.transport
             assert transport is not None
             for begin in range(0, len(content), _CHUNK_BYTES):
+                if transport.is_closing():
+                    return socket
                 transport.write(content[begin : begin + _CHUNK_BYTES])
                 while transport.get_write_buffer_size() > 4 * _CHUNK_BYTES:  # noqa: ASYNC110  a transport has no event
                     await asyncio.sleep(0)
