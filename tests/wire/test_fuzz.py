@@ -23,7 +23,7 @@ from forcedmove_server.errors import MalformedMessage
 from forcedmove_server.market.instruments import ContractType
 from tests.wire.fuzzing import hostile_messages
 
-INPUTS = int(os.environ.get("FORCEDMOVE_FUZZ", "1500"))
+INPUTS = int(os.environ.get("FORCEDMOVE_FUZZ", "5000"))
 
 
 def _usable(record: Record) -> None:

@@ -13,11 +13,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Number, choice, from_ms, levels, not_negative, positive
+from forcedmove_server.collectors.fields import (
+    Milliseconds,
+    Number,
+    Positive,
+    choice,
+    from_ms,
+    levels,
+    not_negative,
+    positive,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -37,7 +46,6 @@ from forcedmove_server.market.contract_sizes import linear_contract_size
 from forcedmove_server.market.events import Channel
 from forcedmove_server.market.instruments import ContractType
 
-_TAKER = {"buy": 1, "sell": -1}
 _FORCED = {"T": 1, "M": -1, "MT": 0}
 _ID = re.compile(r"(?P<coin>[A-Z0-9]+)(_(?P<quote>USD[CT]))?-(PERPETUAL|\d{1,2}[A-Z]{3}\d\d)")
 _INVERSE_USD = {"BTC": 10.0, "ETH": 1.0, "SOL": 10.0}
@@ -69,10 +77,10 @@ class _Trade(msgspec.Struct):
     instrument_name: str
     trade_seq: int
     trade_id: str
-    timestamp: int
-    price: Number
-    amount: Number
-    direction: str
+    timestamp: Milliseconds
+    price: Positive
+    amount: Positive
+    direction: Literal["buy", "sell"]
     liquidation: str = ""
 
 
@@ -118,11 +126,11 @@ class _Result(msgspec.Struct):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
-_trades = msgspec.json.Decoder(list[_Trade])
+_trades = msgspec.json.Decoder(list[_Trade], strict=False)
 _state = msgspec.json.Decoder(_State)
 _levels = msgspec.json.Decoder(_Levels)
 _changes = msgspec.json.Decoder(_Changes)
-_result = msgspec.json.Decoder(_Result)
+_result = msgspec.json.Decoder(_Result, strict=False)
 _names = msgspec.json.Decoder(list[str])
 _states = msgspec.json.Decoder(list[_State])
 
@@ -262,12 +270,8 @@ class Deribit(Venue):
         listing = self.listed(trade.instrument_name, records)
         if listing is None:
             return
-        at, price = from_ms(trade.timestamp, "timestamp"), positive(trade.price, "price") / listing.units
-        quantity, taker = (
-            _quantity(positive(trade.amount, "amount"), listing),
-            choice(trade.direction, _TAKER, "direction"),
-        )
-        trade_id = trade.trade_id
+        at, price, quantity = trade.timestamp * 1_000_000, trade.price / listing.units, _quantity(trade.amount, listing)
+        taker, trade_id = 1 if trade.direction == "buy" else -1, trade.trade_id
         records.append(Trade(listing, at, price, quantity, taker, trade_id, trade.trade_seq, replayed))
         if trade.liquidation and trade.liquidation != "none":
             forced = choice(trade.liquidation, _FORCED, "liquidation")
