@@ -35,6 +35,8 @@ SYMBOLS = ("BTC", "ETH", "SOL")
 SILENCE_S = 3.0
 #: transit on loopback and the grain of venues' stamps
 _SLACK_NS = 50_000_000
+#: what was published last arrives within this time: some liquidations are polled every four seconds
+_ARRIVES_S = 6.0
 #: memory is looked at this often
 _SAMPLES = 20
 
@@ -191,7 +193,7 @@ async def soak(
             report.not_live_at_end = [f"{s.venue} {s.channel.name}" for s in supervisor.feeds() if s.live < s.wanted]
             feeding.cancel()
             await asyncio.wait([feeding])
-            await asyncio.sleep(2.0)  # what is on its way arrives
+            await asyncio.sleep(_ARRIVES_S)
         finally:
             watcher.cancel()
             feeding.cancel()
