@@ -256,3 +256,17 @@ def test_a_real_venue_s_messages(ran: Any) -> None:
     assert (found["symbol"], found["market"]) == ("PEPE", "bybit:1000PEPEUSDT")
     assert found["quantity_base"] == pytest.approx(3_000.0)
     assert found["price"] == pytest.approx(0.000012)
+
+
+def test_a_list_of_different_messages_loses_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Binance reads a list as the rows of one answer, and knows nothing of other messages in it."""
+    interest = {"symbol": "BTCUSDT", "openInterest": "5", "time": T_MS}
+    trade = {"e": "aggTrade", "E": T_MS, "a": 1, "s": "BTCUSDT", "p": "60000", "q": "2", "T": T_MS, "m": True}
+    order = {"s": "BTCUSDT", "S": "SELL", "ap": "59000", "z": "1", "T": T_MS}
+    path = tmp_path / "mixed.json"
+    path.write_text(
+        json.dumps([interest, {"stream": "btcusdt@aggTrade", "data": trade}, {"e": "forceOrder", "o": order}])
+    )
+    assert main(["parse", "--venue", "binance", str(path)]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["kind"] for row in rows] == ["open_interest", "trade", "liquidation"]

@@ -6,7 +6,7 @@ import dataclasses
 
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.plausibility import Screen
-from forcedmove_server.collectors.records import Mark, OpenInterest, OpenInterestValue, Trade
+from forcedmove_server.collectors.records import Book, Mark, OpenInterest, OpenInterestValue, Trade
 from forcedmove_server.collectors.venue import listing_of
 from forcedmove_server.market.defects import Defects
 
@@ -131,3 +131,12 @@ def test_a_market_that_never_shows_a_price_does_not_fill_the_memory() -> None:
         screen.look(OpenInterest(MARKETS[0], START, float(number)), START)
     assert len(screen._held[0]) <= 5_000
     assert screen._defects.counts["binance.held_too_long"] >= 10_000
+
+
+def test_of_a_book_only_the_newest_snapshot_is_held() -> None:
+    screen = Screen(Defects())
+    for number in range(100):
+        screen.look(Book(MARKETS[0], START, ((float(number + 1), 1.0),), (), True), START)
+    ((held, _),) = screen._held[0]
+    assert isinstance(held, Book)
+    assert held.bids == ((100.0, 1.0),)

@@ -99,7 +99,7 @@ def test_rest_answers_of_futures(bybit: Bybit) -> None:
         b'"timestamp":"1790000300123"},{"openInterest":"6","timestamp":"1790000000123"}]},"time":1790000400000}'
     )
     later = AT_NS + 300_000_000_000
-    assert bybit.parse(interest) == [OpenInterest(BTC, AT_NS, 6.0), OpenInterest(BTC, later, 4.0)]
+    assert bybit.parse(interest) == [OpenInterest(BTC, AT_NS, 3.0), OpenInterest(BTC, later, 4.0)]
 
 
 def test_spot_shares_the_symbols_and_is_left_alone(bybit: Bybit) -> None:
@@ -154,3 +154,11 @@ def test_what_is_not_known_is_named(bybit: Bybit) -> None:
 def test_bad_fields_are_named(bybit: Bybit, good: bytes, bad: bytes, field: str) -> None:
     with pytest.raises(MalformedMessage, match=field):
         bybit.parse(TRADE.replace(good, bad))
+
+
+def test_a_delta_with_both_sides_alone_is_not_taken_for_one_side(bybit: Bybit) -> None:
+    whole = SAMPLES[2].replace(b',"singleOpenInterest":"50"', b"")
+    assert bybit.parse(whole) == [Mark(BTC, AT_NS, 60000.1), OpenInterest(BTC, AT_NS, 50.0)]
+    before_ms = 1_700_000_000_123
+    (_, old) = bybit.parse(whole.replace(str(AT_MS).encode(), str(before_ms).encode()))
+    assert old == OpenInterest(BTC, before_ms * 1_000_000, 100.0)

@@ -100,6 +100,8 @@ class VenueCollector:
     def event(self, event: Event, received_ns: int) -> bool:
         """Hand an event on, or hold it back; see :class:`~forcedmove_server.collectors.feed.Feed`."""
         channel = channel_of(event)
+        if channel not in self._channels:  # a topic may feed more than what is wanted
+            return True
         self.health.channels[channel].received(received_ns, event.time_ns)
         self.health.live[channel].add(event.listing.native_id)  # one that joined a topic of the whole market, too
         screen = self._screen

@@ -94,8 +94,9 @@ class OfflineParser:
         else:
             reason = ""
         events = [record for record in records if isinstance(record, Event)]
-        parts = _elements(message) if not events else []
-        if parts:
+        parts = _elements(message)
+        # a list that is itself a message (a REST answer) tells no less as one than its elements do one by one
+        if parts and (not events or sum(map(self._events_of, parts)) > len(events)):
             self.counts["messages"] += len(parts) - 1
             for part in parts:
                 yield from self._of_message(part)
@@ -107,6 +108,12 @@ class OfflineParser:
                 yield from self._of_event(record)
             else:
                 self._of_control(record)
+
+    def _events_of(self, message: bytes) -> int:
+        try:
+            return sum(isinstance(record, Event) for record in self._parser.parse(message))
+        except MalformedMessage:
+            return 0
 
     def _of_event(self, event: Event) -> Iterator[dict[str, Any]]:
         key = event.listing.native_id

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from forcedmove_server.collectors.listing import Listing
-from forcedmove_server.collectors.records import Event, Mark, OpenInterest, OpenInterestValue, Trade
+from forcedmove_server.collectors.records import Book, Event, Mark, OpenInterest, OpenInterestValue, Trade
 from forcedmove_server.market.defects import Defects
 from forcedmove_server.market.instruments import bin_width_usd
 
@@ -60,6 +60,8 @@ class Screen:
             self._leave_out(
                 listing, held, f"{listing.instrument.venue}.held_too_long", "no price that could be checked"
             )
+        if isinstance(event, Book) and event.snapshot:  # what a book was before no longer counts
+            held[:] = [one for one in held if not isinstance(one[0], Book)]
         held.append((event, received_ns))
         if not isinstance(event, Mark | Trade):
             return ()

@@ -70,7 +70,9 @@ class Supervisor:
         self._registry, self._defects, self._put = registry, defects, put
         self._selection = Selection(settings.symbols)
         self._intake = Intake(defects, time.time_ns())
-        self._screen = Screen(defects)
+        # without any price there is none to compare, and none to spoil a map
+        priced = {Channel.TRADES, Channel.MARK_PRICES} & set(settings.channels)
+        self._screen = Screen(defects) if priced else None
         self._collectors: dict[str, VenueCollector] = {}
         self._found: dict[str, list[Listing]] = {}
         self._addresses = Addresses(settings.urls)

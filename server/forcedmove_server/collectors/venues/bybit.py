@@ -52,6 +52,10 @@ _LINEAR = re.compile(r"(?P<coin>[^\W_a-z]+?)(?P<quote>USDT(-\d{1,2}[A-Z]{3}\d\d)
 _INVERSE = re.compile(r"(?P<coin>[A-Z0-9]+)USD([FGHJKMNQUVXZ]\d\d)?")
 
 
+#: 2026-06-11: documented to count both sides from here on
+_TWO_SIDED_SINCE_NS = 1_781_136_000 * 10**9
+
+
 class _Envelope(msgspec.Struct):
     topic: str = ""
     type: str = ""
@@ -337,11 +341,16 @@ class Bybit(Venue):
             return
         if ticker.markPrice:
             records.append(Mark(listing, time_ns, positive(ticker.markPrice, "markPrice") / listing.units))
-        # Messages without the one-sided field are older than it; whether they counted one side is not established.
-        interest = ticker.singleOpenInterest or ticker.openInterest
-        if interest:
-            quantity = not_negative(interest, "openInterest") * listing.contract
-            records.append(OpenInterest(listing, time_ns, quantity))
+        # Whether messages older than the one-sided field counted one side is not established; since then a message
+        # without it is a delta in which one side, being rounded, did not change.
+        if ticker.singleOpenInterest:
+            one_side = not_negative(ticker.singleOpenInterest, "singleOpenInterest")
+        elif ticker.openInterest:
+            sides = 2 if time_ns >= _TWO_SIDED_SINCE_NS else 1
+            one_side = not_negative(ticker.openInterest, "openInterest") / sides
+        else:
+            return
+        records.append(OpenInterest(listing, time_ns, one_side * listing.contract))
 
     def _book(self, envelope: _Envelope) -> list[Record]:
         book = _book.decode(envelope.data)
