@@ -14,14 +14,8 @@ from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.network import Network, RateLimit
 from forcedmove_server.collectors.plausibility import Screen
 from forcedmove_server.collectors.records import (
-    Book,
     Event,
-    Liquidation,
-    Mark,
-    OpenInterest,
-    OpenInterestValue,
     Record,
-    Trade,
     Unknown,
     Unlisted,
 )
@@ -168,7 +162,7 @@ class VenueCollector:
             if lost_ns:
                 self._intake.gap(listing, poll.channel, lost_ns, received_ns, self.health)
         for record in records:
-            if isinstance(record, Trade | Mark | OpenInterest | OpenInterestValue | Book | Liquidation):
+            if isinstance(record, Event):
                 self.event(record, received_ns)
             elif isinstance(record, Unknown):
                 self.unknown(record.kind)

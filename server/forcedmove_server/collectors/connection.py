@@ -21,19 +21,13 @@ from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.liveness import ConnectionLostError, Liveness
 from forcedmove_server.collectors.network import Backoff, Network, RateLimit, describe_failure
 from forcedmove_server.collectors.records import (
-    Book,
     Event,
-    Liquidation,
-    Mark,
-    OpenInterest,
-    OpenInterestValue,
     Pong,
     Record,
     Refused,
     Reply,
     Reset,
     Subscribed,
-    Trade,
     Unknown,
     Unlisted,
 )
@@ -191,7 +185,7 @@ class Connection:
             return []
         replies: list[str | bytes] = []
         for record in records:
-            if isinstance(record, Trade | Mark | OpenInterest | OpenInterestValue | Book | Liquidation):
+            if isinstance(record, Event):
                 if record.time_ns:
                     self._liveness.stamped(record.time_ns)
                 self._liveness.fed(channel_of(record))

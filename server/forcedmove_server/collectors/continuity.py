@@ -19,12 +19,11 @@ _Key = int | str | tuple[int, float, float]
 
 
 class Hole(NamedTuple):
-    """Trades that are missing: their number, event times around them, and when they were noticed."""
+    """Trades that are missing: their number, and event times around them."""
 
     missing: int
     begin_ns: int
     end_ns: int
-    noticed_ns: int
 
 
 class Continuity:
@@ -70,7 +69,7 @@ class Continuity:
         if not ripe:
             return None
         spans = [self._holes.pop(number) for number in ripe]
-        return Hole(len(ripe), min(s[0] for s in spans), max(s[1] for s in spans), min(s[2] for s in spans))
+        return Hole(len(ripe), min(s[0] for s in spans), max(s[1] for s in spans))
 
     def _count(self, sequence: int, time_ns: int, received_ns: int) -> None:
         last = self._last

@@ -6,13 +6,14 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
+from forcedmove_server.collectors.continuity import MOST_SKEW_NS
 from forcedmove_server.errors import ForcedMoveError
 from forcedmove_server.market.events import Channel
 
 #: nothing came for this long: ask with a ping of the websocket protocol, which every server has to answer
 _PROBE_AFTER_S, _ANSWER_WITHIN_S = 10.0, 5.0
-#: stamps of the newest events that are kept, and how far one may be from its receipt
-_STAMPS, _MOST_SKEW_NS = 16, 10 * 10**9
+#: stamps of the newest events that are kept
+_STAMPS = 16
 
 
 class ConnectionLostError(ForcedMoveError):
@@ -95,9 +96,9 @@ class Liveness:
         last stamps are looked at, since messages change places, and none that cannot be right.
         """
         last_ns = self._last_ns or now_ns
-        return min([last_ns, *(stamp for stamp in self._stamps if last_ns - stamp < _MOST_SKEW_NS)])
+        return min([last_ns, *(stamp for stamp in self._stamps if last_ns - stamp < MOST_SKEW_NS)])
 
     def until_ns(self, now_ns: int) -> int:
         """Event time up to which something may be missing: later than ``now_ns`` where the venue's clock is ahead."""
         ahead = (stamp - self._last_ns for stamp in self._stamps)
-        return now_ns + max((lead for lead in ahead if 0 < lead < _MOST_SKEW_NS), default=0)
+        return now_ns + max((lead for lead in ahead if 0 < lead < MOST_SKEW_NS), default=0)

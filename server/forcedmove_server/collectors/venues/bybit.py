@@ -220,10 +220,6 @@ class Bybit(Venue):
         """``{"op": "ping"}``."""
         return '{"op":"ping"}'
 
-    def polls(self, contract_type: ContractType, listings: Sequence[Listing]) -> Iterable[Poll]:
-        """Yield nothing: ticker topics bring open interest."""
-        return ()
-
     def census(self, contract_type: ContractType) -> Iterable[Poll]:
         """``GET /v5/market/tickers``."""
         url = f"https://api.bybit.com/v5/market/tickers?category={contract_type}"

@@ -3,12 +3,11 @@
 ``trade_p``, ``orderbook_p`` and the market-wide ``perp_market24h_pack_p`` (mark and open interest) of USDT and USDC
 contracts, whose decimals are text and whose sizes are coins; ``trade``, ``orderbook`` and ``market24h`` of
 coin-margined ones, whose prices are integers in 1/10000 dollar and whose sizes are contracts of one dollar. Times are
-nanoseconds. A trade's side is the taker's. Trades have no id: the row of time, side, price and size as it is written is
-one, with a count where several are alike. A subscription begins with a snapshot of past trades. Book sequences are
-shared by groups of symbols, so they find no holes; each book is sent anew every 60 s. Ids that begin with ``s`` are
-spot, ``c`` coin-margined; other ids in USD are the old dollar-settled contracts, all delisted, whose contract sizes are
-not known here. An open interest of 0 is what frames of 2022 have throughout, so it means none. No liquidations are
-published.
+nanoseconds. A trade's side is the taker's. Trades have no id, so that what they say is their id. A subscription begins
+with a snapshot of past trades. Book sequences are shared by groups of symbols, so they find no holes; each book is sent
+anew every 60 s. Ids that begin with ``s`` are spot, ``c`` coin-margined; other ids in USD are the old dollar-settled
+contracts, all delisted, whose contract sizes are not known here. An open interest of 0 is what frames of 2022 have
+throughout, so it means none. No liquidations are published.
 ccxt asks for coin-margined topics of USDC contracts, which the venue refuses, and gives their contract size as 0.
 """
 
@@ -20,7 +19,16 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Nanoseconds, Number, Positive, from_ns, levels, not_negative, positive
+from forcedmove_server.collectors.fields import (
+    ContentIds,
+    Nanoseconds,
+    Number,
+    Positive,
+    from_ns,
+    levels,
+    not_negative,
+    positive,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -237,14 +245,11 @@ class Phemex(Venue):
             return records
         units, contract, snapshot = listing.units * scale, listing.contract, message.type == "snapshot"
         read = (_trade if scale == 1.0 else _scaled_trade).decode
-        seen: dict[str, int] = {}
+        ids = ContentIds()
         for row in rows:
             time_ns, side, price, size = read(row)
-            trade_id = str(row, "ascii")
-            if len(rows) > 1:
-                count = seen[trade_id] = seen.get(trade_id, -1) + 1
-                trade_id = f"{trade_id} {count}" if count else trade_id
             aggressor = 1 if side == "Buy" else -1
+            trade_id = ids.of(time_ns, price, size, aggressor)
             records.append(
                 Trade(listing, time_ns, price / units, size * contract, aggressor, trade_id, replayed=snapshot)
             )
