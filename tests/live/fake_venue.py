@@ -81,7 +81,7 @@ class FakeVenue(Venue):
             case "ack":
                 return [Subscribed(tuple(content.get("topics", ())), content.get("id", -1))]
             case "refuse":
-                return [Refused("no such topic", tuple(content["topics"]))]
+                return [Refused("no such topic", tuple(content["topics"]), content.get("id", -1))]
             case "ping":
                 return [Reply(json.dumps({"op": "pong", "number": content["number"]}))]
             case "pong":
@@ -133,6 +133,9 @@ class FakeSession(EmulatedSession):
             case "subscribe":
                 refused = [name for name in request["topics"] if name in own.refuses]
                 accepted = [name for name in request["topics"] if name not in own.refuses]
+                if refused and own.refuses_by != "topics":  # all of the request, or nobody knows what
+                    number = {"id": request["id"]} if own.refuses_by == "request" else {}
+                    return [json.dumps({"op": "refuse", "topics": [], **number})]
                 self.topics |= set(accepted)
                 answers: list[Content] = []
                 if refused:
@@ -158,6 +161,7 @@ class FakeEmulator(EmulatedVenue):
         super().__init__(native_ids)
         self.received: list[tuple[float, dict[str, Any]]] = []
         self.refuses: set[str] = set()
+        self.refuses_by = "topics"  # or "request", or "nothing"
         self.acknowledges = True
         self.answers_pings = True
         self.pings = False

@@ -56,6 +56,34 @@ async def test_a_refused_topic_is_told_and_not_asked_for_again_on_this_connectio
         assert both.feed.refusals == [(["ticker.BTCUSDT"], "no such topic")]
 
 
+async def test_what_was_refused_is_asked_for_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_REFUSED_S", 0.5)
+    emulator = FakeEmulator()
+    emulator.refuses = {"ticker.BTCUSDT"}
+    async with joined(emulator=emulator) as both:
+        await eventually(lambda: len(both.feed.refusals) >= 2, "it is asked for again")
+        emulator.refuses = set()
+        await eventually(lambda: both.feed.live_topics() == ALL_OF_BTC, "and granted")
+
+
+async def test_one_bad_topic_of_a_refused_request_does_not_cost_the_others() -> None:
+    emulator = FakeEmulator()
+    emulator.refuses, emulator.refuses_by = {"ticker.BTCUSDT"}, "request"
+    async with joined(emulator=emulator) as both:
+        await eventually(lambda: both.feed.live_topics() == ALL_OF_BTC - {"ticker.BTCUSDT"}, "the others are live")
+        await eventually(lambda: (["ticker.BTCUSDT"], "no such topic") in both.feed.refusals, "and the one is told")
+
+
+async def test_where_nobody_knows_what_was_refused_silence_is_no_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_UNANSWERED_S", 0.3)
+    emulator = FakeEmulator()
+    emulator.refuses, emulator.refuses_by = {"ticker.BTCUSDT"}, "nothing"
+    async with joined(emulator=emulator) as both:
+        await eventually(lambda: both.feed.refusals, "the refusal is told")
+        await asyncio.sleep(1.0)
+        assert both.feed.live_topics() == set()
+
+
 async def test_topics_come_and_go_while_it_runs() -> None:
     async with joined() as both:
         await eventually(lambda: both.feed.live_topics() >= ALL_OF_BTC, "all are live")

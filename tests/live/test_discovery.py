@@ -89,6 +89,32 @@ async def test_a_process_that_fails_is_not_ready_and_says_why() -> None:
             pass
 
 
+async def test_a_venue_that_does_not_answer_holds_nobody_up_for_ever() -> None:
+    ended = asyncio.Event()
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+        writer.close()
+        ended.set()
+
+    found: list[str] = []
+
+    async def ask(urls: dict[str, str]) -> None:
+        async for one in discover(("okx", "bybit"), urls, within_s=8.0):
+            found.append(one.venue)  # noqa: PERF401  what came before the error counts
+
+    async with EmulatorServer([bybit()]) as server, await asyncio.start_server(drip, "127.0.0.1", 0) as dripping:
+        port = dripping.sockets[0].getsockname()[1]
+        with pytest.raises(NotReadyError, match="no answer in time from okx"):
+            await ask({**server.urls, "www.okx.com": f"http://127.0.0.1:{port}"})
+        await asyncio.wait_for(ended.wait(), 5.0)
+    assert found == ["bybit"]
+
+
 async def test_a_cancelled_discovery_leaves_no_process_and_no_task() -> None:
     before = asyncio.all_tasks()
     server = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)

@@ -37,6 +37,8 @@ from forcedmove_server.market.events import Channel
 
 #: a subscription that nobody answered is taken for granted after this long, if anything came meanwhile
 _UNANSWERED_S = 10.0
+#: a refused topic is asked for again after this long
+_REFUSED_S = 60.0
 _CHECK_S = 0.25
 _CONNECT_S = 15.0
 _CLOSE_S = 1.0
@@ -74,7 +76,9 @@ class Connection:
         self._asked: dict[str, float] = {}  # topics that were asked for, and when
         self._requested: dict[int, tuple[str, ...]] = {}
         self._pending: dict[str, Topic] = {}
-        self._refused: set[str] = set()
+        self._refused: dict[str, float] = {}  # and when
+        self._alone: set[str] = set()  # to be asked for one by one
+        self._blamed = True  # every refusal named what it refused
         self._lost_ns: dict[str, int] = {}
         self._resynced: dict[str, float] = {}
         self._anew: set[str] = set()  # asked for, to be asked for again
@@ -102,7 +106,8 @@ class Connection:
             self.topics.pop(name, None)
             self._pending.pop(name, None)
             self._lost_ns.pop(name, None)
-            self._refused.discard(name)
+            self._refused.pop(name, None)
+            self._alone.discard(name)
             self._resynced.pop(name, None)
             self._anew.discard(name)
         self._changed.set()
@@ -205,11 +210,9 @@ class Connection:
                 for name in self._names(record):
                     self._became_live(name, now_ns)
             case Refused():
-                topics = [topic for name in self._names(record) if (topic := self.topics.get(name))]
-                for topic in topics:
-                    self._refused.add(topic.name)
-                    self._pending.pop(topic.name, None)
-                self._feed.refused(topics, record.reason)
+                if not record.topics and record.request_id < 0:
+                    self._blamed = False  # somebody was refused, nobody knows who: silence is no consent any more
+                self._were_refused(record)
             case Reset():
                 raise ConnectionLostError(f"the venue asks for a new connection: {record.reason}")
             case Unknown():
@@ -218,6 +221,27 @@ class Connection:
                 self._feed.unlisted(record.native_id)
             case Pong():
                 pass
+
+    def _were_refused(self, answer: Refused) -> None:
+        """Leave out what was refused for a while; of a request as a whole, ask for each alone: one is to blame."""
+        topics = [topic for name in self._names(answer) if (topic := self.topics.get(name))]
+        divided = not answer.topics and len(topics) > 1
+        for topic in topics:
+            self._pending.pop(topic.name, None)
+            if divided:
+                self._asked.pop(topic.name, None)
+                self._alone.add(topic.name)
+            else:
+                self._refused[topic.name] = time.monotonic()
+        self._changed.set()
+        self._feed.refused(() if divided else topics, answer.reason)
+
+    def _ask_again(self, now: float) -> None:
+        """What was refused may be granted later."""
+        for name in [name for name, refused in self._refused.items() if now - refused > _REFUSED_S]:
+            del self._refused[name]
+            self._asked.pop(name, None)
+            self._changed.set()
 
     def _names(self, answer: Subscribed | Refused) -> Iterable[str]:
         return answer.topics or self._requested.pop(answer.request_id, ())
@@ -269,7 +293,9 @@ class Connection:
                     self._asked.pop(name, None)
                 self._anew.difference_update(names)
             wanted = [name for name in self.topics if name not in self._asked and name not in self._refused]
-            for names in _batches(wanted, self.stream.topics_per_message):
+            together = [name for name in wanted if name not in self._alone]
+            apart = [[name] for name in wanted if name in self._alone]
+            for names in [*_batches(together, self.stream.topics_per_message), *apart]:
                 for name in names:
                     self._asked[name] = time.monotonic()
                     if name in self.topics:
@@ -299,9 +325,12 @@ class Connection:
             if self._liveness.probe_is_due():
                 await socket.ping()
             self._take_for_granted(time.monotonic())
+            self._ask_again(time.monotonic())
 
     def _take_for_granted(self, now: float) -> None:
         """Some venues answer nothing, and nothing happens on a quiet topic."""
+        if not self._blamed:
+            return
         for name in [n for n, asked in self._asked.items() if n in self._pending and now - asked > _UNANSWERED_S]:
             if self._liveness.last > self._asked[name]:
                 self._became_live(name, time.time_ns())
@@ -321,6 +350,7 @@ class Connection:
         self._asked.clear()
         self._pending.clear()
         self._refused.clear()
+        self._blamed = True
         self._anew.clear()
 
 

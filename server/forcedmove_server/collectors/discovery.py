@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
@@ -24,6 +25,8 @@ from forcedmove_server.market.instruments import ContractType, Instrument
 #: venues that are asked at the same time
 _AT_ONCE = 4
 _TIMEOUT_MS = 15_000
+#: all venues together answer within this time, or those that did not are asked again
+_WITHIN_S = 90.0
 _MOST_LINE_BYTES = 64 * 2**20
 
 
@@ -79,8 +82,14 @@ class Found(msgspec.Struct, frozen=True):
         ]
 
 
-async def discover(venues: tuple[str, ...], urls: Mapping[str, str]) -> AsyncIterator[Found]:
-    """Yield what each venue lists, in the order of their answers. Raises NotReadyError when the process fails."""
+async def discover(
+    venues: tuple[str, ...], urls: Mapping[str, str], within_s: float = _WITHIN_S
+) -> AsyncIterator[Found]:
+    """Yield what each venue lists, in the order of their answers.
+
+    Raises NotReadyError when the process fails, or when some have not answered ``within_s`` seconds: one that sends a
+    byte now and then never meets the timeout of a single read.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -97,8 +106,12 @@ async def discover(venues: tuple[str, ...], urls: Mapping[str, str]) -> AsyncIte
         complaints = asyncio.ensure_future(process.stderr.read())
         process.stdin.write(msgspec.json.encode(Wish(venues, dict(urls))))
         process.stdin.close()
-        async for line in process.stdout:
-            yield msgspec.json.decode(line, type=Found)
+        end = time.monotonic() + within_s
+        missing = list(venues)
+        while line := await _line(process.stdout, end - time.monotonic(), missing):
+            found = msgspec.json.decode(line, type=Found)
+            missing.remove(found.venue)
+            yield found
         status = await process.wait()
         said = (await complaints).decode(errors="replace").strip()
         if status:
@@ -107,6 +120,14 @@ async def discover(venues: tuple[str, ...], urls: Mapping[str, str]) -> AsyncIte
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def _line(pipe: asyncio.StreamReader, within_s: float, missing: list[str]) -> bytes:
+    try:
+        async with asyncio.timeout(max(within_s, 0.0)):
+            return await pipe.readline()
+    except TimeoutError:
+        raise NotReadyError(f"discovery: no answer in time from {', '.join(missing)}") from None
 
 
 def main() -> None:

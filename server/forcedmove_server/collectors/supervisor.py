@@ -125,6 +125,8 @@ class Supervisor:
                         self._choose()
             except NotReadyError as error:
                 self._defects.note("discovery.failed", 1, str(error))
+                for venue in set(wanted) - answered:
+                    self._collectors[venue].health.trouble = str(error)
                 _LOG.warning("%s", error)
             if self._selection.needs_ranking and answered:
                 figures = await open_interest_by_symbol(self._found, network, self._defects)
