@@ -258,6 +258,11 @@ def test_a_real_venue_s_messages(ran: Any) -> None:
     assert found["price"] == pytest.approx(0.000012)
 
 
+def test_changes_of_a_book_that_never_began_are_no_gap(ran: Any) -> None:
+    change = Book(BTC, T_NS, ((1.0, 1.0),), (), False, 5, 4)
+    assert [row["kind"] for row in ran(lines(change, change)).rows] == ["book", "book"]
+
+
 def test_a_list_of_different_messages_loses_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Binance reads a list as the rows of one answer, and knows nothing of other messages in it."""
     interest = {"symbol": "BTCUSDT", "openInterest": "5", "time": T_MS}

@@ -48,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     venues = with_client(args.server, lambda client: client.venues())
     if args.json:
-        print(json.dumps([dataclasses.asdict(info) for info in venues], indent=2))
+        shown = [dataclasses.asdict(info) for info in venues]
+        if args.feeds:
+            shown = [{"venue": info["venue"], "feeds": info["feeds"]} for info in shown]
+        print(json.dumps(shown, indent=2))
         return 0
     output().print(view(venues, args.feeds))
     return 0

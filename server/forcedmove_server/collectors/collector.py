@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from forcedmove_server.collectors.connection import Connection
 from forcedmove_server.collectors.health import VenueHealth
@@ -15,6 +15,7 @@ from forcedmove_server.collectors.network import Network, RateLimit
 from forcedmove_server.collectors.plausibility import Screen
 from forcedmove_server.collectors.records import (
     Event,
+    Liquidation,
     Record,
     Unknown,
     Unlisted,
@@ -59,6 +60,8 @@ class VenueCollector:
         self._poller = Poller(venue, self.listings, self, network)
         self._poll_lost_ns: dict[Poll, int] = {}
         self._poll_good_ns: dict[Poll, int] = {}
+        #: what the last answer held: times by market and id
+        self._poll_pages: dict[Poll, dict[tuple[str, int | str], int]] = {}
         self._planned = asyncio.Event()
         self._told_ns = 0
 
@@ -161,6 +164,9 @@ class VenueCollector:
             self.health.live[poll.channel].add(listing.native_id)
             if lost_ns:
                 self._intake.gap(listing, poll.channel, lost_ns, received_ns, self.health)
+        records = list(records)
+        if poll.page:
+            self._overlap(poll, records)
         for record in records:
             if isinstance(record, Event):
                 self.event(record, received_ns)
@@ -168,6 +174,18 @@ class VenueCollector:
                 self.unknown(record.kind)
             elif isinstance(record, Unlisted):
                 self.unlisted(record.native_id)
+
+    def _overlap(self, poll: Poll, records: Sequence[Record]) -> None:
+        """Announce a gap where a full page has nothing in common with the one before: something came in between."""
+        events = [record for record in records if isinstance(record, Liquidation)]
+        full = len(events) + sum(isinstance(record, Unlisted) for record in records) >= poll.page
+        seen = self._poll_pages.get(poll)
+        self._poll_pages[poll] = {_identity(event): event.time_ns for event in events}
+        if not (seen and events and full) or any(_identity(event) in seen for event in events):
+            return
+        begin_ns, end_ns = max(seen.values()), min(event.time_ns for event in events)
+        for listing in self._listings_of(poll.native_ids, poll.contract_type):
+            self._intake.gap(listing, poll.channel, begin_ns, end_ns, self.health)
 
     def failed(self, poll: Poll, reason: str, now_ns: int) -> None:
         """Note a failed poll; the first failure after a success begins a gap."""
@@ -202,7 +220,7 @@ class VenueCollector:
         for poll in polls:
             want((poll.channel,), [one.native_id for one in self._listings_of(poll.native_ids, poll.contract_type)])
         self._poller.set_polls(polls)
-        for remembered in (self._poll_good_ns, self._poll_lost_ns):
+        for remembered in (self._poll_good_ns, self._poll_lost_ns, self._poll_pages):
             for poll in remembered.keys() - set(polls):
                 del remembered[poll]
         self.health.wanted = wanted
@@ -256,3 +274,7 @@ class VenueCollector:
         if reason != self.health.trouble:
             _LOG.info("%s: %s", self.venue.name, reason)
         self.health.trouble = reason
+
+
+def _identity(event: Liquidation) -> tuple[str, int | str]:
+    return event.listing.native_id, event.liquidation_id

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from forcedmove_server.collectors.records import Liquidation, Trade
 
-#: ids remembered per market: more than any venue replays on a subscription
-_REMEMBERED = 256
+#: ids remembered per market: more than a reconnection usually replays; of liquidations, several pages of a polled list
+_REMEMBERED, _REMEMBERED_LIQUIDATIONS = 256, 1024
 #: a missing number may still come, out of order, for this long
 HOLE_PATIENCE_NS = 500_000_000
 #: more holes at once than this are one
@@ -46,7 +46,9 @@ class Continuity:
         one moment are two trades.
         """
         event_id = event.trade_id if isinstance(event, Trade) else event.liquidation_id
-        if event.replayed and event.time_ns <= max(started_ns, self._forgotten_ns):
+        forced = isinstance(event, Liquidation)
+        # lists of liquidations tell whole seconds: of the second that was forgotten last, ids decide
+        if event.replayed and event.time_ns <= max(started_ns, self._forgotten_ns - forced):
             return False
         key: _Key = event_id if event_id != "" else (event.time_ns, event.price, event.quantity)
         recent = self._recent
@@ -54,7 +56,7 @@ class Continuity:
             return False
         time_ns = _believed_ns(event, received_ns)
         recent[key] = time_ns
-        if len(recent) > _REMEMBERED:
+        if len(recent) > (_REMEMBERED_LIQUIDATIONS if forced else _REMEMBERED):
             oldest = next(iter(recent))
             self._forgotten_ns = max(self._forgotten_ns, recent.pop(oldest))
         if isinstance(event, Trade) and event.sequence >= 0:

@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from forcedmove_server.collectors.continuity import MOST_SKEW_NS
 from forcedmove_server.market.events import Channel
 from forcedmove_server.market.feeds import FeedStatus
 
@@ -33,8 +34,8 @@ class ChannelHealth:
         """Note a message of an event stamped ``time_ns`` (0: no stamp)."""
         self.messages += 1
         self.last_received_ns = now_ns
-        if time_ns:
-            lag = float(now_ns - time_ns)
+        lag = float(now_ns - time_ns)
+        if abs(lag) <= MOST_SKEW_NS:  # a stamp that is not believed, or an old event of a list, says nothing of lag
             self.lag_ns = lag if math.isnan(self.lag_ns) else self.lag_ns + _LAG_MEMORY * (lag - self.lag_ns)
 
     def measure(self) -> None:

@@ -133,7 +133,8 @@ class OfflineParser:
                 row = self._row("open_interest", event, None, None, event.value_usd / mark if mark else None)
                 yield row | {"notional_usd": event.value_usd}
             case Book():
-                if not self._books.setdefault(key, BookKeeper()).take(event):
+                begun = key in self._books or event.snapshot
+                if begun and not self._books.setdefault(key, BookKeeper()).take(event):
                     yield _gap(event.listing, event.time_ns)
                 for side, levels in (("bid", event.bids), ("ask", event.asks)):
                     for price, quantity in levels:

@@ -44,7 +44,7 @@ from forcedmove_server.market.instruments import ContractType
 _ID = re.compile(r"(?P<coin>[A-Z0-9]+)_USDT(?:_\d{8})?|(?P<inverse>BTC)_USD(?:_\d{8})?")
 _BOOK = "futures.order_book"
 _LEVELS = "20"
-#: rows of a list of liquidations: more than happen between two calls, less than a market's memory of ids holds
+#: rows of a list of liquidations: more than usually happen between two calls, less than a market's memory of ids holds
 _LIQUIDATIONS = 250
 _BEGINNING_OF_MS = 1e11  # REST answers have seconds in create_time_ms
 
@@ -193,7 +193,7 @@ class Gate(Venue):
         """The latest liquidations of all contracts; 200 calls in 10 s are allowed."""
         settle = "btc" if contract_type is ContractType.INVERSE else "usdt"
         url = f"https://api.gateio.ws/api/v4/futures/{settle}/liq_orders?limit={_LIQUIDATIONS}"
-        yield Poll(Channel.LIQUIDATIONS, url, contract_type=contract_type, interval_s=4.0)
+        yield Poll(Channel.LIQUIDATIONS, url, contract_type=contract_type, interval_s=4.0, page=_LIQUIDATIONS)
 
     def ping(self) -> str:
         """``{"channel": "futures.ping"}`` with a time."""
