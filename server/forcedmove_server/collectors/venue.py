@@ -70,7 +70,7 @@ class Poll:
     """One REST call that is made again and again. Without ``native_ids`` it is of all markets of ``contract_type``.
 
     ``weight`` is what it costs of :attr:`Venue.rest_weight_per_s`; ``interval_s`` how often it is wanted. ``page`` is
-    the most liquidations that an answer holds where it lists the newest ones, of which a full one may lack some; else 0.
+    the most liquidations that an answer holds where it lists the newest ones, where a full one may lack some; else 0.
     """
 
     channel: Channel
