@@ -91,11 +91,16 @@ class ModelConfig:
         int,
         Key(
             "s",
-            "a market whose feeds are older is left out of the map, unless all of its symbol are, and of coverage",
+            "a market whose price or open interest is older is left out of the map, unless all of its symbol are, and "
+            "of coverage; live, open interest is as old as the loss of its feed",
             1,
             86_400,
         ),
     ] = 600
+    lost_after_s: Annotated[
+        float,
+        Key("s", "live, a market is left out too when its feeds of prices have been lost for this long", 0, 86_400),
+    ] = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ class FakeVenue(Venue):
                 raise KeyError("a bug of the parser")
             case "event":
                 return self._event(content["kind"], content["key"], content["fields"])
+            case "events":
+                return [record for one in content["events"] for record in self._event(**one)]
         return [Unknown(str(content.get("op")))]
 
     def _event(self, kind: str, key: str, fields: dict[str, Any]) -> list[Record]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 
@@ -239,13 +240,18 @@ class PolledVenue(FakeVenue):
 
 
 class PolledEmulator(FakeEmulator):
-    """Answers marks; open interest is an empty answer of no interest."""
+    """Answers marks, and the open interest of all markets but one."""
+
+    absent = ""
 
     def answer(self, request: RestRequest) -> Answer | None:
         if request.path.startswith("/mark/"):
             mark = Mark(self.listings[request.path.removeprefix("/mark/")], time.time_ns(), 100.0)
             return Answer(self.encode(mark)[0].content.encode())  # type: ignore[union-attr]
-        return Answer(b'{"op":"pong"}')
+        fields = {"time_ns": time.time_ns(), "quantity": 1.0}
+        present = [key for key in self.listings if key != self.absent]
+        events = [{"kind": "OpenInterest", "key": key, "fields": fields} for key in present]
+        return Answer(json.dumps({"op": "events", "events": events}).encode())
 
 
 async def test_a_failed_poll_is_a_gap_until_the_next_answer() -> None:
@@ -287,3 +293,46 @@ def test_a_rate_is_that_of_the_last_seconds() -> None:
         health._counted_at -= 1.0
         health.measure()
     assert health.rate_hz < 0.1
+
+
+def states(batch: EventBatch, channel: Channel) -> list[tuple[int, int]]:
+    """Market and whether it is fed, of every state that was told of one channel."""
+    rows = batch.feed_states
+    return [(int(row["market"]), int(row["live"])) for row in rows[rows["channel"] == channel]]
+
+
+async def test_what_is_fed_is_told_once_and_what_is_not_any_more_too() -> None:
+    async with collecting() as one:
+        one.want("BTCUSDT")
+        await eventually(one.all_live, "all is live")
+        for _ in range(2):
+            one.collector.check(time.time_ns())
+        batch = one.cut()
+        assert states(batch, Channel.TRADES) == states(batch, Channel.MARK_PRICES) == [(0, 1)]
+        one.want("ETHUSDT")
+        live = one.collector.health.live
+        await eventually(lambda: live[Channel.TRADES] == {"ETHUSDT"}, "the other market is live instead")
+        one.collector.check(time.time_ns())
+        assert sorted(states(one.cut(), Channel.TRADES)) == [(0, 0), (1, 1)]
+
+
+async def test_a_dead_connection_is_told_of() -> None:
+    async with collecting() as one:
+        one.want("BTCUSDT")
+        await eventually(one.all_live, "all is live")
+        one.collector.check(time.time_ns())
+        one.cut()
+        one.server.befall("fake", Fault.DROP)
+        await eventually(lambda: one.counts(Channel.MARK_PRICES) == (1, 0), "it is lost")
+        one.collector.check(time.time_ns())
+        assert states(one.cut(), Channel.MARK_PRICES) == [(0, 0)]
+
+
+async def test_a_market_that_an_answer_leaves_out_is_not_fed() -> None:
+    emulator = PolledEmulator(BTC_AND_ETH, PolledVenue)
+    async with collecting(PolledVenue, emulator=emulator) as one:
+        one.want(*BTC_AND_ETH)
+        await eventually(one.all_live, "everything is live")
+        emulator.absent = "ETHUSDT"
+        await eventually(lambda: one.counts(Channel.OPEN_INTEREST) == (2, 1), "one is not any more")
+        assert one.collector.health.live[Channel.OPEN_INTEREST] == {"BTCUSDT"}

@@ -138,7 +138,7 @@ async def test_a_channel_that_never_pauses_has_a_watchdog_of_its_own() -> None:
             both.trade(number)
             await asyncio.sleep(0.02)
         await eventually(lambda: both.feed.losses, "marks have stopped")
-    assert "mark_prices silent for" in both.feed.losses[0][3]
+    assert "ticker.BTCUSDT silent for" in both.feed.losses[0][3]
 
 
 async def test_a_channel_that_never_begins_is_noticed_too() -> None:
@@ -146,7 +146,7 @@ async def test_a_channel_that_never_begins_is_noticed_too() -> None:
     async with joined(collector) as both:
         await all_live(both)
         await eventually(lambda: both.feed.losses, "marks have not begun", 2.0)
-    assert "mark_prices silent for" in both.feed.losses[0][3]
+    assert "ticker.BTCUSDT silent for" in both.feed.losses[0][3]
 
 
 async def test_a_book_out_of_step_is_asked_for_again_and_nothing_else_is() -> None:

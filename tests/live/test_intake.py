@@ -241,3 +241,22 @@ def test_a_book_out_of_step_says_so(intake: Intake, health: VenueHealth) -> None
 def _bids(batch: EventBatch) -> list[np.ndarray]:
     bids = batch.depth[batch.depth["side"] == 0]
     return [bids[bids["time_ns"] == when] for when in np.unique(bids["time_ns"])]
+
+
+def test_what_a_venue_tells_again_keeps_its_time_however_old_and_is_counted_as_late(
+    intake: Intake, health: VenueHealth
+) -> None:
+    intake.cut(NOW_NS)
+    minute_old = NOW_NS - 60 * SECOND_NS
+    filled(intake, health, trade(1, minute_old, replayed=True), received_ns=NOW_NS + SECOND_NS)
+    batch = intake.cut(NOW_NS + 2 * SECOND_NS)
+    assert batch.trades["time_ns"].tolist() == [NOW_NS], "as early as the watermark allows"
+    assert (intake.defects.counts["trades.late"], intake.defects.counts["trades.clock_skew"]) == (1, 0)
+
+
+def test_states_of_feeds_come_in_order_and_never_before_the_watermark(intake: Intake) -> None:
+    intake.cut(NOW_NS)
+    intake.tell_state(0, Channel.TRADES, True, NOW_NS - SECOND_NS)
+    intake.tell_state(0, Channel.TRADES, False, NOW_NS + 1)
+    batch = intake.cut(NOW_NS + 2)
+    assert batch.feed_states.tolist() == [(NOW_NS, 0, 0, 1, 0), (NOW_NS + 1, 0, 0, 0, 0)]

@@ -6,7 +6,6 @@ import pytest
 
 from forcedmove_server.collectors import liveness
 from forcedmove_server.collectors.liveness import ConnectionLostError, Liveness
-from forcedmove_server.market.events import Channel
 
 S = 10**9
 
@@ -32,7 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_a_silent_connection_is_asked_once_and_given_up_when_it_does_not_answer(clock: Clock) -> None:
-    alive = Liveness(60.0, {})
+    alive = Liveness(60.0)
     clock.now += 9.9
     assert not alive.probe_is_due()
     clock.now += 0.2
@@ -46,7 +45,7 @@ def test_a_silent_connection_is_asked_once_and_given_up_when_it_does_not_answer(
 
 
 def test_an_answered_ping_is_life_enough(clock: Clock) -> None:
-    alive = Liveness(60.0, {})
+    alive = Liveness(60.0)
     for _ in range(10):
         clock.now += 11.0
         assert alive.probe_is_due()
@@ -56,29 +55,14 @@ def test_an_answered_ping_is_life_enough(clock: Clock) -> None:
 
 
 def test_without_an_answer_silence_counts_too(clock: Clock) -> None:
-    alive = Liveness(3.0, {})
+    alive = Liveness(3.0)
     clock.now += 3.1
     with pytest.raises(ConnectionLostError, match=r"silent for 3\.1 s"):
         alive.check()
 
 
-def test_a_channel_that_never_pauses_must_not_even_begin_late(clock: Clock) -> None:
-    alive = Liveness(60.0, {Channel.MARK_PRICES: 5.0})
-    alive.expects(Channel.MARK_PRICES)
-    alive.expects(Channel.TRADES)
-    clock.now += 4.0
-    alive.heard()
-    alive.fed(Channel.MARK_PRICES)
-    clock.now += 4.9
-    alive.heard()
-    alive.check()
-    clock.now += 0.2
-    with pytest.raises(ConnectionLostError, match=r"mark_prices silent for 5\.1 s"):
-        alive.check()
-
-
 def test_a_gap_begins_with_the_oldest_of_the_last_stamps_and_ends_by_the_clock_of_the_venue(clock: Clock) -> None:
-    alive = Liveness(60.0, {})
+    alive = Liveness(60.0)
     received = alive.heard()
     assert (alive.since_ns(received), alive.until_ns(received)) == (received, received)
     for stamp in (received - S, received - 2 * S, received - 3600 * S):  # the last cannot be right
@@ -90,7 +74,7 @@ def test_a_gap_begins_with_the_oldest_of_the_last_stamps_and_ends_by_the_clock_o
 
 
 def test_the_venues_own_ping_comes_at_its_interval(clock: Clock) -> None:
-    alive = Liveness(60.0, {})
+    alive = Liveness(60.0)
     assert not alive.ping_is_due(0.0)
     assert not alive.ping_is_due(20.0)
     clock.now += 20.0

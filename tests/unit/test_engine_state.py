@@ -150,7 +150,7 @@ def test_view_errors_name_what_is_wrong(pipeline: Pipeline) -> None:
 
 def test_map_of_a_symbol(pipeline: Pipeline) -> None:
     state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
-    built = build_map(pipeline, state, 7, 600)
+    built = build_map(pipeline, state, 7)
     assert built.seq == 7
     assert built.mark_price_usd == pytest.approx(97_500, rel=0.01)
     assert [m.market for m in built.markets] == ["binance:BTCUSDT", "hyperliquid:BTC", "binance:BTCUSD_PERP"]
@@ -160,8 +160,6 @@ def test_map_of_a_symbol(pipeline: Pipeline) -> None:
     for cluster in built.clusters:
         assert sum(usd for _, usd in cluster.venues) == pytest.approx(cluster.notional_usd, rel=1e-9)
         assert (cluster.distance_fraction < 0) == (cluster.side == "long") or abs(cluster.distance_fraction) < 0.01
-    stale = build_map(pipeline, state, 8, 0.5)
-    assert stale.coverage == 0.0
 
 
 def test_chain_of_a_shock_sells_what_it_crossed(pipeline: Pipeline) -> None:
@@ -249,7 +247,7 @@ def test_a_stale_market_is_left_out_of_the_map_until_its_feeds_are_back() -> Non
         pipeline.store.refresh(pipeline.now_s)
         state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
         view = render_view(pipeline.store, state.rows, ViewSpec(keep=("venue", "price")))
-        return view.values.astype(np.float64).sum(1), build_map(pipeline, state, 1, pipeline.model.stale_after_s)
+        return view.values.astype(np.float64).sum(1), build_map(pipeline, state, 1)
 
     by_venue, before = btc()
     assert np.all(by_venue > 1e6)
@@ -275,3 +273,5 @@ def test_where_every_market_is_stale_the_last_map_stays() -> None:
     pipeline = fed_pipeline(2)
     pipeline.take(EventBatch(pipeline.now_ns + 10 * pipeline.model.stale_after_s * S))
     assert pipeline.left_out("BTC") == []
+    state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
+    assert build_map(pipeline, state, 1).coverage == 0

@@ -28,6 +28,8 @@ from forcedmove_server.market.instruments import ContractType
 
 _LOG = logging.getLogger(__name__)
 
+#: what every market has at any time
+_STATES = frozenset({Channel.MARK_PRICES, Channel.OPEN_INTEREST, Channel.DEPTH})
 #: what is left out of a market is announced this often
 _TELL_NS = 500_000_000
 
@@ -62,6 +64,8 @@ class VenueCollector:
         self._poll_good_ns: dict[Poll, int] = {}
         #: what the last answer held: times by market and id
         self._poll_pages: dict[Poll, dict[tuple[str, int | str], int]] = {}
+        #: channels that the engine was told are fed: markets by native id
+        self._told: dict[Channel, dict[str, int]] = {channel: {} for channel in Channel}
         self._planned = asyncio.Event()
         self._told_ns = 0
 
@@ -83,14 +87,28 @@ class VenueCollector:
         self._planned.set()
 
     def check(self, now_ns: int) -> None:
-        """Announce missing numbers and measure rates; called a few times a second."""
+        """Announce missing numbers and what is fed, and measure rates; called a few times a second."""
         self._intake.missing(self.listings.values(), now_ns, self.health)
+        self._tell_states(now_ns)
         self.health.measure()
         if self._screen is not None and now_ns - self._told_ns > _TELL_NS:
             self._told_ns = now_ns
             for listing, (begin_ns, end_ns) in self._screen.take_dropped(self.venue.name).items():
                 for channel in self._channels:
                     self._intake.gap(listing, channel, begin_ns, end_ns, self.health)
+
+    def _tell_states(self, now_ns: int) -> None:
+        """Tell which channels of which markets began to be fed, or ceased to be, since it was told last."""
+        for channel, told in self._told.items():
+            live = self.health.live[channel]
+            if live == told.keys():
+                continue
+            for native_id in live - told.keys():
+                if (listing := self.listings.get(native_id)) is not None:
+                    told[native_id] = listing.market
+                    self._intake.tell_state(listing.market, channel, True, now_ns)
+            for native_id in told.keys() - live:
+                self._intake.tell_state(told.pop(native_id), channel, False, now_ns)
 
     # what connections and polls tell
 
@@ -160,11 +178,16 @@ class VenueCollector:
         """Take the events of a poll's answer; what a failed poll missed is announced."""
         lost_ns = self._poll_lost_ns.pop(poll, 0)
         self._poll_good_ns[poll] = received_ns
+        records = list(records)
+        told = {record.listing.native_id for record in records if isinstance(record, Event)}
         for listing in self._listings_of(poll.native_ids, poll.contract_type):
-            self.health.live[poll.channel].add(listing.native_id)
+            # a list of liquidations may hold none of a market; what always has a value and is absent is not fed
+            if poll.channel not in _STATES or listing.native_id in told:
+                self.health.live[poll.channel].add(listing.native_id)
+            else:
+                self.health.live[poll.channel].discard(listing.native_id)
             if lost_ns:
                 self._intake.gap(listing, poll.channel, lost_ns, received_ns, self.health)
-        records = list(records)
         if poll.page:
             self._overlap(poll, records)
         for record in records:

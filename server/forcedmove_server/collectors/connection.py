@@ -19,7 +19,14 @@ from forcedmove_server.collectors.fields import MOST_BYTES
 from forcedmove_server.collectors.intake import channel_of
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.liveness import ConnectionLostError, Liveness
-from forcedmove_server.collectors.network import Backoff, Network, RateLimit, describe_failure
+from forcedmove_server.collectors.network import (
+    Backoff,
+    Network,
+    RateLimit,
+    describe_failure,
+    first_of,
+    is_cancelled,
+)
 from forcedmove_server.collectors.records import (
     Event,
     Pong,
@@ -31,6 +38,7 @@ from forcedmove_server.collectors.records import (
     Unknown,
     Unlisted,
 )
+from forcedmove_server.collectors.silence import Silence
 from forcedmove_server.collectors.venue import Stream, Topic, Venue
 from forcedmove_server.errors import MalformedMessage
 from forcedmove_server.market.events import Channel
@@ -68,7 +76,8 @@ class Connection:
         self.topics: dict[str, Topic] = {}
         self._venue, self._listings, self._feed, self._network, self._opening = venue, listings, feed, network, opening
         self._silence_s = min(silence_s or stream.silence_s, stream.silence_s)
-        self._liveness = Liveness(self._silence_s, stream.channel_silence_s)
+        self._liveness = Liveness(self._silence_s)
+        self._silence = Silence(stream.channel_silence_s)
         self._parser = venue(listings)
         self._sending = RateLimit(stream.messages_per_s)
         self._changed = asyncio.Event()
@@ -122,8 +131,8 @@ class Connection:
             try:
                 await self._session()
             except* _TRANSPORT as group:
-                reason = describe_failure(_first(group))
-            if _is_cancelled():  # at the moment of a failure, which a TaskGroup raises in its place
+                reason = describe_failure(first_of(group))
+            if is_cancelled():  # at the moment of a failure, which a TaskGroup raises in its place
                 raise asyncio.CancelledError
             now_ns = time.time_ns()
             self._end(reason, now_ns)
@@ -143,6 +152,7 @@ class Connection:
             )
         self._opened = time.monotonic()
         self._liveness.opened()
+        self._silence.opened()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._subscribe(socket))
@@ -193,7 +203,7 @@ class Connection:
             if isinstance(record, Event):
                 if record.time_ns:
                     self._liveness.stamped(record.time_ns)
-                self._liveness.fed(channel_of(record))
+                self._silence.fed(channel_of(record), record.listing.native_id, self._liveness.last)
                 if not self._feed.event(record, now_ns):
                     self._out_of_step(record.listing)
                 elif self._pending:
@@ -256,8 +266,7 @@ class Connection:
     def _became_live(self, name: str, now_ns: int) -> None:
         topic = self._pending.pop(name, None)
         if topic is not None:
-            for channel in topic.channels:
-                self._liveness.expects(channel)
+            self._silence.expects(topic)
             self._feed.live(topic, self._lost_ns.pop(name, 0), self._liveness.until_ns(now_ns))
 
     def _out_of_step(self, listing: Listing) -> None:
@@ -268,13 +277,27 @@ class Connection:
                 if now - self._resynced.get(name, -_RESYNC_S) < _RESYNC_S:
                     continue
                 self._resynced[name] = now
-                now_ns = time.time_ns()
-                since_ns = self._liveness.since_ns(now_ns)
-                self._feed.lost([topic], since_ns, now_ns, "a message of the book is missing")
-                self._lost_ns[name] = since_ns
-                self._pending[name] = topic
-                self._anew.add(name)
-                self._changed.set()
+                self._begin_anew(topic, self._liveness.since_ns(time.time_ns()), "a message of the book is missing")
+
+    def _begin_anew(self, topic: Topic, since_ns: int, reason: str) -> None:
+        """End a subscription and ask for it again; until it is confirmed its markets are not fed."""
+        self._feed.lost([topic], since_ns, time.time_ns(), reason)
+        self._lost_ns[topic.name] = since_ns
+        self._pending[topic.name] = topic
+        self._anew.add(topic.name)
+        self._changed.set()
+
+    def _ask_silent_anew(self) -> None:
+        """Ask anew for topics that fell silent, or for everything when all that never pause did."""
+        fed = [t for name, t in self.topics.items() if name in self._asked and name not in self._pending]
+        watched = [topic for topic in fed if topic.name not in self._refused and self._silence.watches(topic)]
+        silent = self._silence.silent(watched)
+        for topic, seconds in silent.items():
+            self._lost_ns.setdefault(topic.name, time.time_ns() - round(seconds * 1e9))
+        if silent and len(silent) == len(watched):
+            raise ConnectionLostError(_silent(max(silent, key=lambda topic: silent[topic]), max(silent.values())))
+        for topic, seconds in silent.items():
+            self._begin_anew(topic, self._lost_ns[topic.name], _silent(topic, seconds))
 
     async def _subscribe(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
         """Ask for what is wanted, and only that, again whenever it changes."""
@@ -286,7 +309,7 @@ class Connection:
             for names in _batches(surplus, self.stream.topics_per_message):
                 requests = self._parser.unsubscribe(names, self._next_request(()))
                 if not requests and not self._anew.isdisjoint(names):
-                    raise ConnectionLostError("a book is out of step, and only a new connection begins it anew")
+                    raise ConnectionLostError(f"{names[0]} has to begin anew, and only a new connection does that")
                 for request in requests:
                     await self._paced(socket, request)
                 for name in names:
@@ -324,6 +347,7 @@ class Connection:
                 await (_send(socket, ping) if ping else socket.ping())
             if self._liveness.probe_is_due():
                 await socket.ping()
+            self._ask_silent_anew()
             self._take_for_granted(time.monotonic())
             self._ask_again(time.monotonic())
 
@@ -358,6 +382,10 @@ def _batches(names: list[str], size: int) -> Iterable[list[str]]:
     return (names[k : k + size] for k in range(0, len(names), size))
 
 
+def _silent(topic: Topic, seconds: float) -> str:
+    return f"{topic.name} silent for {seconds:.1f} s"
+
+
 async def _send(socket: aiohttp.ClientWebSocketResponse[bool], content: str | bytes) -> None:
     if isinstance(content, str):
         await socket.send_str(content)
@@ -367,15 +395,3 @@ async def _send(socket: aiohttp.ClientWebSocketResponse[bool], content: str | by
 
 async def _closed(socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
     await socket.close()
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -76,7 +76,14 @@ class Intake:
         market = event.listing.market
         if isinstance(event, Trade):
             if self._is_new(self._trades, event, received_ns, health, Channel.TRADES):
-                row = (event.time_ns, received_ns, event.price, event.quantity, market, event.aggressor)
+                row = (
+                    _happened_ns(event, received_ns),
+                    received_ns,
+                    event.price,
+                    event.quantity,
+                    market,
+                    event.aggressor,
+                )
                 self._put(Channel.TRADES, market, row, health)
         elif isinstance(event, Book):
             return self._book(event, received_ns, health)
@@ -91,13 +98,17 @@ class Intake:
         elif isinstance(event, OpenInterestValue):
             self._value(event, received_ns, health)
         elif self._is_new(self._liquidations, event, received_ns, health, Channel.LIQUIDATIONS):
-            row = (event.time_ns, received_ns, event.price, event.quantity, market, event.side)
+            row = (_happened_ns(event, received_ns), received_ns, event.price, event.quantity, market, event.side)
             self._put(Channel.LIQUIDATIONS, market, row, health)
         return True
 
     def gap(self, listing: Listing, channel: Channel, begin_ns: int, end_ns: int, health: VenueHealth) -> None:
         """Announce that a channel of a market may have lost events between two times."""
         self._gap(listing.market, channel, begin_ns, end_ns, health)
+
+    def tell_state(self, market: int, channel: Channel, live: bool, now_ns: int) -> None:
+        """Tell that a channel of a market is being fed from now on, or is not any more."""
+        self._rows["feed_states"].append((now_ns, market, int(channel), int(live), 0))
 
     def forget_book(self, listing: Listing) -> None:
         """Take no more changes of a market's book before its next snapshot."""
@@ -148,7 +159,7 @@ class Intake:
 
     def _settle(self, kind: str, rows: Records) -> None:
         times = rows["time_ns"]
-        if kind == "gaps":
+        if kind in ("gaps", "feed_states"):
             np.maximum(times, self._until_ns, out=times)
             return
         received = rows["received_ns"]
@@ -228,3 +239,8 @@ class Intake:
         happened_ns = time_ns if abs(time_ns - received_ns) <= MOST_SKEW_NS else received_ns
         begin_ns, end_ns, _ = self._overflowed.get((market, channel), (happened_ns, happened_ns, health))
         self._overflowed[market, channel] = min(begin_ns, happened_ns), max(end_ns, happened_ns), health
+
+
+def _happened_ns(event: Trade | Liquidation, received_ns: int) -> int:
+    """Stamp of an event; of one that is told again after a reconnection, however old it is, as far as is believed."""
+    return max(event.time_ns, received_ns - MOST_SKEW_NS) if event.replayed and event.time_ns else event.time_ns

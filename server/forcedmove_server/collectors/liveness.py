@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
 
 from forcedmove_server.collectors.continuity import MOST_SKEW_NS
 from forcedmove_server.errors import ForcedMoveError
-from forcedmove_server.market.events import Channel
 
 #: nothing came for this long: ask with a ping of the websocket protocol, which every server has to answer
 _PROBE_AFTER_S, _ANSWER_WITHIN_S = 10.0, 5.0
@@ -21,19 +19,15 @@ class ConnectionLostError(ForcedMoveError):
 
 
 class Liveness:
-    """Clocks of one connection. Times are monotonic seconds, those with ``_ns`` Unix nanoseconds.
+    """Clocks of one connection. Times are monotonic seconds, those with ``_ns`` Unix nanoseconds."""
 
-    ``channel_silence_s`` are limits for channels that never pause.
-    """
-
-    def __init__(self, silence_s: float, channel_silence_s: Mapping[Channel, float]) -> None:
-        self._silence_s, self._channel_silence_s = silence_s, channel_silence_s
+    def __init__(self, silence_s: float) -> None:
+        self._silence_s = silence_s
         self.opened()
 
     def opened(self) -> None:
         """A connection was made; what was known of the one before is forgotten."""
         self.heard()
-        self._channels: dict[Channel, float] = {}
         self._stamps: deque[int] = deque(maxlen=_STAMPS)
         self._pinged = self._last
         self._probed = 0.0
@@ -52,26 +46,14 @@ class Liveness:
         """An event had this stamp."""
         self._stamps.append(time_ns)
 
-    def fed(self, channel: Channel) -> None:
-        """A channel brought something."""
-        if self._channel_silence_s:
-            self._channels[channel] = self._last
-
-    def expects(self, channel: Channel) -> None:
-        """A channel should bring something from now on; one that never begins is silent too."""
-        self._channels.setdefault(channel, time.monotonic())
-
     def check(self) -> None:
-        """Raise ConnectionLostError when the connection, or a channel that never pauses, has been silent too long."""
+        """Raise ConnectionLostError when the connection has been silent too long."""
         now = time.monotonic()
         silent = now - self._last
         if silent > self._silence_s:
             raise ConnectionLostError(f"silent for {silent:.1f} s")
         if self._probed > self._last and now - self._probed > _ANSWER_WITHIN_S:
             raise ConnectionLostError(f"silent for {silent:.1f} s, and a ping is not answered")
-        for channel, last in self._channels.items():
-            if now - last > self._channel_silence_s.get(channel, now):
-                raise ConnectionLostError(f"{channel.name.lower()} silent for {now - last:.1f} s")
 
     def ping_is_due(self, every_s: float) -> bool:
         """Whether the venue's own ping has to be sent now."""

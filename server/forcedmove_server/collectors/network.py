@@ -108,3 +108,17 @@ def http_session() -> aiohttp.ClientSession:
 def describe_failure(error: BaseException) -> str:
     """Say what failed in one line; some of aiohttp's errors have no text."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error that is none of several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def is_cancelled() -> bool:
+    """Whether the current task has been asked to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

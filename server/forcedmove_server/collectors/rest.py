@@ -134,7 +134,7 @@ class Poller:
             self._answers.answered(poll, records, time.time_ns())
             return poll.interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)
         self._answers.failed(poll, f"{poll.method} {poll.url.partition('?')[0]}: {reason}", time.time_ns())
-        backoff = self._backoffs.setdefault(poll, Backoff(least_s=1.0))
+        backoff = self._backoffs.setdefault(poll, Backoff(least_s=1.0, most_s=5.0))
         return max(backoff.wait_s(time.monotonic() - began), 0.5)
 
 

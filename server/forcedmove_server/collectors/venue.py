@@ -36,7 +36,8 @@ class Stream:
     (:meth:`Venue.connect_to`). ``contract_type`` None means both. A connection carries at most
     ``topics_per_connection`` topics; they are asked for ``topics_per_message`` at a time, ``messages_per_s`` at most.
     ``ping_s`` is how often :meth:`Venue.ping` is sent, 0 for never; ``silence_s`` after how long without any message
-    the connection counts as dead, ``channel_silence_s`` the same by channel for those that never pause.
+    the connection counts as dead. ``channel_silence_s`` are limits for channels that never pause: a topic of theirs
+    that brings nothing for longer is asked for anew, and where all of them fall silent the connection is.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Stream:
     messages_per_s: float = 4.0
     ping_s: float = 0.0
     silence_s: float = 30.0
-    channel_silence_s: Mapping[Channel, float] = field(default_factory=dict)
+    channel_silence_s: Mapping[Channel, float] = field(default_factory=lambda: {Channel.MARK_PRICES: 60.0})
     ticket: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 

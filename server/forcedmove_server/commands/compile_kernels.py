@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     pipeline.store.centre(markets, int(pipeline.inference.markets.price[markets[0]]))
     pipeline.store.refresh(pipeline.now_s)
     state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
-    build_map(pipeline, state, 1, 600.0)
+    build_map(pipeline, state, 1)
     for keep in AXES[-1:], AXES:
         view = plan_view(pipeline.store, state.rows, ViewSpec(keep=keep, weighting="fresh"))
         for _ in range(2):  # from the second time on it is told what changed

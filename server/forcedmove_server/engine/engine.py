@@ -47,7 +47,6 @@ class Engine:
         self.missed_ticks = 0
         self.ticks = 0
         self._interval_s = config.engine.tick_interval_ms / 1000
-        self._stale_after_s = float(config.model.stale_after_s)
         self._on_failure = on_failure or (lambda: None)
         self._batches: queue.Queue[EventBatch] = queue.Queue(QUEUE_LIMIT)
         self._requests: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
@@ -229,7 +228,7 @@ class Engine:
         for symbol, state in symbol_states(pipeline, changed, pipeline.notional()).items():
             self._states[symbol] = state
             seq = maps[symbol].seq + 1 if symbol in maps else 1
-            maps[symbol] = build_map(pipeline, state, seq, self._stale_after_s)
+            maps[symbol] = build_map(pipeline, state, seq)
         if not maps:
             return
         self.ticks += 1
@@ -250,7 +249,7 @@ class Engine:
         """Whether a symbol needs another map: its cohorts changed, or what it has seen, or which markets are fresh."""
         table = self.pipeline.inference.markets
         own = [m for m in self.registry.markets_of(symbol) if m < table.capacity]
-        seen = int(table.events[own].sum()), self.pipeline.fresh(own, self._stale_after_s).tobytes()
+        seen = int(table.events[own].sum()), self.pipeline.fresh(own).tobytes()
         before, self._seen[symbol] = self._seen.get(symbol), seen
         return new or seen != before or bool(store_changed[own].any())
 

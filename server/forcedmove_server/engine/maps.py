@@ -125,9 +125,9 @@ def shock_chain(pipeline: Pipeline, state: SymbolState, shock_usd: float) -> Cha
     )
 
 
-def build_map(pipeline: Pipeline, state: SymbolState, seq: int, stale_after_s: float) -> SymbolMap:
+def build_map(pipeline: Pipeline, state: SymbolState, seq: int) -> SymbolMap:
     """Build the published map of one symbol."""
-    markets = _market_statuses(pipeline, state.rows, stale_after_s)
+    markets = _market_statuses(pipeline, state.rows)
     interest = sum(m.open_interest_usd for m in markets)
     fresh = sum(m.open_interest_usd for m in markets if m.fresh)
     return SymbolMap(
@@ -197,11 +197,11 @@ def _next_chain(pipeline: Pipeline, state: SymbolState, side: int) -> ChainInfo 
     return shock_chain(pipeline, state, state.edge(cell))
 
 
-def _market_statuses(pipeline: Pipeline, rows: SymbolRows, stale_after_s: float) -> tuple[MarketStatus, ...]:
+def _market_statuses(pipeline: Pipeline, rows: SymbolRows) -> tuple[MarketStatus, ...]:
     table, ledger, now_ns = pipeline.inference.markets, pipeline.store.ledger, pipeline.now_ns
     statuses = []
     own = rows.markets.tolist()
-    for market, is_fresh in zip(own, pipeline.fresh(own, stale_after_s), strict=True):
+    for market, is_fresh in zip(own, pipeline.fresh(own), strict=True):
         instrument = pipeline.registry[market]
         price = float(table.price[market]) * rows.bin_width_usd / (1 << PRICE_BITS)
         lot = float(table.lot[market])

@@ -15,6 +15,7 @@ from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import Config, EngineConfig, ModelConfig
 from forcedmove_server.engine.activity import Activity
 from forcedmove_server.engine.depth import BookTable
+from forcedmove_server.engine.feed_states import FeedStates
 from forcedmove_server.engine.frames import MarginInfo
 from forcedmove_server.engine.rules import ladder_book
 from forcedmove_server.engine.store import CohortStore
@@ -57,6 +58,7 @@ class Pipeline:
             self.backend, model, engine.max_markets, engine.max_cohorts_per_market, engine.bins, self.book
         )
         self.inference = PositionInference(registry, model, self.backend, engine.max_markets)
+        self.feed_states = FeedStates(self.inference.markets, model)
         self.books = BookTable(registry)
         self.activity = Activity(registry)
         self.events: Counter[str] = Counter()
@@ -78,6 +80,7 @@ class Pipeline:
             self._apply(update)
         self.books.take(batch.depth)
         self.activity.take(batch)
+        self.feed_states.take(batch.feed_states)
         for kind, rows in batch.by_kind().items():
             self.events[kind] += len(rows)
             if len(rows):
@@ -101,12 +104,9 @@ class Pipeline:
             cents[self.left_out(symbol)] = 0.0
         return Notional(base=np.where(inverse, cents, 0.0), slope=np.where(inverse, 0.0, cents * markets.bin_width))
 
-    def fresh(self, markets: list[int], within_s: float) -> NDArray[np.bool_]:
-        """Return which markets' price and open interest are both at most ``within_s`` older than the watermark."""
-        table = self.inference.markets
-        oldest = np.minimum(table.price_ns[markets], table.open_interest_ns[markets])
-        fresh: NDArray[np.bool_] = (oldest >= 0) & (self.now_ns - oldest <= within_s * 1e9)
-        return fresh
+    def fresh(self, markets: list[int]) -> NDArray[np.bool_]:
+        """Return which markets' feeds are fresh at the watermark; see :class:`FeedStates`."""
+        return self.feed_states.fresh(markets, self.now_ns)
 
     def left_out(self, symbol: str) -> list[int]:
         """Markets of a symbol whose feeds are stale while others are fresh: what they show may be gone.
@@ -114,7 +114,7 @@ class Pipeline:
         They keep their place in a map, with nothing in it. Where no market is fresh, as after a replay, all stay.
         """
         markets = self.mapped_markets(symbol)
-        fresh = self.fresh(markets, float(self.model.stale_after_s))
+        fresh = self.fresh(markets)
         if not fresh.any() or fresh.all():
             return []
         return [market for market, is_fresh in zip(markets, fresh, strict=True) if not is_fresh]
@@ -148,7 +148,7 @@ class Pipeline:
 
         Stale markets have no say where there are fresh ones.
         """
-        fresh = self.fresh(markets, float(self.model.stale_after_s))
+        fresh = self.fresh(markets)
         if fresh.any():
             markets = [market for market, is_fresh in zip(markets, fresh, strict=True) if is_fresh]
         table = self.inference.markets

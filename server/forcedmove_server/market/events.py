@@ -35,6 +35,8 @@ LIQUIDATION = np.dtype([*_COMMON, ("side", "<i4")])
 BOOK_DEPTH = np.dtype([*_COMMON, ("side", "<i4")])
 #: a channel lost messages between ``begin_ns`` and ``time_ns``; ``channel`` is a :class:`Channel`
 STREAM_GAP = np.dtype([("time_ns", "<i8"), ("begin_ns", "<i8"), ("market", "<i4"), ("channel", "<i4")])
+#: from ``time_ns`` on a channel of a market is being fed (``live`` 1), or is not any more (0); collectors tell
+FEED_STATE = np.dtype([("time_ns", "<i8"), ("market", "<i4"), ("channel", "<i4"), ("live", "<i4"), ("_pad", "<i4")])
 
 
 class Channel(IntEnum):
@@ -62,6 +64,7 @@ class EventBatch:
     liquidations: Records = field(default_factory=lambda: np.empty(0, LIQUIDATION))
     depth: Records = field(default_factory=lambda: np.empty(0, BOOK_DEPTH))
     gaps: Records = field(default_factory=lambda: np.empty(0, STREAM_GAP))
+    feed_states: Records = field(default_factory=lambda: np.empty(0, FEED_STATE))
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.by_kind().values())
@@ -78,4 +81,5 @@ EVENT_DTYPES: dict[str, np.dtype[Any]] = {
     "liquidations": LIQUIDATION,
     "depth": BOOK_DEPTH,
     "gaps": STREAM_GAP,
+    "feed_states": FEED_STATE,
 }

@@ -163,7 +163,7 @@ def stream_of(name: str, url: str, channels: frozenset[Channel], contract_type: 
         topics_per_connection=200,
         topics_per_message=50,
         silence_s=60.0,
-        channel_silence_s={Channel.MARK_PRICES: 20.0} if Channel.MARK_PRICES in channels else {},
+        channel_silence_s={Channel.MARK_PRICES: 20.0},
     )
 
 
