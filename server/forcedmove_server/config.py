@@ -149,9 +149,14 @@ class LiveSourceConfig:
 
     name: Annotated[str, Key("", "name in logs and answers; unique")] = "live"
     kind: Annotated[Literal["live"], Key("", "live public feeds")] = "live"
-    venues: Annotated[tuple[str, ...], Key("", "venues to collect; empty means all")] = ()
+    venues: Annotated[tuple[str, ...], Key("", "venues to collect, each once; empty means all")] = ()
     symbols: Annotated[
-        tuple[str, ...], Key("", 'symbols to collect, or how many: "top:100" are those with the most open interest')
+        tuple[str, ...],
+        Key(
+            "",
+            'symbols or markets to collect, or how many: "top:100" (1 to 10 000) are those with the most open '
+            "interest; both may be mixed, case does not matter",
+        ),
     ] = ("top:20",)
     channels: Annotated[
         tuple[str, ...],
@@ -165,7 +170,12 @@ class LiveSourceConfig:
         float, Key("s", "a connection that is silent for longer is made anew; 0 leaves it to each venue", 0, 3_600)
     ] = 0.0
     urls: Annotated[
-        dict[str, str], Key("", 'other addresses by host: {"fapi.binance.com" = "https://proxy.example/binance"}')
+        dict[str, str],
+        Key(
+            "",
+            'other addresses by host: {"fapi.binance.com" = "https://proxy.example/binance"}; a host that no '
+            "venue calls is an error",
+        ),
     ] = field(default_factory=dict)
 
 

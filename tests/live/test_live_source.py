@@ -120,7 +120,9 @@ def test_a_reader_that_does_not_read_is_waited_for_without_growth(monkeypatch: p
     [
         ({"venues": ("nowhere",)}, UnknownNameError, "unknown venue 'nowhere'"),
         ({"channels": ("candles",)}, UnknownNameError, "unknown channel 'candles'"),
+        ({"venues": ("bybit", "okx", "bybit")}, ConfigError, "venues = 'bybit': is named twice"),
         ({"symbols": ("top:0",)}, ConfigError, "must be like top:100"),
+        ({"symbols": ("top5",)}, ConfigError, "must be like top:100"),
         ({"urls": {"api.bybit.com": "localhost"}}, ConfigError, "must be a URL"),
     ],
 )

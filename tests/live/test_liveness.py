@@ -32,12 +32,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_silent_connection_is_asked_once_and_given_up_when_it_does_not_answer(clock: Clock) -> None:
     alive = Liveness(60.0)
-    clock.now += 9.9
+    clock.now += 4.9
     assert not alive.probe_is_due()
     clock.now += 0.2
     assert alive.probe_is_due()
     assert not alive.probe_is_due()
-    clock.now += 4.9
+    clock.now += 3.9
     alive.check()
     clock.now += 0.2
     with pytest.raises(ConnectionLostError, match="a ping is not answered"):

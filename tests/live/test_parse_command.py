@@ -188,6 +188,54 @@ def test_without_a_contract_size_there_is_no_quantity(ran: Any) -> None:
     assert "1 contract size not known" in told.err
 
 
+@pytest.mark.parametrize(
+    ("venue", "message", "quantity", "usd"),
+    [
+        (
+            "htx",
+            {"ch": "market.NEWCOIN-USDT.trade.detail", "tick": {"data": [{"amount": 6, "quantity": 60, "ts": T_MS}]}},
+            30.0,
+            15.0,
+        ),
+        (
+            "htx",
+            {"op": "notify", "topic": "public.NEWCOIN-USDT.liquidation_orders", "data": [{"volume": 7, "amount": 70}]},
+            70.0,
+            35.0,
+        ),
+        ("htx", {"status": "ok", "ts": T_MS, "data": [{"volume": 500, "amount": "5000"}]}, 2_500.0, None),
+        ("okx", {"arg": {"channel": "open-interest"}, "data": [{"oi": "64", "oiCcy": "640"}]}, 640.0, None),
+        ("okx", {"code": "0", "data": [{"oi": "64", "oiCcy": "640"}]}, 640.0, None),
+    ],
+)
+def test_coins_that_a_message_states_are_used_where_the_contract_size_is_not_known(
+    ran: Any, venue: str, message: dict[str, Any], quantity: float, usd: float | None
+) -> None:
+    native_id = {"htx": "NEWCOIN-USDT", "okx": "NEWCOIN-USDT-SWAP"}[venue]
+    own = {"contract_code": native_id, "instId": native_id, "price": 0.5, "direction": "sell", "created_at": T_MS}
+    row = message.get("tick", message)["data"][0]
+    row |= own | {"ts": T_MS, "id": 1}
+    if message.get("status") == "ok":  # of open interest: a liquidation would have a direction
+        del row["direction"]
+    told = ran(json.dumps(message), venue=venue)
+    assert [(one["quantity_base"], one["notional_usd"]) for one in told.rows] == [(quantity, usd)]
+    assert told.err == "1 messages\n"
+
+
+def test_a_given_contract_size_wins_over_the_coins_of_a_message(ran: Any) -> None:
+    row = {"instId": "NEWCOIN-USDT-SWAP", "oi": "64", "oiCcy": "640", "ts": str(T_MS)}
+    told = ran(json.dumps({"code": "0", "data": [row]}), "--contract-size", "NEWCOIN-USDT-SWAP=5", venue="okx")
+    assert told.rows[0]["quantity_base"] == 320.0
+
+
+@pytest.mark.parametrize("coins", [{}, {"oiCcy": ""}, {"oiCcy": None}, {"oiCcy": "0"}])
+def test_coins_that_are_not_there_are_not_made_up(ran: Any, coins: dict[str, Any]) -> None:
+    row = {"instId": "NEWCOIN-USDT-SWAP", "oi": "64", "ts": str(T_MS)} | coins
+    told = ran(json.dumps({"code": "0", "data": [row]}), venue="okx")
+    assert told.rows[0]["quantity_base"] is None
+    assert "1 contract size not known" in told.err
+
+
 def test_a_contract_size_may_be_given(ran: Any) -> None:
     sizes = ("--contract-size", "COINUSDT=10", "--contract-size", "KILOUSDT=10")
     told = ran("\n".join([contracts("COINUSDT", 7), contracts("KILOUSDT", 7)]), *sizes)

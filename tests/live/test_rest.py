@@ -9,6 +9,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
@@ -131,13 +132,35 @@ async def test_too_often_stops_every_call_for_as_long_as_the_venue_says() -> Non
 @pytest.mark.parametrize("status", [429, 418])
 @pytest.mark.parametrize(
     ("header", "wait_s"),
-    [("7", 7.0), ("0", 1.0), ("100000", 300.0), (None, 10.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 10.0), ("-5", 10.0)],
+    [
+        ("7", 7.0),
+        ("0", 1.0),
+        ("1800", 1800.0),
+        ("100000", 3600.0),
+        ("9" * 400, 3600.0),
+        (None, 10.0),
+        ("", 10.0),
+        ("-5", 10.0),
+        ("1e3", 10.0),
+        ("tomorrow", 10.0),
+        ("Wed, 41 Oct 2026 07:28:00 GMT", 10.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 1680.0),
+        ("Wednesday, 21-Oct-26 07:28:00 GMT", 1680.0),
+        ("Wed Oct 21 07:28:00 2026", 1680.0),
+        ("Wed, 21 Oct 2026 08:58:00 +0200", 1.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600.0),
+    ],
 )
-async def test_how_long_a_venue_is_left_alone(header: str | None, wait_s: float, status: int) -> None:
+async def test_how_long_a_venue_is_left_alone(
+    header: str | None, wait_s: float, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2026, 10, 21, 7, 0, tzinfo=UTC).timestamp()
+
     async def handle(_: web.Request) -> web.Response:
         return web.Response(status=status, headers={} if header is None else {"Retry-After": header})
 
     async with scripted(handle) as base, http_session() as session:
+        monkeypatch.setattr(rest.time, "time", lambda: now)
         with pytest.raises(TooOftenError) as raised:
             await fetch(Network(session, Addresses({"fake.example": base})), poll())
     assert raised.value.wait_s == wait_s

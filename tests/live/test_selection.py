@@ -66,10 +66,34 @@ def test_only_a_number_needs_a_ranking() -> None:
     assert not Selection(("BTC",)).needs_ranking
 
 
-@pytest.mark.parametrize("symbols", [("top:",), ("top:0",), ("top:-1",), ("top:1.5",), ("top:99999",), ("top:x",), ()])
-def test_what_names_nothing_is_refused(symbols: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="symbols"):
-        Selection(symbols)
+@pytest.mark.parametrize("symbol", ["top:2", "TOP:2", "Top:2", " top:2 ", "top:002"])
+def test_case_does_not_matter(symbol: str) -> None:
+    assert chosen(symbol, figures={"BTC": 3.0, "ETH": 2.0, "PEPE": 1.0}) == [BTC, BTC_ELSEWHERE, ETH]
+    assert Selection((symbol,)).without(ALL) == []
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        *("top:", "TOP:", "top:0", "TOP:000", "top:-1", "top:1.5", "top:10001", "top:x", f"top:{'9' * 5_000}"),
+        *("top: 5", "top :5", "top5", "TOP 5", "top-5", "top=5", "top_5"),
+    ],
+)
+def test_what_is_nearly_a_number_of_symbols_is_refused(symbol: str) -> None:
+    """As a name it would choose nothing, or not what was meant."""
+    with pytest.raises(ConfigError, match="must be like top:100, with a number from 1 to 10,000"):
+        Selection(("BTC", symbol))
+
+
+def test_a_coin_that_is_called_top_is_a_name() -> None:
+    top = Instrument("okx", "TOP-USDT-SWAP", "TOP", "USDT")
+    for name in ("TOP", "top-usdt-swap", "okx:TOP-USDT-SWAP", "TOP/USDT:USDT"):
+        assert Selection((name,)).has(top)
+
+
+def test_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="must name symbols"):
+        Selection(())
 
 
 def test_where_there_is_not_room_named_symbols_are_served_first_then_the_largest() -> None:
@@ -81,3 +105,10 @@ def test_where_there_is_not_room_named_symbols_are_served_first_then_the_largest
 
 def test_a_name_that_no_venue_lists_is_told() -> None:
     assert Selection(("BTC", "NOSUCH", "top:3")).without(ALL) == ["NOSUCH"]
+
+
+def test_two_symbols_that_are_alike_do_not_take_turns() -> None:
+    selection = Selection(("top:1",))
+    for first, second, chosen in ((10.0, 9.9, "BTC"), (10.0, 10.9, "BTC"), (10.0, 11.1, "ETH"), (10.9, 10.0, "ETH")):
+        selection.rank({"BTC": first, "ETH": second})
+        assert [one.symbol for one in (BTC, ETH) if selection.has(one)] == [chosen]

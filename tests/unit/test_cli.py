@@ -128,6 +128,16 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name:
     assert f"forcedmove {name}" in out.partition("example")[2]
 
 
+@pytest.mark.parametrize("name", ["serve", "record"])
+def test_what_collects_live_says_how_to_choose_the_largest_symbols(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    status, out, _ = call(capsys, name, "--help")
+    assert status == 0
+    options = " ".join(out.partition("options:")[2].split())
+    assert "with --source live also top:N, the N symbols with the most open interest" in options.partition("--from")[0]
+
+
 @pytest.mark.parametrize(
     ("argv", "told"),
     [

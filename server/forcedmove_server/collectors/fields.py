@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import Level
 
 #: a message that unpacks to more than this is not one of ours
@@ -22,6 +24,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST_NS, _LATEST_NS = 1_230_768_000 * 10**9, 4_102_444_800 * 10**9  # 2009 to 2100
 
 Number = str | float | int
+#: a trade's, a request's, an error's: venues write the same one as a number or as text
+Id = int | str
 
 #: The same checks for msgspec decoders with ``strict=False``, which read numbers and text alike and name the field: an
 #: order of magnitude faster, so that trades use them.
@@ -86,6 +90,22 @@ def from_datetime(when: datetime, field: str = "time") -> int:
     return time_ns
 
 
+def given(value: Number | None) -> bool:
+    """Whether a field is there: venues leave it out, or send null or an empty text. A 0 is there, however written."""
+    return value is not None and value != ""
+
+
+def one_id(value: Id) -> Id:
+    """Return the same id for a number and for its text: answers and pushes may write it differently."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def request_number(value: Number | None) -> int:
+    """Return the number of a request that the venue repeats, as a number or as text; -1 where it is no number."""
+    text = str(value)
+    return int(text) if text.isdecimal() else -1
+
+
 def choice(value: str, options: dict[str, int], field: str) -> int:
     """Return what one of the venue's words means."""
     try:
@@ -119,6 +139,19 @@ def levels(rows: Iterable[tuple[Number, Number]], units: float, quantity_unit: f
     return tuple(
         (positive(price, "price") / units, not_negative(size, "quantity") * quantity_unit) for price, size in rows
     )
+
+
+def model_quantity(listing: Listing, contracts: float, coins: Number | None) -> float:
+    """Contracts in model units; where nobody said how large one is, the coins that the message states beside them.
+
+    NaN where neither is known, and on inverse contracts of unknown size, whose coins are worth a price.
+    """
+    if not math.isnan(listing.contract):
+        return contracts * listing.contract
+    if coins is None or coins == "":
+        return math.nan
+    quantity = not_negative(coins, "coins") * listing.coin
+    return quantity if quantity or not contracts else math.nan
 
 
 def unpacked(message: bytes) -> bytes:

@@ -9,7 +9,7 @@ from forcedmove_server.collectors.continuity import MOST_SKEW_NS
 from forcedmove_server.errors import ForcedMoveError
 
 #: nothing came for this long: ask with a ping of the websocket protocol, which every server has to answer
-_PROBE_AFTER_S, _ANSWER_WITHIN_S = 10.0, 5.0
+_PROBE_AFTER_S, _ANSWER_WITHIN_S = 5.0, 4.0
 #: stamps of the newest events that are kept
 _STAMPS = 16
 

@@ -8,6 +8,8 @@ import itertools
 import random
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import aiohttp
@@ -24,7 +26,8 @@ _AT_ONCE = 6
 _TIMEOUT_S = 10.0
 #: how long a venue is left alone that says it was asked too often and not for how long
 _PAUSE_S = 10.0
-_LONGEST_PAUSE_S = 300.0
+#: the longest that it is believed: bans last minutes to hours, a date far off is a mistake
+_LONGEST_PAUSE_S = 3_600.0
 _TOO_OFTEN = (418, 429)
 #: share by which intervals vary, so that polls do not fall into step
 _JITTER = 0.1
@@ -146,7 +149,7 @@ async def fetch(network: Network, poll: Poll) -> bytes:
         body = poll.body.encode() if poll.body else None
         async with network.session.request(poll.method, url, data=body, headers=headers) as answer:
             if answer.status in _TOO_OFTEN:
-                raise TooOftenError(answer.status, _retry_after_s(answer.headers.get("Retry-After", "")))
+                raise TooOftenError(answer.status, _retry_after_s(answer.headers.get("Retry-After", ""), time.time()))
             answer.raise_for_status()
             parts: list[bytes] = []
             size = 0
@@ -158,5 +161,15 @@ async def fetch(network: Network, poll: Poll) -> bytes:
             return b"".join(parts)
 
 
-def _retry_after_s(header: str) -> float:
-    return min(max(float(header), 1.0), _LONGEST_PAUSE_S) if header.strip().isdecimal() else _PAUSE_S
+def _retry_after_s(header: str, now_s: float) -> float:
+    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date in one of HTTP's three forms."""
+    text = header.strip()
+    try:
+        if text.isdecimal():
+            wait_s = float(text)
+        else:
+            until = parsedate_to_datetime(text)
+            wait_s = (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now_s
+    except (ValueError, OverflowError):
+        return _PAUSE_S
+    return min(max(wait_s, 1.0), _LONGEST_PAUSE_S)

@@ -43,13 +43,16 @@ def backend_override(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return {} if args.backend is None else {"engine": {"backend": args.backend}}
 
 
-def add_replay_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """Declare what a replay reads."""
+def add_replay_arguments(parser: argparse.ArgumentParser, required: bool = False, live: bool = False) -> None:
+    """Declare what a replay reads; ``live`` says that ``--symbols`` goes with a live source too."""
     parser.add_argument("--input", metavar="PATH", required=required, help="recorded file or folder")
     parser.add_argument(
         "--format", choices=("auto", *FORMATS), default="auto", help="format of the input (default: %(default)s)"
     )
-    parser.add_argument("--symbols", nargs="+", default=[], metavar="S", help="BTC, binance:BTCUSDT or BTC/USDT:USDT")
+    symbols = "BTC, binance:BTCUSDT or BTC/USDT:USDT"
+    if live:
+        symbols += "; with --source live also top:N, the N symbols with the most open interest"
+    parser.add_argument("--symbols", nargs="+", default=[], metavar="S", help=symbols)
     parser.add_argument("--from", dest="start", type=utc_time, metavar="UTC", help="first event time to play")
     parser.add_argument("--until", type=utc_time, metavar="UTC", help="event time to stop before, 2026-06-13T12:00")
 

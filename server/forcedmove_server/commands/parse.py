@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_contract_size,
         metavar="ID=SIZE",
-        help="coins (linear) or USD (inverse) in one contract of a market, where it is not known; may be repeated",
+        help="coins (linear) or USD (inverse) in one contract of a market, where it is not known and messages do not "
+        "state coins too; may be repeated",
     )
 
 

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_config_argument(parser)
     add_simulation_arguments(parser)
-    add_replay_arguments(parser)
+    add_replay_arguments(parser, live=True)
     add_live_arguments(parser)
 
 

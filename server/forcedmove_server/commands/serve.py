@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with host:port once there is a map")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     add_simulation_arguments(parser)
-    add_replay_arguments(parser)
+    add_replay_arguments(parser, live=True)
     add_live_arguments(parser)
 
 

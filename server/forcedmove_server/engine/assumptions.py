@@ -60,7 +60,7 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
         listed.append(
             AssumptionInfo(
                 "stale_feeds",
-                f"left out of the map, since their feeds are older than this many seconds: {', '.join(stale)}",
+                f"left out of the map: feeds of prices are lost, or older than this many seconds: {', '.join(stale)}",
                 float(model.stale_after_s),
             )
         )

@@ -7,6 +7,7 @@ import math
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from forcedmove_server.collectors.hosts import check_hosts
 from forcedmove_server.collectors.network import Addresses
 from forcedmove_server.collectors.selection import Selection
 from forcedmove_server.collectors.supervisor import LiveSettings
@@ -18,7 +19,7 @@ from forcedmove_server.config import (
     SimulateSourceConfig,
     SourceConfig,
 )
-from forcedmove_server.errors import InputError, UnknownNameError
+from forcedmove_server.errors import ConfigError, InputError, UnknownNameError
 from forcedmove_server.margin.venues import VENUES
 from forcedmove_server.market.events import Channel
 from forcedmove_server.sources.live import LiveSource
@@ -51,16 +52,20 @@ def make_source(config: SourceConfig, max_markets: int = EngineConfig().max_mark
 
 def live_settings(config: LiveSourceConfig, max_markets: int) -> LiveSettings:
     """Return what a configured live source collects. Raises UnknownNameError or ConfigError for what nobody has."""
-    for venue in config.venues:
+    for place, venue in enumerate(config.venues):
         venue_class(venue)
+        if venue in config.venues[:place]:
+            raise ConfigError("venues", venue, "is named twice")
     channels = [channel.name.lower() for channel in Channel]
     for name in config.channels:
         if name not in channels:
             raise UnknownNameError("channel", name, channels)
     Selection(config.symbols)
     Addresses(config.urls)
+    venues = config.venues or tuple(venue.name for venue in VENUES)
+    check_hosts(config.urls, venues)
     return LiveSettings(
-        venues=config.venues or tuple(venue.name for venue in VENUES),
+        venues=venues,
         symbols=config.symbols,
         channels=tuple(Channel[name.upper()] for name in config.channels) or tuple(Channel),
         urls=config.urls,

@@ -22,7 +22,7 @@ def expected(message: Any) -> list[Row] | None:
                 one["contract_code"],
                 {"sell": "long", "buy": "short"}[one["direction"]],
                 one["price"],
-                one["volume"] * _size(one["contract_code"]),
+                _coins(one["contract_code"], one, "volume", "amount"),
                 one["created_at"],
             )
             for one in message["data"]
@@ -35,7 +35,7 @@ def expected(message: Any) -> list[Row] | None:
                 one["contract_code"],
                 "",
                 None,
-                one["volume"] / 2 * _size(one["contract_code"]),
+                _coins(one["contract_code"], one, "volume", "amount") / 2,
                 message["ts"],
             )
             for one in rows
@@ -48,7 +48,7 @@ def expected(message: Any) -> list[Row] | None:
         return []
     if channel[2] == "trade.detail":
         return [
-            Row("trade", name, one["direction"], one["price"], one["amount"] / 2 * _size(name), one["ts"])
+            Row("trade", name, one["direction"], one["price"], _coins(name, one, "amount", "quantity") / 2, one["ts"])
             for one in tick["data"]
             if one["direction"]
         ]
@@ -57,6 +57,13 @@ def expected(message: Any) -> list[Row] | None:
         for side, levels in (("bid", tick.get("bids")), ("ask", tick.get("asks")))
         for price, contracts in levels or ()
     ]
+
+
+def _coins(name: str, row: dict[str, Any], contracts: str, coins: str) -> float:
+    """Coins as the row states them, on linear contracts since 2021; else contracts times their size."""
+    stated: float | None = row.get(coins) if "-USDT" in name else None
+    own: float = row[contracts] * _size(name)
+    return own if stated is None else stated
 
 
 def _size(name: str) -> float:

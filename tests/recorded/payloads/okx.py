@@ -46,7 +46,8 @@ def expected(message: Any) -> list[Row] | None:
         elif "markPx" in row:
             found.append(Row("mark", name, "", float(row["markPx"]), None, int(row["ts"])))
         elif "oi" in row:
-            found.append(Row("open_interest", name, "", None, float(row["oi"]) * _size(name), int(row["ts"])))
+            quantity = float(row["oi"]) * _size(name) if "-USD-" in name else float(row["oiCcy"])
+            found.append(Row("open_interest", name, "", None, quantity, int(row["ts"])))
     return found
 
 

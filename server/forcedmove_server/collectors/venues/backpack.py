@@ -19,7 +19,9 @@ from typing import Any
 import msgspec
 
 from forcedmove_server.collectors.fields import (
+    Id,
     Microseconds,
+    Number,
     Positive,
     choice,
     from_ms,
@@ -27,6 +29,7 @@ from forcedmove_server.collectors.fields import (
     levels,
     not_negative,
     positive,
+    request_number,
 )
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
@@ -56,14 +59,14 @@ _MICROSECONDS = 10**14
 
 
 class _Fault(msgspec.Struct):
-    code: int = 0
+    code: Id = 0
     message: str = ""
 
 
 class _Envelope(msgspec.Struct):
     stream: str = ""
     data: msgspec.Raw = msgspec.Raw(b"null")
-    id: int | str | None = None
+    id: Id | None = None
     error: _Fault | None = None
     result: msgspec.Raw = msgspec.Raw(b"")
 
@@ -84,47 +87,47 @@ class _PushedTrade(msgspec.Struct, gc=False):
 
 class _Liquidation(msgspec.Struct):
     s: str
-    p: str
-    q: str
+    p: Number
+    q: Number
     S: str
-    E: int | str
+    E: int
 
 
 class _Mark(msgspec.Struct):
     s: str
-    p: str
-    E: int | str
+    p: Number
+    E: int
 
 
 class _Interest(msgspec.Struct):
     s: str
-    o: str
-    E: int | str
+    o: Number
+    E: int
 
 
 class _Row(msgspec.Struct):
     """What a REST answer says of one market; a mark has no time."""
 
     symbol: str = ""
-    openInterest: str | None = None
-    markPrice: str | None = None
+    openInterest: Number | None = None
+    markPrice: Number | None = None
     timestamp: int = 0
 
 
 class _Depth(msgspec.Struct):
-    asks: list[tuple[str, str]]
-    bids: list[tuple[str, str]]
+    asks: list[tuple[Number, Number]]
+    bids: list[tuple[Number, Number]]
     timestamp: int = 0
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trade = msgspec.json.Decoder(_Trade, strict=False)
 _pushed_trade = msgspec.json.Decoder(_PushedTrade, strict=False)
-_liquidation = msgspec.json.Decoder(_Liquidation)
-_mark = msgspec.json.Decoder(_Mark)
-_interest = msgspec.json.Decoder(_Interest)
-_rows = msgspec.json.Decoder(list[_Row])
-_depth = msgspec.json.Decoder(_Depth)
+_liquidation = msgspec.json.Decoder(_Liquidation, strict=False)
+_mark = msgspec.json.Decoder(_Mark, strict=False)
+_interest = msgspec.json.Decoder(_Interest, strict=False)
+_rows = msgspec.json.Decoder(list[_Row], strict=False)
+_depth = msgspec.json.Decoder(_Depth, strict=False)
 
 
 class Backpack(Venue):
@@ -196,7 +199,7 @@ class Backpack(Venue):
         if message[:1] == b"[":
             return self._states(_rows.decode(message))
         envelope = _envelope.decode(message)
-        request_id = envelope.id if isinstance(envelope.id, int) else -1
+        request_id = request_number(envelope.id)
         if envelope.error is not None:
             return [Refused(envelope.error.message or f"code {envelope.error.code}", request_id=request_id)]
         if not envelope.stream:
@@ -257,7 +260,7 @@ class Backpack(Venue):
         if listing is not None:
             price, quantity = positive(row.p, "p") / listing.units, positive(row.q, "q") * listing.coin
             side = choice(row.S, _CLOSED_BY, "S")
-            same = f"{row.E} {row.p} {row.q}"  # there is no id
+            same = f"{row.E} {price:.15g} {quantity:.15g}"  # there is no id
             records.append(Liquidation(listing, from_us(row.E, "E"), price, quantity, side, same))
 
     def _states(self, rows: Iterable[_Row]) -> list[Record]:

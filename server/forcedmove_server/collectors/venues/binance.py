@@ -20,13 +20,17 @@ from urllib.parse import quote
 import msgspec
 
 from forcedmove_server.collectors.fields import (
+    Id,
     Milliseconds,
+    Number,
     Positive,
     choice,
     from_ms,
+    given,
     levels,
     not_negative,
     positive,
+    request_number,
 )
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
@@ -61,7 +65,7 @@ class _Envelope(msgspec.Struct):
     stream: str = ""
     data: msgspec.Raw = msgspec.Raw(b"")
     e: str = ""
-    id: int | str | None = None
+    id: Id | None = None
     result: msgspec.Raw = msgspec.Raw(b"")
     error: msgspec.Raw = msgspec.Raw(b"")
     msg: str | None = None
@@ -95,8 +99,8 @@ class _SingleTrade(msgspec.Struct):
 class _Order(msgspec.Struct):
     s: str
     S: str
-    ap: str
-    z: str
+    ap: Number
+    z: Number
     T: int
 
 
@@ -109,14 +113,14 @@ class _BookUpdate(msgspec.Struct):
     T: int
     u: int
     pu: int
-    b: list[tuple[str, str]]
-    a: list[tuple[str, str]]
+    b: list[tuple[Number, Number]]
+    a: list[tuple[Number, Number]]
 
 
 class _BookAnswer(msgspec.Struct):
     lastUpdateId: int
-    bids: list[tuple[str, str]]
-    asks: list[tuple[str, str]]
+    bids: list[tuple[Number, Number]]
+    asks: list[tuple[Number, Number]]
     symbol: str = ""
     T: int = 0
 
@@ -127,24 +131,24 @@ class _Row(msgspec.Struct):
     e: str = ""
     E: int = 0
     s: str = ""
-    p: str | float = 0.0
+    p: Number = 0.0
     symbol: str = ""
-    time: int | str = 0
-    markPrice: str = ""
-    openInterest: str = ""
-    sumOpenInterest: str = ""
-    timestamp: int | str = 0
+    time: int = 0
+    markPrice: Number = ""
+    openInterest: Number = ""
+    sumOpenInterest: Number = ""
+    timestamp: int = 0
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _aggregate_trade = msgspec.json.Decoder(_AggregateTrade, strict=False)
 _streamed_trade = msgspec.json.Decoder(_StreamedTrade, strict=False)
 _single_trade = msgspec.json.Decoder(_SingleTrade, strict=False)
-_forced_order = msgspec.json.Decoder(_ForcedOrder)
-_book_update = msgspec.json.Decoder(_BookUpdate)
-_book_answer = msgspec.json.Decoder(_BookAnswer)
-_row = msgspec.json.Decoder(_Row)
-_rows = msgspec.json.Decoder(list[_Row])
+_forced_order = msgspec.json.Decoder(_ForcedOrder, strict=False)
+_book_update = msgspec.json.Decoder(_BookUpdate, strict=False)
+_book_answer = msgspec.json.Decoder(_BookAnswer, strict=False)
+_row = msgspec.json.Decoder(_Row, strict=False)
+_rows = msgspec.json.Decoder(list[_Row], strict=False)
 
 _BOOKS = frozenset({Channel.DEPTH})
 _EVENTS = frozenset({Channel.TRADES, Channel.MARK_PRICES, Channel.LIQUIDATIONS})
@@ -240,7 +244,7 @@ class BinanceFutures(Venue):
         return [Unknown(envelope.e)]
 
     def _answer(self, envelope: _Envelope, stream: str, message: bytes) -> list[Record]:
-        request_id = envelope.id if isinstance(envelope.id, int) else -1
+        request_id = request_number(envelope.id)
         if bytes(envelope.result) == b"null":
             return [Subscribed(request_id=request_id)]
         if bytes(envelope.error) or envelope.msg:
@@ -307,17 +311,18 @@ class BinanceFutures(Venue):
                 self._mark(row.s, row.p, from_ms(row.E, "E"), records)
             elif row.e:
                 return [Unknown(row.e)]
-            elif row.markPrice and row.time:  # positions have a mark price too, but no time
-                self._mark(row.symbol, row.markPrice, from_ms(int(row.time)), records)
-            elif row.symbol and (row.openInterest or row.sumOpenInterest):
+            elif given(row.markPrice) and row.time:  # positions have a mark price too, but no time
+                self._mark(row.symbol, row.markPrice, from_ms(row.time), records)
+            elif row.symbol and (given(row.openInterest) or given(row.sumOpenInterest)):
                 listing = self.listed(row.symbol, records)
                 if listing is not None:
-                    quantity = not_negative(row.openInterest or row.sumOpenInterest, "openInterest")
-                    time_ns = from_ms(int(row.time or row.timestamp))
+                    open_now = row.openInterest if given(row.openInterest) else row.sumOpenInterest
+                    quantity = not_negative(open_now, "openInterest")
+                    time_ns = from_ms(row.time or row.timestamp)
                     records.append(OpenInterest(listing, time_ns, quantity * listing.contract))
         return records if records or (rows and rows[0].e) else [Unknown("REST answer")]
 
-    def _mark(self, native_id: str, price: str | float, time_ns: int, records: list[Record]) -> None:
+    def _mark(self, native_id: str, price: Number, time_ns: int, records: list[Record]) -> None:
         listing = self.listed(native_id, records)
         if listing is not None and not_negative(price, "mark price"):  # 0 before a market's first trade
             records.append(Mark(listing, time_ns, positive(price, "mark price") / listing.units))

@@ -20,6 +20,7 @@ import msgspec
 
 from forcedmove_server.collectors.fields import (
     ContentIds,
+    Id,
     Milliseconds,
     Number,
     Positive,
@@ -27,6 +28,7 @@ from forcedmove_server.collectors.fields import (
     levels,
     not_negative,
     positive,
+    request_number,
 )
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
@@ -54,8 +56,8 @@ _ID = re.compile(r"(?P<coin>[^-\s]+)-(?P<quote>USDT|USDC|USD)")
 
 
 class _Envelope(msgspec.Struct):
-    code: int | str = 0
-    id: str | None = None
+    code: Id = 0
+    id: Id | None = None
     msg: str | None = None
     dataType: str = ""
     data: msgspec.Raw = msgspec.Raw(b"null")
@@ -94,14 +96,14 @@ class _Row(msgspec.Struct):
     time: int = 0
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trades = msgspec.json.Decoder(list[_Trade], strict=False)
 _trade = msgspec.json.Decoder(_Trade, strict=False)
 _streamed_trades = msgspec.json.Decoder(_StreamedTrades, strict=False)
-_mark = msgspec.json.Decoder(_Mark)
-_book = msgspec.json.Decoder(_Book)
-_row = msgspec.json.Decoder(_Row)
-_rows = msgspec.json.Decoder(list[_Row])
+_mark = msgspec.json.Decoder(_Mark, strict=False)
+_book = msgspec.json.Decoder(_Book, strict=False)
+_row = msgspec.json.Decoder(_Row, strict=False)
+_rows = msgspec.json.Decoder(list[_Row], strict=False)
 
 
 class BingX(Venue):
@@ -170,7 +172,7 @@ class BingX(Venue):
             return self._trades(_streamed_trades.decode(message).data)
         envelope = _envelope.decode(message)
         if str(envelope.code) != "0":
-            return [Refused(f"{envelope.code}: {envelope.msg}", request_id=_number(envelope.id))]
+            return [Refused(f"{envelope.code}: {envelope.msg}", request_id=request_number(envelope.id))]
         native_id, _, channel = envelope.dataType.partition("@")
         match channel.partition("@")[0].rstrip("0123456789"):
             case "trade":
@@ -181,7 +183,7 @@ class BingX(Venue):
             case "depth" if envelope.ts:
                 return self._book(native_id, _book.decode(envelope.data), from_ms(envelope.ts, "ts"))
             case "" if envelope.id is not None:
-                return [Subscribed(request_id=_number(envelope.id))]
+                return [Subscribed(request_id=request_number(envelope.id))]
             case "" if bytes(envelope.data)[:1] in b"{[" and not envelope.dataType:
                 return self._rest(envelope.data)
         return [Unknown(channel or "no dataType")]
@@ -234,10 +236,6 @@ class BingX(Venue):
                 value = not_negative(row.openInterest, "openInterest")
                 records.append(OpenInterestValue(listing, from_ms(row.time, "time"), value))
         return records
-
-
-def _number(request_id: str | None) -> int:
-    return int(request_id) if request_id and request_id.isdecimal() else -1
 
 
 def _request(kind: str, topic: str, request_id: int) -> str:

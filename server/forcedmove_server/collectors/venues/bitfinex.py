@@ -86,9 +86,9 @@ class _Feed(NamedTuple):
     native_id: str
 
 
-_event = msgspec.json.Decoder(_Event)
+_event = msgspec.json.Decoder(_Event, strict=False)
 _parts = msgspec.json.Decoder(list[Any])
-_pushed_trade = msgspec.json.Decoder(_PushedTrade)
+_pushed_trade = msgspec.json.Decoder(_PushedTrade, strict=False)
 
 
 class Bitfinex(Venue):
@@ -173,12 +173,13 @@ class Bitfinex(Venue):
             return self._event(_event.decode(message))
         parts = _parts.decode(message)
         head = parts[0] if parts else None
-        if isinstance(head, int) and len(parts) > 1:
-            return self._data(head, self._feeds.get(head) or _named(parts), parts)
+        if (isinstance(head, int) or (isinstance(head, str) and head.isdecimal())) and len(parts) > 1:
+            number = int(head)
+            return self._data(number, self._feeds.get(number) or _named(parts), parts)
         if isinstance(head, list):
             return self._rest(_rows(parts))
         if isinstance(head, dict) and len(parts) > 1:  # recordings have the subscription in the place of its number
-            return self._data(-1, _feed_of(msgspec.convert(head, _Event)), parts)
+            return self._data(-1, _feed_of(msgspec.convert(head, _Event, strict=False)), parts)
         raise ValueError("neither data of a channel nor a list of rows")
 
     def _event(self, event: _Event) -> list[Record]:
@@ -214,7 +215,7 @@ class Bitfinex(Venue):
                 return [Unknown(row)]
             if feed is None or feed.kind != "trades":
                 return [Unknown("te of a channel that was not announced")]
-            trade = msgspec.convert(parts[2] if len(parts) > 2 else None, _Trade)
+            trade = msgspec.convert(parts[2] if len(parts) > 2 else None, _Trade, strict=False)
             return [self._trade(feed.native_id, trade, False)]
         if not isinstance(row, list):
             raise ValueError("data of a channel must be a list")
@@ -323,9 +324,12 @@ class Bitfinex(Venue):
 
 def _field(row: list[Any], index: int, field: str) -> float | int:
     value = row[index] if index < len(row) else None
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{field} = {value!r}: must be a number")
-    return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    try:
+        return msgspec.convert(value, int | float, strict=False)
+    except msgspec.ValidationError:
+        raise ValueError(f"{field} = {value!r}: must be a number") from None
 
 
 def _rows(rows: list[Any]) -> list[list[Any]]:
@@ -335,7 +339,7 @@ def _rows(rows: list[Any]) -> list[list[Any]]:
 
 
 def _trades(rows: list[Any]) -> list[_Trade]:
-    return msgspec.convert(rows, list[_Trade])
+    return msgspec.convert(rows, list[_Trade], strict=False)
 
 
 def _is_liquidations(rows: list[Any]) -> bool:
@@ -355,7 +359,7 @@ def _feed_of(event: _Event) -> _Feed:
 def _named(parts: list[Any]) -> _Feed | None:
     """Recordings may end with the names of the channel and of the pair."""
     kind, pair = parts[-2:]
-    if len(parts) < 4 or not isinstance(kind, str) or not isinstance(pair, str):
+    if len(parts) < 4 or not isinstance(kind, str) or not kind[:1].isalpha() or not isinstance(pair, str):
         return None
     return _Feed("", "deriv" if kind == "status" else kind, f"t{pair}")
 

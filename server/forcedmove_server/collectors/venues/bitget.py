@@ -20,7 +20,19 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Milliseconds, Positive, choice, from_ms, levels, not_negative, positive
+from forcedmove_server.collectors.fields import (
+    Id,
+    Milliseconds,
+    Number,
+    Positive,
+    choice,
+    from_ms,
+    given,
+    levels,
+    not_negative,
+    one_id,
+    positive,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -52,7 +64,7 @@ _STREAMED_TRADES = tuple(
     for _ in ("", " ")
 )
 
-Levels = list[tuple[str, str]]
+Levels = list[tuple[Number, Number]]
 
 
 class _Arg(msgspec.Struct):
@@ -67,14 +79,14 @@ class _Envelope(msgspec.Struct):
     action: str = ""
     arg: _Arg | None = None
     data: msgspec.Raw = msgspec.Raw(b"")
-    ts: int | str = 0
+    ts: int = 0
     event: str = ""
-    code: int | str = ""
+    code: Id = ""
     msg: str | None = None
 
 
 class _Trade(msgspec.Struct):
-    i: str
+    i: Id
     p: Positive
     v: Positive
     S: Literal["buy", "sell"]
@@ -95,7 +107,7 @@ class _OldTrade(msgspec.Struct):
     size: Positive
     side: Literal["buy", "sell"]
     ts: Milliseconds
-    tradeId: str = ""
+    tradeId: Id = ""
 
 
 #: v1's rows
@@ -106,45 +118,45 @@ class _Ticker(msgspec.Struct):
     """A push, or a row of a REST answer."""
 
     symbol: str = ""
-    ts: str = ""
-    markPrice: str | None = None
-    openInterest: str | None = None
-    holdingAmount: str | None = None
-    holding: str | None = None
+    ts: Number = ""
+    markPrice: Number | None = None
+    openInterest: Number | None = None
+    holdingAmount: Number | None = None
+    holding: Number | None = None
     systemTime: int = 0
 
 
 class _Tickers(msgspec.Struct):
     rows: list[_Ticker] = msgspec.field(name="list", default_factory=list)
-    ts: str = ""
+    ts: Number = ""
 
 
 class _Liquidation(msgspec.Struct):
     symbol: str
     side: str
-    price: str
-    amount: str
-    ts: int | str
+    price: Number
+    amount: Number
+    ts: int
 
 
 class _Book(msgspec.Struct):
-    ts: str
+    ts: int
     a: Levels = []
     b: Levels = []
     asks: Levels = []
     bids: Levels = []
-    seq: int | str = -1
-    pseq: int | str = -1
+    seq: int = -1
+    pseq: int = -1
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trades = msgspec.json.Decoder(list[_Trade], strict=False)
 _streamed_trades = msgspec.json.Decoder(_StreamedTrades, strict=False)
 _old_trades = msgspec.json.Decoder(list[_OldTrade | _OldestTrade], strict=False)
-_tickers = msgspec.json.Decoder(list[_Ticker])
-_ticker_list = msgspec.json.Decoder(_Tickers)
-_liquidations = msgspec.json.Decoder(list[_Liquidation])
-_books = msgspec.json.Decoder(list[_Book])
+_tickers = msgspec.json.Decoder(list[_Ticker], strict=False)
+_ticker_list = msgspec.json.Decoder(_Tickers, strict=False)
+_liquidations = msgspec.json.Decoder(list[_Liquidation], strict=False)
+_books = msgspec.json.Decoder(list[_Book], strict=False)
 
 
 class Bitget(Venue):
@@ -252,16 +264,15 @@ class Bitget(Venue):
     def _rest(self, envelope: _Envelope) -> list[Record]:
         start = bytes(envelope.data)[:2]
         if start == b"[{":
-            rows, ts = _tickers.decode(envelope.data), ""
+            found = _Tickers(_tickers.decode(envelope.data))
         elif start[:1] == b"{":
             found = _ticker_list.decode(envelope.data)
-            rows, ts = found.rows, found.ts
         else:
-            rows, ts = [], ""
+            found = _Tickers()
         records: list[Record] = []
-        for row in rows:
-            if row.symbol and (row.markPrice or row.openInterest):
-                self._ticker(row.symbol, row, from_ms(int(row.ts or ts), "ts"), records)
+        for row in found.rows:
+            if row.symbol and (given(row.markPrice) or given(row.openInterest)):
+                self._ticker(row.symbol, row, from_ms(int(row.ts or found.ts), "ts"), records)
         return records or [Unknown("REST answer")]
 
     def _trades(self, native_id: str, trades: Iterable[_Trade], replayed: bool) -> list[Record]:
@@ -272,7 +283,7 @@ class Bitget(Venue):
         for trade in trades:
             price, quantity = trade.p / listing.units, trade.v * listing.contract
             aggressor = 1 if trade.S == "buy" else -1
-            trade_id = int(trade.i) if trade.i.isdecimal() else trade.i
+            trade_id = one_id(trade.i)
             records.append(Trade(listing, trade.T * 1_000_000, price, quantity, aggressor, trade_id, -1, replayed))
         return records
 
@@ -283,8 +294,8 @@ class Bitget(Venue):
         mark = not_negative(ticker.markPrice or "0", "markPrice")
         if mark:
             records.append(Mark(listing, time_ns, positive(mark, "markPrice") / listing.units))
-        interest = ticker.openInterest or ticker.holdingAmount or ticker.holding
-        if interest and (mark or not listing.inverse):
+        interest = next(filter(given, (ticker.openInterest, ticker.holdingAmount, ticker.holding)), None)
+        if interest is not None and (mark or not listing.inverse):
             coins = not_negative(interest, "openInterest")
             quantity = not_negative(coins * mark, "openInterest") if listing.inverse else coins * listing.coin
             records.append(OpenInterest(listing, time_ns, quantity))
@@ -298,9 +309,7 @@ class Bitget(Venue):
                 value = positive(row.amount, "amount")
                 quantity = value if listing.inverse else positive(value / price, "amount / price")
                 side = choice(row.side, _POSITION, "side")
-                records.append(
-                    Liquidation(listing, from_ms(int(row.ts), "ts"), price, quantity, side, replayed=replayed)
-                )
+                records.append(Liquidation(listing, from_ms(row.ts, "ts"), price, quantity, side, replayed=replayed))
         return records
 
     def _book(self, native_id: str, books: Iterable[_Book], snapshot: bool) -> list[Record]:
@@ -309,13 +318,13 @@ class Bitget(Venue):
         if listing is None:
             return records
         for book in books:
-            sequence, previous = int(book.seq), int(book.pseq)
+            sequence, previous = book.seq, book.pseq
             if not snapshot and previous == 0:
                 return [Reset(f"the numbers of {native_id}'s book begin anew")]
             bids = levels(book.b or book.bids, listing.units, listing.contract)
             asks = levels(book.a or book.asks, listing.units, listing.contract)
             previous = -1 if snapshot else previous
-            records.append(Book(listing, from_ms(int(book.ts), "ts"), bids, asks, snapshot, sequence, previous))
+            records.append(Book(listing, from_ms(book.ts, "ts"), bids, asks, snapshot, sequence, previous))
         return records
 
 

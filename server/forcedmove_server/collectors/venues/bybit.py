@@ -18,14 +18,18 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from forcedmove_server.collectors.fields import (
+    Id,
     Milliseconds,
+    Number,
     Positive,
     choice,
     from_iso,
     from_ms,
+    given,
     levels,
     not_negative,
     positive,
+    request_number,
 )
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
@@ -64,7 +68,7 @@ class _Envelope(msgspec.Struct):
     op: str = ""
     success: bool | None = None
     ret_msg: str | None = None
-    req_id: str | None = None
+    req_id: Id | None = None
     result: msgspec.Raw = msgspec.Raw(b"null")
     time: int = 0
 
@@ -75,7 +79,7 @@ class _Trade(msgspec.Struct):
     S: Literal["Buy", "Sell"]
     v: Positive
     p: Positive
-    i: str
+    i: Id
 
 
 class _StreamedTrades(msgspec.Struct):
@@ -86,9 +90,9 @@ class _Liquidation(msgspec.Struct):
     T: int
     s: str
     S: str
-    v: str
-    p: str
-    i: int | str = ""
+    v: Number
+    p: Number
+    i: Id = ""
 
 
 class _OldTrade(msgspec.Struct):
@@ -97,32 +101,32 @@ class _OldTrade(msgspec.Struct):
     side: Literal["Buy", "Sell"]
     size: Positive
     price: Positive
-    trade_id: str
-    trade_time_ms: int | str | None = None  # since 2020
+    trade_id: Id
+    trade_time_ms: int | None = None  # since 2020
 
 
 class _OldLiquidation(msgspec.Struct):
     symbol: str
     side: str
-    price: float | str
-    size: str | None = None
-    qty: float | str | None = None
+    price: Number
+    size: Number | None = None
+    qty: Number | None = None
     updatedTime: int | None = None
     time: int | None = None
-    id: int | str = ""
+    id: Id = ""
 
 
 class _Ticker(msgspec.Struct):
     symbol: str
-    markPrice: str = ""
-    openInterest: str = ""
-    singleOpenInterest: str = ""
+    markPrice: Number = ""
+    openInterest: Number = ""
+    singleOpenInterest: Number = ""
 
 
 class _Book(msgspec.Struct):
     s: str
-    b: list[tuple[str, str]]
-    a: list[tuple[str, str]]
+    b: list[tuple[Number, Number]]
+    a: list[tuple[Number, Number]]
     u: int
 
 
@@ -138,12 +142,12 @@ class _Row(msgspec.Struct):
     """A ticker, a trade or a moment of open interest: which one it is, its fields say; a trade is an execution."""
 
     symbol: str = ""
-    lastPrice: str = ""
-    markPrice: str = ""
-    openInterest: str = ""
-    singleOpenInterest: str = ""
-    timestamp: str = ""
-    execId: str = ""
+    lastPrice: Number = ""
+    markPrice: Number = ""
+    openInterest: Number = ""
+    singleOpenInterest: Number = ""
+    timestamp: Number = ""
+    execId: Id = ""
 
 
 class _Execution(msgspec.Struct):
@@ -152,20 +156,20 @@ class _Execution(msgspec.Struct):
     side: Literal["Buy", "Sell"]
     size: Positive
     price: Positive
-    execId: str
+    execId: Id
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trades = msgspec.json.Decoder(list[_Trade], strict=False)
 _streamed_trades = msgspec.json.Decoder(_StreamedTrades, strict=False)
-_liquidations = msgspec.json.Decoder(list[_Liquidation])
+_liquidations = msgspec.json.Decoder(list[_Liquidation], strict=False)
 _old_trades = msgspec.json.Decoder(list[_OldTrade], strict=False)
-_old_liquidations = msgspec.json.Decoder(_OldLiquidation | list[_OldLiquidation])
-_ticker = msgspec.json.Decoder(_Ticker)
-_result = msgspec.json.Decoder(_Result)
-_row = msgspec.json.Decoder(_Row)
+_old_liquidations = msgspec.json.Decoder(_OldLiquidation | list[_OldLiquidation], strict=False)
+_ticker = msgspec.json.Decoder(_Ticker, strict=False)
+_result = msgspec.json.Decoder(_Result, strict=False)
+_row = msgspec.json.Decoder(_Row, strict=False)
 _execution = msgspec.json.Decoder(_Execution, strict=False)
-_book = msgspec.json.Decoder(_Book)
+_book = msgspec.json.Decoder(_Book, strict=False)
 
 
 def _stream(contract_type: ContractType) -> Stream:
@@ -251,7 +255,7 @@ class Bybit(Venue):
         return [Unknown(kind)]
 
     def _answer(self, envelope: _Envelope) -> list[Record]:
-        request_id = int(envelope.req_id) if envelope.req_id and envelope.req_id.isdecimal() else -1
+        request_id = request_number(envelope.req_id)
         if envelope.op == "pong" or envelope.ret_msg == "pong":
             return [Pong()]
         if envelope.op in ("subscribe", "unsubscribe"):
@@ -268,13 +272,13 @@ class Bybit(Venue):
         records: list[Record] = []
         for content in reversed(result.rows):  # the newest comes first
             row = _row.decode(content)
-            if row.execId:
+            if given(row.execId):
                 one = _execution.decode(content)
                 records += self._trades([_Trade(one.time, one.symbol, one.side, one.size, one.price, one.execId)])
-            elif row.timestamp and row.openInterest:
+            elif row.timestamp and given(row.openInterest):
                 ticker = _Ticker(result.symbol, "", row.openInterest, row.singleOpenInterest)
                 self._ticker(ticker, from_ms(row.timestamp, "timestamp"), records)
-            elif row.lastPrice:  # positions have a mark price too
+            elif given(row.lastPrice):  # positions have a mark price too
                 ticker = _Ticker(row.symbol, row.markPrice, row.openInterest, row.singleOpenInterest)
                 self._ticker(ticker, from_ms(time), records)
         return records or [Unknown("REST answer")]
@@ -325,7 +329,7 @@ class Bybit(Venue):
         found = _old_liquidations.decode(content)
         return self._liquidations(
             _Liquidation(
-                row.updatedTime or row.time or 0, row.symbol, row.side, str(row.size or row.qty), str(row.price), row.id
+                row.updatedTime or row.time or 0, row.symbol, row.side, row.size or row.qty or 0, row.price, row.id
             )
             for row in (found if isinstance(found, list) else [found])
         )
@@ -335,13 +339,13 @@ class Bybit(Venue):
         listing = self.listed(ticker.symbol, records)
         if listing is None:
             return
-        if ticker.markPrice:
+        if given(ticker.markPrice):
             records.append(Mark(listing, time_ns, positive(ticker.markPrice, "markPrice") / listing.units))
         # Whether messages older than the one-sided field counted one side is not established; since then a message
         # without it is a delta in which one side, being rounded, did not change.
-        if ticker.singleOpenInterest:
+        if given(ticker.singleOpenInterest):
             one_side = not_negative(ticker.singleOpenInterest, "singleOpenInterest")
-        elif ticker.openInterest:
+        elif given(ticker.openInterest):
             sides = 2 if time_ns >= _TWO_SIDED_SINCE_NS else 1
             one_side = not_negative(ticker.openInterest, "openInterest") / sides
         else:
@@ -369,7 +373,7 @@ class Bybit(Venue):
 
 
 def _old_time(row: _OldTrade) -> int:
-    milliseconds = int(row.trade_time_ms or 0)
+    milliseconds = row.trade_time_ms or 0
     time_ns = from_ms(milliseconds, "trade_time_ms") if milliseconds else from_iso(row.timestamp, "timestamp")
     return time_ns // 1_000_000
 

@@ -14,7 +14,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Milliseconds, Number, Positive, from_ms, levels, not_negative, positive
+from forcedmove_server.collectors.fields import (
+    Id,
+    Milliseconds,
+    Number,
+    Positive,
+    from_ms,
+    levels,
+    not_negative,
+    positive,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -48,8 +57,8 @@ class _Result(msgspec.Struct):
 
 class _Envelope(msgspec.Struct):
     method: str = ""
-    id: int | str | None = None
-    code: int | str = 0
+    id: Id | None = None
+    code: Id = 0
     message: str = ""
     channel: str = ""
     result: _Result | None = None
@@ -90,11 +99,11 @@ class _Book(_Sides):
     update: _Sides | None = None
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trades = msgspec.json.Decoder(list[_Trade], strict=False)
-_tickers = msgspec.json.Decoder(list[_Ticker])
-_marks = msgspec.json.Decoder(list[_Mark])
-_books = msgspec.json.Decoder(list[_Book])
+_tickers = msgspec.json.Decoder(list[_Ticker], strict=False)
+_marks = msgspec.json.Decoder(list[_Mark], strict=False)
+_books = msgspec.json.Decoder(list[_Book], strict=False)
 
 
 class CryptoCom(Venue):

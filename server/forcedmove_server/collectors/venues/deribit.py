@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from forcedmove_server.collectors.fields import (
+    Id,
     Milliseconds,
     Number,
     Positive,
@@ -76,7 +77,7 @@ class _Envelope(msgspec.Struct):
 class _Trade(msgspec.Struct):
     instrument_name: str
     trade_seq: int
-    trade_id: str
+    trade_id: Id
     timestamp: Milliseconds
     price: Positive
     amount: Positive
@@ -125,14 +126,14 @@ class _Result(msgspec.Struct):
     bids: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trades = msgspec.json.Decoder(list[_Trade], strict=False)
-_state = msgspec.json.Decoder(_State)
-_levels = msgspec.json.Decoder(_Levels)
-_changes = msgspec.json.Decoder(_Changes)
+_state = msgspec.json.Decoder(_State, strict=False)
+_levels = msgspec.json.Decoder(_Levels, strict=False)
+_changes = msgspec.json.Decoder(_Changes, strict=False)
 _result = msgspec.json.Decoder(_Result, strict=False)
 _names = msgspec.json.Decoder(list[str])
-_states = msgspec.json.Decoder(list[_State])
+_states = msgspec.json.Decoder(list[_State], strict=False)
 
 
 class Deribit(Venue):
@@ -271,7 +272,7 @@ class Deribit(Venue):
         if listing is None:
             return
         at, price, quantity = trade.timestamp * 1_000_000, trade.price / listing.units, _quantity(trade.amount, listing)
-        taker, trade_id = 1 if trade.direction == "buy" else -1, trade.trade_id
+        taker, trade_id = 1 if trade.direction == "buy" else -1, str(trade.trade_id)
         records.append(Trade(listing, at, price, quantity, taker, trade_id, trade.trade_seq, replayed))
         if trade.liquidation and trade.liquidation != "none":
             forced = choice(trade.liquidation, _FORCED, "liquidation")

@@ -20,7 +20,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Positive, from_datetime, from_iso, levels, not_negative
+from forcedmove_server.collectors.fields import (
+    Id,
+    Number,
+    Positive,
+    from_datetime,
+    from_iso,
+    given,
+    levels,
+    not_negative,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -61,7 +70,7 @@ class _Trade(msgspec.Struct, gc=False):
     size: Positive
     price: Positive
     createdAt: datetime
-    id: str = ""
+    id: Id = ""
     type: str = ""
     liquidation: bool = False  # what v3 has instead of a type
 
@@ -77,8 +86,8 @@ class _PushedTrades(msgspec.Struct, gc=False):
 
 
 class _Market(msgspec.Struct):
-    oraclePrice: str | None = None
-    openInterest: str | None = None
+    oraclePrice: Number | None = None
+    openInterest: Number | None = None
     effectiveAt: str = ""
 
 
@@ -89,8 +98,8 @@ class _Markets(msgspec.Struct):
 
 
 class _Level(msgspec.Struct):
-    price: str
-    size: str
+    price: Number
+    size: Number
 
 
 class _Snapshot(msgspec.Struct):
@@ -99,18 +108,18 @@ class _Snapshot(msgspec.Struct):
 
 
 class _Changes(msgspec.Struct):
-    bids: list[tuple[str, str]] = []
-    asks: list[tuple[str, str]] = []
+    bids: list[tuple[Number, Number]] = []
+    asks: list[tuple[Number, Number]] = []
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _batch = msgspec.json.Decoder(list[msgspec.Raw])
 _trades = msgspec.json.Decoder(_Trades, strict=False)
 _pushed_trades = msgspec.json.Decoder(_PushedTrades, strict=False)
-_markets = msgspec.json.Decoder(_Markets)
-_by_ticker = msgspec.json.Decoder(dict[str, _Market])
-_snapshot = msgspec.json.Decoder(_Snapshot)
-_changes = msgspec.json.Decoder(_Changes)
+_markets = msgspec.json.Decoder(_Markets, strict=False)
+_by_ticker = msgspec.json.Decoder(dict[str, _Market], strict=False)
+_snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
+_changes = msgspec.json.Decoder(_Changes, strict=False)
 
 
 class Dydx(Venue):
@@ -228,7 +237,7 @@ class Dydx(Venue):
         records: list[Record] = []
         for native_id, market in markets.items():
             price = not_negative(market.oraclePrice or "0", "oraclePrice")
-            if not price and not market.openInterest:
+            if not price and not given(market.openInterest):
                 continue  # an update of something else
             listing = self.listed(native_id, records)
             if listing is None:
@@ -236,7 +245,7 @@ class Dydx(Venue):
             if price:
                 time_ns = from_iso(market.effectiveAt, "effectiveAt") if market.effectiveAt else 0
                 records.append(Mark(listing, time_ns, price / listing.units))
-            if market.openInterest:
+            if market.openInterest is not None and given(market.openInterest):
                 quantity = not_negative(market.openInterest, "openInterest") * listing.coin
                 records.append(OpenInterest(listing, 0, quantity))
         return records

@@ -22,7 +22,16 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Number, from_ms, from_s, levels, not_negative, positive
+from forcedmove_server.collectors.fields import (
+    Id,
+    Number,
+    from_ms,
+    from_s,
+    levels,
+    not_negative,
+    positive,
+    request_number,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -50,7 +59,7 @@ _BEGINNING_OF_MS = 1e11  # REST answers have seconds in create_time_ms
 
 
 class _Error(msgspec.Struct):
-    code: int | str = ""
+    code: Id = ""
     message: str = ""
 
 
@@ -59,15 +68,15 @@ class _Envelope(msgspec.Struct):
     event: str = ""
     time: Number = 0
     time_ms: int = 0
-    id: int | str | None = None
+    id: Id | None = None
     error: _Error | None = None
-    payload: list[str] | None = None
+    payload: list[Id] | None = None
     result: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Trade(msgspec.Struct):
     contract: str
-    id: int | str
+    id: int
     price: Number
     size: Number
     create_time: Number = 0
@@ -91,7 +100,7 @@ class _Liquidated(msgspec.Struct):
 
 
 class _Level(msgspec.Struct):
-    p: str
+    p: Number
     s: Number
 
 
@@ -121,13 +130,13 @@ class _Row(msgspec.Struct):
     create_time: Number | None = None
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
-_trades = msgspec.json.Decoder(list[_Trade])
-_tickers = msgspec.json.Decoder(_Ticker | list[_Ticker | list[_Ticker]])
-_liquidated = msgspec.json.Decoder(list[_Liquidated])
-_whole = msgspec.json.Decoder(_Whole)
-_change = msgspec.json.Decoder(_Change)
-_rows = msgspec.json.Decoder(list[_Row | list[Any]])
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
+_trades = msgspec.json.Decoder(list[_Trade], strict=False)
+_tickers = msgspec.json.Decoder(_Ticker | list[_Ticker | list[_Ticker]], strict=False)
+_liquidated = msgspec.json.Decoder(list[_Liquidated], strict=False)
+_whole = msgspec.json.Decoder(_Whole, strict=False)
+_change = msgspec.json.Decoder(_Change, strict=False)
+_rows = msgspec.json.Decoder(list[_Row | list[Any]], strict=False)
 
 
 def _stream(contract_type: ContractType, settle: str) -> Stream:
@@ -250,7 +259,7 @@ class Gate(Venue):
                     positive(trade.price, "price") / listing.units,
                     positive(abs(size), "size") * listing.contract,
                     1 if size > 0 else -1,
-                    int(trade.id),
+                    trade.id,
                     replayed=replayed,
                 )
             )
@@ -289,7 +298,7 @@ class Gate(Venue):
                     price / listing.units,
                     positive(abs(order or position), "size") * listing.contract,
                     int(order > 0 if order else position < 0),
-                    f"{row.time} {order or -position} {row.fill_price} {row.order_price}",
+                    f"{row.time} {order or -position} {float(row.fill_price):.15g} {float(row.order_price):.15g}",
                     replayed=True,
                 )
             )
@@ -332,8 +341,7 @@ def _answer(envelope: _Envelope) -> Record:
     """Newer answers repeat what was asked for; older ones have no more than the id."""
     asked = envelope.payload or []
     topics = tuple(f"{envelope.channel}:{name}" for name in (asked[:1] if envelope.channel == _BOOK else asked))
-    asked_as = str(envelope.id)
-    request_id = int(asked_as) if asked_as.isdecimal() and not topics else -1
+    request_id = -1 if topics else request_number(envelope.id)
     if envelope.error is None:
         return Subscribed(topics, request_id)
     return Refused(f"{envelope.error.code} {envelope.error.message}".strip(), topics, request_id)

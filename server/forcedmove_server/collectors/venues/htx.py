@@ -5,14 +5,23 @@ merged), ``*-notification`` for ``public.*.liquidation_orders``, ``ws_index`` fo
 is the mark. Open interest is polled, all markets in one call. Every frame is gzip. Amounts and volumes are contracts:
 ``contract_size`` coins on linear swaps, US dollars on inverse ones.
 
-**Trades and open interest count both sides** ("sum of both buy and sell sides" in the documentation; every recorded
-amount is even), so both are halved here; sizes of liquidations and of book levels are of one side. ccxt halves neither.
+**Trades and open interest count both sides, and are halved here**; ccxt halves neither. The documentation says "Sum of
+both buy and sell sides" of ``amount`` in ``trade.detail``, and of ``volume`` and ``amount`` in ``swap_open_interest``.
+All 18 trades recorded between 2020 and 2023 have an even ``amount``, and their ``quantity`` and ``trade_turnover`` are
+of the same doubled amount. Recorded open interest is even in 2022 and 2026 (BTC-USDT 32,476,092); that of BTC-USD in
+June 2020 is odd (1,711,705) and can be no such sum, so that older open interest may be one side. Sizes of liquidations
+(227, 231 and 479 are recorded) and of book levels are of one side.
+
+Messages state coins beside contracts (``quantity`` of trades, ``amount`` of liquidations and of open interest); they
+are used for linear contracts whose size is not known.
+
 ``direction`` is the taker's; recorded trades with an empty one are left out. Of a liquidation it is the side of the
 closing order, and its price is the bankruptcy price. A subscription begins with the last trade, however old.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -20,14 +29,18 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from forcedmove_server.collectors.fields import (
+    Id,
     Milliseconds,
     Number,
     Positive,
     choice,
     from_ms,
     levels,
+    model_quantity,
     not_negative,
+    one_id,
     positive,
+    request_number,
 )
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
@@ -66,13 +79,13 @@ class _Envelope(msgspec.Struct):
     ts: Number = 0
     tick: msgspec.Raw = _NOTHING
     data: msgspec.Raw = _NOTHING
-    ping: int | str | None = None
-    id: int | str | None = None
+    ping: Id | None = None
+    id: Id | None = None
     subbed: str | None = None
     unsubbed: str | None = None
     status: str = ""
     code: int = 0
-    err_code: int | str = msgspec.field(default=0, name="err-code")
+    err_code: Id = msgspec.field(default=0, name="err-code")
     err_msg: str | None = msgspec.field(default=None, name="err-msg")
 
 
@@ -82,6 +95,7 @@ class _Trade(msgspec.Struct, gc=False):
     id: int
     price: Positive
     direction: Literal["buy", "sell", ""]
+    quantity: Number | None = None  # in coins, since 2021
 
 
 class _Trades(msgspec.Struct, gc=False):
@@ -117,15 +131,16 @@ class _Row(msgspec.Struct):
     direction: str | None = None
     price: Number = 0
     created_at: Number = 0
-    query_id: int | str = ""
+    query_id: Id = ""
+    amount: Number | None = None
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trades = msgspec.json.Decoder(_Trades, strict=False)
 _streamed_trades = msgspec.json.Decoder(_StreamedTrades, strict=False)
-_candle = msgspec.json.Decoder(_Candle)
-_book = msgspec.json.Decoder(_Book)
-_rows = msgspec.json.Decoder(_Row | list[_Row])
+_candle = msgspec.json.Decoder(_Candle, strict=False)
+_book = msgspec.json.Decoder(_Book, strict=False)
+_rows = msgspec.json.Decoder(_Row | list[_Row], strict=False)
 
 
 def _stream(name: str, path: str, channels: set[Channel], contract_type: ContractType | None) -> Stream:
@@ -216,8 +231,7 @@ class Htx(Venue):
         if topic := envelope.subbed or envelope.unsubbed:
             return [Subscribed((topic,))]
         if envelope.status == "error":
-            asked = str(envelope.id)
-            return [Refused(_reason(envelope), request_id=int(asked) if asked.isdecimal() else -1)]
+            return [Refused(_reason(envelope), request_id=request_number(envelope.id))]
         if envelope.data != _NOTHING and (envelope.status == "ok" or envelope.code == 200):
             return self._answer(envelope)
         return [Unknown(envelope.ch or "no channel")]
@@ -245,11 +259,11 @@ class Htx(Venue):
             case "notify":
                 return [Unknown(envelope.topic.rpartition(".")[2])]
             case "sub" | "unsub":
-                if envelope.err_code in (0, _ALREADY):
+                if one_id(envelope.err_code) in (0, _ALREADY):
                     return [Subscribed((envelope.topic,))]
                 return [Refused(_reason(envelope), (envelope.topic,))]
             case "close" | "error":
-                return [Reset(_reason(envelope) if envelope.err_code else envelope.op)]
+                return [Reset(_reason(envelope) if one_id(envelope.err_code) else envelope.op)]
         return [Unknown(envelope.op)]
 
     def _answer(self, envelope: _Envelope) -> list[Record]:
@@ -263,8 +277,8 @@ class Htx(Venue):
                 return [Unknown("answer")]
             listing = self.listed(row.contract_code, records)
             if listing is not None:
-                quantity = not_negative(row.volume, "volume") / _BOTH_SIDES * listing.contract
-                records.append(OpenInterest(listing, from_ms(envelope.ts, "ts"), quantity))
+                both = model_quantity(listing, not_negative(row.volume, "volume"), row.amount)
+                records.append(OpenInterest(listing, from_ms(envelope.ts, "ts"), both / _BOTH_SIDES))
         return records
 
     def _liquidations(self, rows: Sequence[_Row], replayed: bool) -> list[Record]:
@@ -277,9 +291,9 @@ class Htx(Venue):
                         listing,
                         from_ms(row.created_at, "created_at"),
                         positive(row.price, "price") / listing.units,
-                        positive(row.volume or 0, "volume") * listing.contract,
+                        model_quantity(listing, positive(row.volume or 0, "volume"), row.amount),
                         choice(row.direction or "", _CLOSED_BY, "direction"),
-                        row.query_id,
+                        one_id(row.query_id),
                         replayed,
                     )
                 )
@@ -289,9 +303,11 @@ class Htx(Venue):
 def _traded(listing: Listing, trades: _Trades) -> list[Record]:
     records: list[Record] = []
     contract = listing.contract / _BOTH_SIDES
+    sized = not math.isnan(contract)
     for trade in trades.data:
         if trade.direction:
-            price, quantity = trade.price / listing.units, trade.amount * contract
+            price, amount = trade.price / listing.units, trade.amount
+            quantity = amount * contract if sized else model_quantity(listing, amount, trade.quantity) / _BOTH_SIDES
             aggressor = 1 if trade.direction == "buy" else -1
             records.append(Trade(listing, trade.ts * 1_000_000, price, quantity, aggressor, trade.id))
     return records

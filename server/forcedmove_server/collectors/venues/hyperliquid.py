@@ -19,7 +19,16 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from forcedmove_server.collectors.fields import choice, from_ms, levels, not_negative, positive
+from forcedmove_server.collectors.fields import (
+    Milliseconds,
+    Number,
+    Positive,
+    choice,
+    from_ms,
+    levels,
+    not_negative,
+    positive,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -54,15 +63,15 @@ class _Envelope(msgspec.Struct):
 class _Trade(msgspec.Struct):
     coin: str
     side: str
-    px: str
-    sz: str
-    time: int
+    px: Positive
+    sz: Positive
+    time: Milliseconds
     tid: int
 
 
 class _Context(msgspec.Struct):
-    markPx: str | float | None = None
-    openInterest: str | float | None = None
+    markPx: Number | None = None
+    openInterest: Number | None = None
 
 
 class _Named(msgspec.Struct):
@@ -71,8 +80,8 @@ class _Named(msgspec.Struct):
 
 
 class _Level(msgspec.Struct):
-    px: str
-    sz: str
+    px: Number
+    sz: Number
 
 
 class _Book(msgspec.Struct):
@@ -99,15 +108,15 @@ class _Universe(msgspec.Struct):
     universe: list[_Coin]
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
-_trades = msgspec.json.Decoder(list[_Trade])
-_named = msgspec.json.Decoder(_Named)
-_book = msgspec.json.Decoder(_Book)
-_accepted = msgspec.json.Decoder(_Accepted)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
+_trades = msgspec.json.Decoder(list[_Trade], strict=False)
+_named = msgspec.json.Decoder(_Named, strict=False)
+_book = msgspec.json.Decoder(_Book, strict=False)
+_accepted = msgspec.json.Decoder(_Accepted, strict=False)
 _text = msgspec.json.Decoder(str)
-_subscription = msgspec.json.Decoder(_Subscription)
-_universe = msgspec.json.Decoder(_Universe)
-_contexts = msgspec.json.Decoder(list[_Context])
+_subscription = msgspec.json.Decoder(_Subscription, strict=False)
+_universe = msgspec.json.Decoder(_Universe, strict=False)
+_contexts = msgspec.json.Decoder(list[_Context], strict=False)
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -231,9 +240,9 @@ class Hyperliquid(Venue):
                 records.append(
                     Trade(
                         listing,
-                        from_ms(trade.time),
-                        positive(trade.px, "px") / listing.units,
-                        positive(trade.sz, "sz") * listing.coin,
+                        trade.time * 1_000_000,
+                        trade.px / listing.units,
+                        trade.sz * listing.coin,
                         choice(trade.side, _TAKER, "side"),
                         trade.tid,
                         replayed=trade.coin in replayed,

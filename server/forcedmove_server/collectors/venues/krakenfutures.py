@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Number, choice, from_iso, from_ms, levels, not_negative, positive
+from forcedmove_server.collectors.fields import Id, Number, choice, from_iso, from_ms, levels, not_negative, positive
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -57,7 +57,7 @@ class _Trade(msgspec.Struct):
     qty: Number
     price: Number
     type: str = "fill"
-    uid: str = ""  # since 2020
+    uid: Id = ""  # since 2020
 
 
 class _Ticker(msgspec.Struct):
@@ -114,7 +114,7 @@ class _Order(msgspec.Struct):
 
 
 class _Execution(msgspec.Struct):
-    uid: str
+    uid: Id
     takerOrder: _Order
     timestamp: Number
     quantity: Number
@@ -138,15 +138,15 @@ class _Feed(msgspec.Struct):
     event: str = ""
 
 
-_feed = msgspec.json.Decoder(_Feed)
-_trade = msgspec.json.Decoder(_Trade)
-_snapshot = msgspec.json.Decoder(_Snapshot)
-_ticker = msgspec.json.Decoder(_Ticker)
-_book = msgspec.json.Decoder(_Book)
-_change = msgspec.json.Decoder(_Change)
-_answer = msgspec.json.Decoder(_Answer)
-_row = msgspec.json.Decoder(_Row)
-_element = msgspec.json.Decoder(_Element)
+_feed = msgspec.json.Decoder(_Feed, strict=False)
+_trade = msgspec.json.Decoder(_Trade, strict=False)
+_snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
+_ticker = msgspec.json.Decoder(_Ticker, strict=False)
+_book = msgspec.json.Decoder(_Book, strict=False)
+_change = msgspec.json.Decoder(_Change, strict=False)
+_answer = msgspec.json.Decoder(_Answer, strict=False)
+_row = msgspec.json.Decoder(_Row, strict=False)
+_element = msgspec.json.Decoder(_Element, strict=False)
 
 
 class KrakenFutures(Venue):

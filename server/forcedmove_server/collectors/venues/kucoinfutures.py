@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from forcedmove_server.collectors.fields import (
+    Id,
     Nanoseconds,
     Number,
     Positive,
@@ -26,7 +27,9 @@ from forcedmove_server.collectors.fields import (
     from_ns,
     levels,
     not_negative,
+    one_id,
     positive,
+    request_number,
 )
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
@@ -61,8 +64,8 @@ class _Envelope(msgspec.Struct):
     type: str = ""
     topic: str = ""
     subject: str = ""
-    id: str | int | None = None
-    code: str | int | None = None
+    id: Number | None = None
+    code: Id | None = None
     msg: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -72,7 +75,7 @@ class _Trade(msgspec.Struct, gc=False):
     side: Literal["buy", "sell"]
     size: Positive
     price: Positive
-    tradeId: str
+    tradeId: Id
     ts: Nanoseconds
 
 
@@ -121,14 +124,14 @@ class _TicketAnswer(msgspec.Struct):
     data: _Ticket
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trade = msgspec.json.Decoder(_Trade, strict=False)
 _pushed_trade = msgspec.json.Decoder(_PushedTrade, strict=False)
-_mark = msgspec.json.Decoder(_Mark)
-_book = msgspec.json.Decoder(_Book)
-_change = msgspec.json.Decoder(_Change)
-_contract = msgspec.json.Decoder(_Contract)
-_contracts = msgspec.json.Decoder(list[_Contract])
+_mark = msgspec.json.Decoder(_Mark, strict=False)
+_book = msgspec.json.Decoder(_Book, strict=False)
+_change = msgspec.json.Decoder(_Change, strict=False)
+_contract = msgspec.json.Decoder(_Contract, strict=False)
+_contracts = msgspec.json.Decoder(list[_Contract], strict=False)
 _ticket = msgspec.json.Decoder(_TicketAnswer)
 _refusal = msgspec.json.Decoder(str)
 
@@ -237,8 +240,7 @@ class KucoinFutures(Venue):
         return self._rest(envelope.data, envelope.subject)  # REST answers that recorders wrapped as messages
 
     def _answer(self, envelope: _Envelope) -> list[Record]:
-        number = str(envelope.id or "").partition(".")[0]
-        request_id = int(number) if number.isdecimal() else -1
+        request_id = request_number(str(envelope.id).partition(".")[0])
         match envelope.type:
             case "welcome":
                 return []
@@ -259,7 +261,7 @@ class KucoinFutures(Venue):
         if listing is None:
             return [Unlisted(trade.symbol)]
         price, quantity = trade.price / listing.units, trade.size * listing.contract
-        trade_id = int(trade.tradeId) if trade.tradeId.isdecimal() else trade.tradeId
+        trade_id = one_id(trade.tradeId)
         return [Trade(listing, trade.ts, price, quantity, 1 if trade.side == "buy" else -1, trade_id)]
 
     def _book(self, native_id: str, book: _Book, time_ns: int) -> list[Record]:

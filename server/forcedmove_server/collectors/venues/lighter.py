@@ -18,7 +18,7 @@ from operator import attrgetter
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Milliseconds, Positive, from_ms, levels, not_negative
+from forcedmove_server.collectors.fields import Milliseconds, Number, Positive, from_ms, given, levels, not_negative
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -86,7 +86,7 @@ class _Trade(msgspec.Struct, gc=False):
     is_maker_ask: bool
     timestamp: Milliseconds
     type: str = "trade"
-    taker_position_size_before: str = ""
+    taker_position_size_before: Number = ""
 
 
 class _Trades(msgspec.Struct, gc=False):
@@ -96,18 +96,18 @@ class _Trades(msgspec.Struct, gc=False):
 
 class _Stats(msgspec.Struct):
     market_id: int | None = None
-    mark_price: str = ""
-    open_interest: str = ""
+    mark_price: Number = ""
+    open_interest: Number = ""
 
 
 class _Detail(msgspec.Struct):
     market_id: int
-    open_interest: float | str | None = None
+    open_interest: Number | None = None
 
 
 class _Level(msgspec.Struct):
-    price: str
-    size: str
+    price: Number
+    size: Number
 
 
 class _Book(msgspec.Struct):
@@ -117,12 +117,12 @@ class _Book(msgspec.Struct):
     begin_nonce: int = -1
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trades = msgspec.json.Decoder(_Trades, strict=False)
-_stats = msgspec.json.Decoder(_Stats)
-_all_stats = msgspec.json.Decoder(dict[str, _Stats])
-_details = msgspec.json.Decoder(list[_Detail])
-_book = msgspec.json.Decoder(_Book)
+_stats = msgspec.json.Decoder(_Stats, strict=False)
+_all_stats = msgspec.json.Decoder(dict[str, _Stats], strict=False)
+_details = msgspec.json.Decoder(list[_Detail], strict=False)
+_book = msgspec.json.Decoder(_Book, strict=False)
 
 
 class Lighter(Venue):
@@ -251,7 +251,7 @@ class Lighter(Venue):
             price = not_negative(stats.mark_price or "0", "mark_price") / listing.units
             if price:
                 records.append(Mark(listing, time_ns, price))
-            if stats.open_interest:
+            if given(stats.open_interest):
                 value = not_negative(stats.open_interest, "open_interest")
                 if price:
                     records.append(OpenInterest(listing, time_ns, not_negative(value / price, "open_interest")))

@@ -54,7 +54,7 @@ class _Deal(msgspec.Struct):
     v: Number
     T: int
     t: int
-    i: int | str | None = None
+    i: int | None = None
 
 
 class _Ticker(msgspec.Struct):
@@ -81,11 +81,11 @@ class _Book(msgspec.Struct):
     cts: int | None = None
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
-_deals = msgspec.json.Decoder(_Deal | list[_Deal])
-_tickers = msgspec.json.Decoder(_Ticker | list[_Ticker])
-_fair = msgspec.json.Decoder(_Fair)
-_book = msgspec.json.Decoder(_Book)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
+_deals = msgspec.json.Decoder(_Deal | list[_Deal], strict=False)
+_tickers = msgspec.json.Decoder(_Ticker | list[_Ticker], strict=False)
+_fair = msgspec.json.Decoder(_Fair, strict=False)
+_book = msgspec.json.Decoder(_Book, strict=False)
 _text = msgspec.json.Decoder(str)
 
 
@@ -183,7 +183,7 @@ class Mexc(Venue):
                     positive(deal.p, "p") / listing.units,
                     positive(deal.v, "v") * listing.contract,
                     _TAKER[deal.T],
-                    "" if deal.i is None else int(deal.i),
+                    "" if deal.i is None else deal.i,
                 )
             )
         return records

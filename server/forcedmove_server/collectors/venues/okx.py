@@ -1,7 +1,8 @@
 """OKX v5 public channels (https://www.okx.com/docs-v5/en/).
 
 ``trades``, ``mark-price``, ``open-interest`` and ``books`` of each swap, ``liquidation-orders`` of all of them. Sizes
-are contracts: of ``ctVal`` coins on linear swaps, of ``ctVal`` US dollars on inverse ones. ``trades`` adds up the fills
+are contracts: of ``ctVal`` coins on linear swaps, of ``ctVal`` US dollars on inverse ones; open interest comes in coins
+too (``oiCcy``), which are used where ``ctVal`` is not known. ``trades`` adds up the fills
 of one taker at one price and names the last of their ids, so that ids have holes by design; ``side`` is the taker's.
 
 A liquidation says the side of the closing order and, where the account keeps both sides, ``posSide``; in net mode only
@@ -18,7 +19,19 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Milliseconds, Positive, choice, from_ms, levels, not_negative, positive
+from forcedmove_server.collectors.fields import (
+    Id,
+    Milliseconds,
+    Number,
+    Positive,
+    choice,
+    from_ms,
+    levels,
+    model_quantity,
+    not_negative,
+    positive,
+    request_number,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -59,9 +72,9 @@ class _Envelope(msgspec.Struct):
     action: str = ""
     data: msgspec.Raw = msgspec.Raw(b"[]")
     event: str = ""
-    code: str = ""
+    code: Id = ""
     msg: str = ""
-    id: str = ""
+    id: Id = ""
     table: str = ""
 
 
@@ -80,21 +93,22 @@ class _StreamedTrades(msgspec.Struct):
 
 class _Mark(msgspec.Struct):
     instId: str
-    markPx: str
-    ts: str
+    markPx: Number
+    ts: int
 
 
 class _Interest(msgspec.Struct):
     instId: str
-    oi: str
-    ts: str
+    oi: Number
+    ts: int
+    oiCcy: Number | None = None
 
 
 class _Detail(msgspec.Struct):
     side: str
-    bkPx: str
-    sz: str
-    ts: str
+    bkPx: Number
+    sz: Number
+    ts: int
     posSide: str = ""
 
 
@@ -104,14 +118,14 @@ class _Liquidated(msgspec.Struct):
 
 
 class _Level(msgspec.Struct, array_like=True):
-    price: str
-    size: str
+    price: Number
+    size: Number
 
 
 class _Book(msgspec.Struct):
     bids: list[_Level]
     asks: list[_Level]
-    ts: str
+    ts: int
     seqId: int = -1
     prevSeqId: int = -1
 
@@ -119,20 +133,20 @@ class _Book(msgspec.Struct):
 class _Row(msgspec.Struct):
     """What tells one REST answer from another."""
 
-    markPx: str | None = None
-    oi: str | None = None
-    tradeId: str | None = None
+    markPx: Number | None = None
+    oi: Number | None = None
+    tradeId: Id | None = None
     details: list[Any] | None = None
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _trades = msgspec.json.Decoder(list[_Trade], strict=False)
 _streamed_trades = msgspec.json.Decoder(_StreamedTrades, strict=False)
-_marks = msgspec.json.Decoder(list[_Mark])
-_interest = msgspec.json.Decoder(list[_Interest])
-_liquidated = msgspec.json.Decoder(list[_Liquidated])
-_books = msgspec.json.Decoder(list[_Book])
-_rows = msgspec.json.Decoder(list[_Row | list[Any]])
+_marks = msgspec.json.Decoder(list[_Mark], strict=False)
+_interest = msgspec.json.Decoder(list[_Interest], strict=False)
+_liquidated = msgspec.json.Decoder(list[_Liquidated], strict=False)
+_books = msgspec.json.Decoder(list[_Book], strict=False)
+_rows = msgspec.json.Decoder(list[_Row | list[Any]], strict=False)
 
 
 class Okx(Venue):
@@ -221,11 +235,11 @@ class Okx(Venue):
             case "error":
                 if named := _NO_SUCH.search(envelope.msg):
                     topics = (f"{named[1]}:{named[2]}",)
-                request_id = int(envelope.id) if envelope.id.isdecimal() else -1
+                request_id = request_number(envelope.id)
                 reason = f"{envelope.code} {envelope.msg}".strip()
                 return [Refused(reason, topics, -1 if topics else request_id)]
             case "notice":
-                return [Reset(envelope.msg or envelope.code)]
+                return [Reset(envelope.msg or str(envelope.code))]
         return [Unknown(envelope.event)]
 
     def _answer(self, envelope: _Envelope) -> list[Record]:
@@ -274,7 +288,7 @@ class Okx(Venue):
         for row in _interest.decode(content):
             listing = self.listed(row.instId, records)
             if listing is not None:
-                quantity = not_negative(row.oi, "oi") * listing.contract
+                quantity = model_quantity(listing, not_negative(row.oi, "oi"), row.oiCcy)
                 records.append(OpenInterest(listing, from_ms(row.ts, "ts"), quantity))
         return records
 

@@ -21,7 +21,18 @@ from typing import Any
 
 import msgspec
 
-from forcedmove_server.collectors.fields import choice, from_ms, from_us, levels, not_negative, positive
+from forcedmove_server.collectors.fields import (
+    Id,
+    Number,
+    choice,
+    from_ms,
+    from_us,
+    given,
+    levels,
+    not_negative,
+    positive,
+    request_number,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -63,7 +74,7 @@ class _Params(msgspec.Struct):
 
 
 class _Fault(msgspec.Struct):
-    code: int = 0
+    code: Id = 0
     message: str = ""
     data: str = ""
 
@@ -74,7 +85,7 @@ class _Channel(msgspec.Struct):
 
 class _Envelope(msgspec.Struct):
     method: str = ""
-    id: int | str = -1
+    id: Id = -1
     params: _Params | None = None
     result: _Channel | None = None
     error: _Fault | None = None
@@ -85,21 +96,21 @@ class _Row(msgspec.Struct):
     """A trade or a market's summary: which one it is, its fields say."""
 
     market: str = ""
-    id: str = ""
+    id: Id = ""
     side: str = ""
-    size: str = ""
-    price: str = ""
+    size: Number = ""
+    price: Number = ""
     trade_type: str = ""
     symbol: str = ""
-    mark_price: str = ""
-    open_interest: str = ""
+    mark_price: Number = ""
+    open_interest: Number = ""
     created_at: int = 0
 
 
 class _Insert(msgspec.Struct):
     side: str
-    price: str
-    size: str
+    price: Number
+    size: Number
 
 
 class _Levels(msgspec.Struct):
@@ -110,9 +121,9 @@ class _Levels(msgspec.Struct):
     seq_no: int = -1
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
-_row = msgspec.json.Decoder(_Row)
-_levels = msgspec.json.Decoder(_Levels)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
+_row = msgspec.json.Decoder(_Row, strict=False)
+_levels = msgspec.json.Decoder(_Levels, strict=False)
 
 
 class Paradex(Venue):
@@ -174,7 +185,7 @@ class Paradex(Venue):
         if b"\0" in message[: _HEADER.size]:  # no JSON has one
             return self._frame(message)
         envelope = _envelope.decode(message)
-        request_id = envelope.id if isinstance(envelope.id, int) else -1
+        request_id = request_number(envelope.id)
         if envelope.params is not None:
             return self._push(envelope.params)
         if envelope.error is not None:
@@ -272,12 +283,12 @@ class Paradex(Venue):
                     price, coins = positive(row.price, "price"), positive(row.size, "size")
                     aggressor = choice(row.side, _TAKER, "side")
                     time_ns = from_ms(row.created_at, "created_at")
-                    self._trade(listing, time_ns, price, coins, aggressor, row.id, row.trade_type, records)
-            elif row.symbol and row.mark_price:
+                    self._trade(listing, time_ns, price, coins, aggressor, str(row.id), row.trade_type, records)
+            elif row.symbol and given(row.mark_price):
                 listing = self.listed(row.symbol, records)
                 if listing is not None:
                     mark = not_negative(row.mark_price, "mark_price")
-                    interest = float(row.open_interest) if row.open_interest else None
+                    interest = float(row.open_interest) if given(row.open_interest) else None
                     self._summary(listing, from_ms(row.created_at, "created_at"), mark, interest, records)
         return records or [Unknown("rows of another kind")]
 

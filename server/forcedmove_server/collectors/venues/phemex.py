@@ -21,6 +21,7 @@ import msgspec
 
 from forcedmove_server.collectors.fields import (
     ContentIds,
+    Id,
     Nanoseconds,
     Number,
     Positive,
@@ -28,6 +29,7 @@ from forcedmove_server.collectors.fields import (
     levels,
     not_negative,
     positive,
+    request_number,
 )
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
@@ -92,7 +94,7 @@ class _Ticker(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    id: int | str | None = None
+    id: Id | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")
     result: msgspec.Raw = msgspec.Raw(b"null")
     symbol: str = ""
@@ -114,17 +116,17 @@ class _Result(_Ticker):
 
 
 class _Error(msgspec.Struct):
-    code: int = 0
+    code: Id = 0
     message: str = ""
 
 
-_message = msgspec.json.Decoder(_Message)
+_message = msgspec.json.Decoder(_Message, strict=False)
 _trade = msgspec.json.Decoder(tuple[Nanoseconds, _Side, Positive, Positive], strict=False)
-_scaled_trade = msgspec.json.Decoder(tuple[Nanoseconds, _Side, _Scaled, _Scaled])
-_result = msgspec.json.Decoder(_Result)
-_tickers = msgspec.json.Decoder(list[_Ticker])
-_rows = msgspec.json.Decoder(list[list[Number]])
-_error = msgspec.json.Decoder(_Error)
+_scaled_trade = msgspec.json.Decoder(tuple[Nanoseconds, _Side, _Scaled, _Scaled], strict=False)
+_result = msgspec.json.Decoder(_Result, strict=False)
+_tickers = msgspec.json.Decoder(list[_Ticker], strict=False)
+_rows = msgspec.json.Decoder(list[list[Number]], strict=False)
+_error = msgspec.json.Decoder(_Error, strict=False)
 
 
 def _stream(contract_type: ContractType) -> Stream:
@@ -219,7 +221,7 @@ class Phemex(Venue):
         return self._answer(content)
 
     def _answer(self, message: _Message) -> list[Record]:
-        request_id = message.id if isinstance(message.id, int) else -1
+        request_id = request_number(message.id)
         result = bytes(message.result)
         records: list[Record] = []
         if bytes(message.error) != b"null":

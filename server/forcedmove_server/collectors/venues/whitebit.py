@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from forcedmove_server.collectors.fields import Number, Positive, Seconds, from_s, levels, not_negative
+from forcedmove_server.collectors.fields import Id, Number, Positive, Seconds, from_s, levels, not_negative
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -81,7 +81,7 @@ class _Status(msgspec.Struct):
 
 
 class _Error(msgspec.Struct):
-    code: int = 0
+    code: Id = 0
     message: str = ""
 
 
@@ -93,17 +93,17 @@ class _Futures(msgspec.Struct):
     mark_price: Number = ""
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
 _params = msgspec.json.Decoder(list[msgspec.Raw])
 _name = msgspec.json.Decoder(str)
 _flag = msgspec.json.Decoder(bool)
 _trades = msgspec.json.Decoder(_Trades, strict=False)
 _pushed_trades = msgspec.json.Decoder(_PushedTrades, strict=False)
-_book = msgspec.json.Decoder(_Book)
-_premium = msgspec.json.Decoder(list[Number | None])
-_status = msgspec.json.Decoder(_Status)
-_error = msgspec.json.Decoder(_Error)
-_futures = msgspec.json.Decoder(list[_Futures])
+_book = msgspec.json.Decoder(_Book, strict=False)
+_premium = msgspec.json.Decoder(list[Number | None], strict=False)
+_status = msgspec.json.Decoder(_Status, strict=False)
+_error = msgspec.json.Decoder(_Error, strict=False)
+_futures = msgspec.json.Decoder(list[_Futures], strict=False)
 
 
 class WhiteBit(Venue):

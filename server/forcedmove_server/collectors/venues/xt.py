@@ -18,7 +18,18 @@ from typing import Any
 
 import msgspec
 
-from forcedmove_server.collectors.fields import ContentIds, Number, choice, from_ms, levels, not_negative, positive
+from forcedmove_server.collectors.fields import (
+    ContentIds,
+    Id,
+    Number,
+    choice,
+    from_ms,
+    given,
+    levels,
+    not_negative,
+    positive,
+    request_number,
+)
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import (
     Book,
@@ -49,7 +60,7 @@ class _Envelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
     code: int | None = None
     msg: str | None = None
-    id: str | int | None = None
+    id: Id | None = None
     returnCode: int | None = None
     msgInfo: str | None = None
     result: msgspec.Raw = msgspec.Raw(b"null")
@@ -88,7 +99,7 @@ class _Row(msgspec.Struct):
 
     s: str = ""
     t: int = 0
-    m: str = ""
+    m: Number = ""
     p: Number = 0
     a: Number = 0
     symbol: str = ""
@@ -97,13 +108,13 @@ class _Row(msgspec.Struct):
     time: int = 0
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
-_trade = msgspec.json.Decoder(_Trade)
-_mark = msgspec.json.Decoder(_Mark)
-_book = msgspec.json.Decoder(_Book)
-_contracts = msgspec.json.Decoder(list[_Contract])
-_row = msgspec.json.Decoder(_Row)
-_rows = msgspec.json.Decoder(list[_Row])
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
+_trade = msgspec.json.Decoder(_Trade, strict=False)
+_mark = msgspec.json.Decoder(_Mark, strict=False)
+_book = msgspec.json.Decoder(_Book, strict=False)
+_contracts = msgspec.json.Decoder(list[_Contract], strict=False)
+_row = msgspec.json.Decoder(_Row, strict=False)
+_rows = msgspec.json.Decoder(list[_Row], strict=False)
 
 
 class Xt(Venue):
@@ -204,8 +215,7 @@ class Xt(Venue):
 
     def _answer(self, envelope: _Envelope) -> list[Record]:
         if envelope.code is not None:
-            number = str(envelope.id or "")
-            request_id = int(number) if number.isdecimal() else -1
+            request_id = request_number(envelope.id)
             if envelope.code:
                 return [Refused(f"{envelope.code}: {envelope.msg}", request_id=request_id)]
             return [Subscribed(request_id=request_id)]
@@ -223,7 +233,7 @@ class Xt(Venue):
     def _row(self, row: _Row, records: list[Record], ids: ContentIds) -> None:
         if row.m in _TAKER:
             self._trade(row.s, row.t, row.p, row.a, row.m, records, ids, replayed=True)
-        elif row.s and row.m:
+        elif row.s and given(row.m):
             listing = self.listed(row.s, records)
             mark = not_negative(row.m, "m")
             if listing is not None and mark:
