@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import WSMsgType, web
 
 from forcedmove_server.collectors.records import Event, Trade
-from tests.emulator.faults import Fault, FaultPlan
-from tests.emulator.venue import Content, EmulatedSession, EmulatedVenue, RestRequest
+from tests.emulator.faults import VISIBLE_FAULTS, Fault, FaultPlan, Feed, Incident
+from tests.emulator.feeds import TopicFeeds
+from tests.emulator.venue import Content, EmulatedSession, EmulatedVenue, Message, RestRequest
 
 _GIANT_BYTES = 17 * 2**20
-_STALL_S = 1.0
 _SKEW_NS = 60 * 10**9
 _VENUE_FAULT_S = 2.0
-#: a connection that ends sooner was not yet fed, and its gap was announced with the one before
-_SETTLED_S = 3.0
+#: before a giant keeps both sides busy, the client reads what is on its way
+_FLIGHT_S = 0.01
+#: a client has read what confirms a topic after this long; before that it has nothing to lose
+_SETTLED_NS = 500_000_000
+
+
+class _Due(NamedTuple):
+    """What is to be sent: a message or a pong, with a fault; topics that it confirms."""
+
+    content: Content
+    fault: Fault | None = None
+    confirms: frozenset[str] = frozenset()
+    pong: bool = False
 
 
 class _Connection:
@@ -28,13 +41,47 @@ class _Connection:
 
     def __init__(self, session: EmulatedSession, request: web.Request, socket: web.WebSocketResponse) -> None:
         self.session, self.request, self.socket = session, request, socket
-        self.waiting: asyncio.Queue[tuple[Content, Fault | None]] = asyncio.Queue()
+        self.waiting: asyncio.Queue[_Due] = asyncio.Queue()
         self.dead = False  # half open: says nothing, answers nothing
-        self.opened = time.monotonic()
+        self.over = False  # ended by a fault
+        self.confirmed: dict[str, int] = {}  # topics, and when the client was told
+        self.muted: frozenset[str] = frozenset()
 
-    def send(self, contents: Iterable[Content], fault: Fault | None = None) -> None:
-        for content in contents:
-            self.waiting.put_nowait((content, fault))
+    def send(
+        self, contents: Iterable[Content], fault: Fault | None = None, confirms: frozenset[str] = frozenset()
+    ) -> None:
+        """Send messages; the last of them confirms topics."""
+        due = [_Due(content, fault) for content in contents]
+        for one in [*due[:-1], *(one._replace(confirms=confirms) for one in due[-1:])]:
+            self.waiting.put_nowait(one)
+
+    def receive(self, message: Content) -> None:
+        """Let the session answer a message of the client."""
+        before = frozenset(self.session.topics)
+        replies = self.session.receive(message)
+        for topic in before - self.session.topics:
+            self.confirmed.pop(topic, None)
+        self.muted &= self.session.topics
+        new = frozenset(self.session.topics - before)
+        self.send(replies, confirms=new if self.session.acknowledges else frozenset())
+
+    def deliver(self, message: Message, fault: Fault | None) -> None:
+        """Send a push if it is subscribed to and not muted."""
+        topics, topic = self.session.topics, message.topic
+        self.session.topics = topics - self.muted
+        contents = self.session.deliver(message)
+        self.session.topics = topics
+        speaks = fault is None and topic in topics and topic not in self.confirmed
+        self.send(contents, fault, frozenset({topic}) if speaks else frozenset())
+
+    def confirm(self, topics: Iterable[str]) -> None:
+        for topic in topics:
+            if topic in self.session.topics:
+                self.confirmed.setdefault(topic, time.time_ns())
+
+    def settled(self, now_ns: int) -> list[str]:
+        """Topics that the client has known to be fed for a while."""
+        return sorted(topic for topic, at_ns in self.confirmed.items() if now_ns - at_ns > _SETTLED_NS)
 
     def abort(self) -> None:
         if self.request.transport is not None:
@@ -44,16 +91,18 @@ class _Connection:
 class EmulatorServer:
     """Serves emulated venues on a loopback port; use as an async context manager.
 
-    ``urls`` is what collectors are told to use instead of the real hosts. ``delivered`` counts faults that happened.
+    ``urls`` is what collectors are told to use instead of the real hosts. ``faults`` counts those that happened;
+    ``incidents`` are those that cut a connection or a topic of it off, which somebody has to notice.
     """
 
     def __init__(self, venues: Iterable[EmulatedVenue], plan: FaultPlan | None = None) -> None:
         self.venues = {venue.collector.name: venue for venue in venues}
         self.plan = plan or FaultPlan()
         self.faults: Counter[Fault] = Counter()
-        #: when a connection with subscriptions ended by a fault: venue, fault, Unix nanoseconds
-        self.ended: list[tuple[str, Fault, int]] = []
+        self.incidents: list[Incident] = []
         self._by_host = {host: venue for venue in self.venues.values() for host in venue.hosts}
+        self._feeds = {name: TopicFeeds(venue) for name, venue in self.venues.items()}
+        self._same: dict[frozenset[Feed], frozenset[Feed]] = {}
         self._connections: dict[str, set[_Connection]] = {name: set() for name in self.venues}
         self._troubled: dict[tuple[str, Fault], float] = {}
         self._runner: web.AppRunner | None = None
@@ -96,7 +145,7 @@ class EmulatorServer:
         for message in venue.publish(event):
             fault = self.plan.of_message(venue.numbered and isinstance(event, Trade))
             for connection in self._connections[name]:
-                connection.send(connection.session.deliver(message), fault)
+                connection.deliver(message, fault)
 
     def befall(self, name: str, fault: Fault) -> None:
         """Let a fault happen to every connection of a venue."""
@@ -112,21 +161,48 @@ class EmulatorServer:
         return time.monotonic() < self._troubled.get((name, fault), 0.0)
 
     def _befall(self, connection: _Connection, fault: Fault) -> None:
+        if connection.over:
+            return
+        if fault is Fault.MUTE:
+            self._mute(connection)
+            return
         self.faults[fault] += 1
         match fault:
             case Fault.DROP:
-                self._note_end(connection, fault)
+                self._note(connection, fault)
                 connection.abort()
             case Fault.HALF_OPEN:
-                self._note_end(connection, fault)
+                self._note(connection, fault)
                 connection.dead = True
             case _:
                 connection.send([b""], fault)
 
-    def _note_end(self, connection: _Connection, fault: Fault) -> None:
-        settled = time.monotonic() - connection.opened > _SETTLED_S
-        if connection.session.topics and settled and not connection.dead:
-            self.ended.append((connection.session.venue.collector.name, fault, time.time_ns()))
+    def _note(self, connection: _Connection, fault: Fault, lasts_s: float = math.inf) -> None:
+        """Note an incident of a whole connection; one that is half open has had its own."""
+        if not (connection.dead or connection.over):
+            self._note_topics(connection, connection.settled(time.time_ns()), fault, lasts_s)
+        connection.over = connection.over or fault in VISIBLE_FAULTS
+
+    def _note_topics(self, connection: _Connection, topics: Iterable[str], fault: Fault, lasts_s: float) -> None:
+        name = connection.session.venue.collector.name
+        feeds = frozenset[Feed]().union(*(self._feeds[name].of(connection.session, topic) for topic in topics))
+        # connections come and go with the same feeds: kept once, they are no growth of memory
+        self.incidents.append(Incident(name, fault, time.time_ns(), self._same.setdefault(feeds, feeds), lasts_s))
+
+    def _mute(self, connection: _Connection) -> None:
+        """Mute one topic of those that may be, if there is any."""
+        feeds = self._feeds[connection.session.venue.collector.name]
+        audible = [
+            topic
+            for topic in connection.settled(time.time_ns())
+            if topic not in connection.muted
+            and any(channel in self.plan.mute_channels for _, channel in feeds.of(connection.session, topic))
+        ]
+        if audible and not connection.dead:
+            topic = self.plan.source.choice(audible)
+            self.faults[Fault.MUTE] += 1
+            self._note_topics(connection, [topic], Fault.MUTE, math.inf)
+            connection.muted |= {topic}
 
     async def _every_second(self) -> None:
         while True:
@@ -174,9 +250,9 @@ class EmulatorServer:
                 if connection.dead:
                     continue
                 if message.type is WSMsgType.PING:
-                    await socket.pong(message.data)
+                    connection.waiting.put_nowait(_Due(bytes(message.data), pong=True))
                 elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    connection.send(connection.session.receive(message.data))
+                    connection.receive(message.data)
         except ConnectionError:
             pass
         finally:
@@ -190,13 +266,20 @@ class EmulatorServer:
         """Send what waits, in order, with the faults that were ordered for it."""
         swapped: Content | None = None
         while True:
-            content, fault = await connection.waiting.get()
+            content, fault, confirms, pong = await connection.waiting.get()
             if connection.dead:
                 continue
-            if fault is not None and fault not in (Fault.CLOSE, Fault.HALF_MESSAGE, Fault.GIANT):
+            if pong:
+                assert isinstance(content, bytes)
+                await connection.socket.pong(content)
+                continue
+            if fault is Fault.GIANT:
+                giant = _giant()
+                await asyncio.sleep(_FLIGHT_S)
+            if fault in VISIBLE_FAULTS:  # and was counted when it was ordered
+                self._note(connection, fault)
+            elif fault is not None:
                 self.faults[fault] += 1
-            if fault in (Fault.CLOSE, Fault.HALF_MESSAGE, Fault.GIANT):
-                self._note_end(connection, fault)
             match fault:
                 case Fault.SKIP:
                     continue
@@ -211,21 +294,32 @@ class EmulatorServer:
                     connection.abort()
                     return
                 case Fault.GIANT:
-                    await connection.socket.send_bytes(b"[" + b" " * _GIANT_BYTES + b"]")
+                    await connection.socket.send_bytes(giant)
                     continue
                 case Fault.STALL:
-                    await asyncio.sleep(_STALL_S)
+                    lasts_s = self.plan.stall_s()
+                    self._note(connection, fault, lasts_s)
+                    await asyncio.sleep(lasts_s)
+                    if connection.dead:
+                        continue
                 case Fault.GARBAGE:
                     await _send(connection.socket, self.plan.garbage())
                 case Fault.SLOW_DRIP:
                     await _drip(connection, content)
                     continue
             await _send(connection.socket, content)
+            connection.confirm(confirms)
             if fault is Fault.DUPLICATE:
                 await _send(connection.socket, content)
             if swapped is not None:
                 await _send(connection.socket, swapped)
                 swapped = None
+
+
+@functools.cache
+def _giant() -> bytes:
+    """A message beyond all limits; to make one takes long enough to delay everybody."""
+    return b"[" + b" " * _GIANT_BYTES + b"]"
 
 
 def _fields(event: Event) -> dict[str, Any]:

@@ -51,7 +51,12 @@ class Answer:
 
 
 class EmulatedSession:
-    """One websocket connection to an emulated venue."""
+    """One websocket connection to an emulated venue.
+
+    ``acknowledges`` says that every subscription is answered; elsewhere what a topic brings is all that confirms it.
+    """
+
+    acknowledges: ClassVar[bool] = True
 
     def __init__(self, venue: EmulatedVenue, host: str, path: str) -> None:
         self.venue, self.host, self.path = venue, host, path

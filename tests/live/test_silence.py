@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from forcedmove_server.collectors.records import Mark
 from forcedmove_server.collectors.silence import Silence
 from forcedmove_server.collectors.venue import Topic
 from forcedmove_server.market.events import Channel
+from tests.emulator.faults import Fault
 from tests.live.fake_venue import joined, topics_of, venue_type
 from tests.live.test_liveness import Clock
 from tests.live.waiting import eventually
@@ -65,6 +67,22 @@ def test_a_new_connection_does_not_forget_who_was_silent(clock: Clock, watched: 
     assert not watched.silent([ETH])
     clock.now += 5.0
     assert watched.silent([ETH])
+
+
+async def test_what_was_mute_before_its_connection_ended_has_missed_more() -> None:
+    collector = venue_type(channel_silence_s={MARKS: 60.0})
+    async with joined(collector) as both:
+        await eventually(lambda: len(both.feed.lives) >= 4, "all are live")
+        both.publish(Mark(both.listing, time.time_ns(), 100.0))
+        await eventually(lambda: both.feed.events, "a mark came")
+        mute_ns = time.time_ns()
+        for number in range(10):
+            both.trade(number)
+            await asyncio.sleep(0.05)
+        both.server.befall("fake", Fault.DROP)
+        await eventually(lambda: len(both.feed.lives) >= 8, "all are live again")
+    lost_ns = {name: since_ns for name, since_ns, _ in both.feed.lives[4:]}
+    assert lost_ns["ticker.BTCUSDT"] <= mute_ns < lost_ns["trades.BTCUSDT"] - 0.3e9
 
 
 async def test_a_mute_topic_is_lost_and_asked_for_again_while_the_connection_stays() -> None:

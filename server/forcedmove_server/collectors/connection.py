@@ -363,8 +363,9 @@ class Connection:
         """Announce what is not fed any more."""
         since_ns = self._liveness.since_ns(now_ns)
         fed = [topic for name, topic in self.topics.items() if name in self._asked and name not in self._pending]
-        for topic in fed:
-            self._lost_ns.setdefault(topic.name, since_ns)
+        for topic in fed:  # one that was mute before the end has missed more than the others
+            quiet_ns = round(self._silence.quiet_s(topic) * 1e9)
+            self._lost_ns.setdefault(topic.name, min(since_ns, now_ns - quiet_ns))
         self._feed.lost(
             [topic for topic in fed if topic.name not in self._refused],
             since_ns,

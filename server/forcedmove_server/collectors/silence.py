@@ -55,6 +55,11 @@ class Silence:
                 self._found[topic.name] = now, min(2 * patience_s, max(_LONGEST_S, min(limits)))
         return found
 
+    def quiet_s(self, topic: Topic) -> float:
+        """For how long a topic of a channel that never pauses has brought nothing; 0 of others."""
+        since = max(self._heard(topic), self._expected.get(topic.name, 0.0))
+        return time.monotonic() - since if self.watches(topic) and since else 0.0
+
     def watches(self, topic: Topic) -> bool:
         """Whether a topic feeds a channel that never pauses."""
         return any(channel in self._limits_s for channel in topic.channels)

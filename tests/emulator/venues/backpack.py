@@ -27,6 +27,7 @@ class BackpackSession(EmulatedSession):
     """Streams by name; nothing confirms a subscription but what they bring."""
 
     venue: BackpackEmulator
+    acknowledges = False
 
     def receive(self, message: Content) -> Sequence[Content]:
         request = json.loads(message)
