@@ -53,7 +53,6 @@ _CLOSE_S = 1.0
 #: a book that is out of step is not asked for again more often than this
 _RESYNC_S = 1.0
 
-
 _FRAMES = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG)
 _TRANSPORT = (ConnectionLostError, MalformedMessage, aiohttp.ClientError, OSError, TimeoutError)
 
@@ -91,6 +90,7 @@ class Connection:
         self._lost_ns: dict[str, int] = {}
         self._resynced: dict[str, float] = {}
         self._anew: set[str] = set()  # asked for, to be asked for again
+        self._socket: aiohttp.ClientWebSocketResponse[bool] | None = None
         self._opened = math.inf  # when the connection was there; later than any time while it is not
 
     @property
@@ -129,13 +129,15 @@ class Connection:
             self._opened = math.inf
             reason = "closed"
             try:
-                await self._session()
-            except* _TRANSPORT as group:
-                reason = describe_failure(first_of(group))
-            if is_cancelled():  # at the moment of a failure, which a TaskGroup raises in its place
-                raise asyncio.CancelledError
-            now_ns = time.time_ns()
-            self._end(reason, now_ns)
+                try:
+                    await self._session()
+                except* _TRANSPORT as group:
+                    reason = describe_failure(first_of(group))
+                if is_cancelled():  # at the moment of a failure, which a TaskGroup raises in its place
+                    raise asyncio.CancelledError
+                self._end(reason, time.time_ns())
+            finally:  # after the loss is announced: a dead peer lets a close wait
+                await self._close()
             await asyncio.sleep(backoff.wait_s(max(0.0, time.monotonic() - self._opened)))
 
     async def _session(self) -> None:
@@ -150,17 +152,20 @@ class Connection:
                 headers=self.stream.headers,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
             )
+        self._socket = socket
         self._opened = time.monotonic()
         self._liveness.opened()
         self._silence.opened()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._subscribe(socket))
-                tasks.create_task(self._watch(socket))
-                await self._read(socket)  # not a third task: in Python 3.11 a group that only waits miscounts cancels
-        finally:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._subscribe(socket))
+            tasks.create_task(self._watch(socket))
+            await self._read(socket)  # not a third task: in Python 3.11 a group that only waits miscounts cancels
+
+    async def _close(self) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
             with contextlib.suppress(*_TRANSPORT):
-                await asyncio.shield(_closed(socket))
+                await asyncio.shield(socket.close())
 
     async def _url(self) -> str:
         if not self.stream.ticket:
@@ -392,7 +397,3 @@ async def _send(socket: aiohttp.ClientWebSocketResponse[bool], content: str | by
         await socket.send_str(content)
     else:
         await socket.send_bytes(content)
-
-
-async def _closed(socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
-    await socket.close()

@@ -78,7 +78,7 @@ class RateLimit:
 class Backoff:
     """Growing, jittered waits, capped; a quiet period begins them anew."""
 
-    def __init__(self, least_s: float = 0.25, most_s: float = 8.0, quiet_s: float = 15.0) -> None:
+    def __init__(self, least_s: float = 0.25, most_s: float = 5.0, quiet_s: float = 15.0) -> None:
         self._least_s, self._most_s, self._quiet_s = least_s, most_s, quiet_s
         self._next_s = least_s
 
