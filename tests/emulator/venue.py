@@ -53,7 +53,7 @@ class Answer:
 class EmulatedSession:
     """One websocket connection to an emulated venue.
 
-    ``acknowledges`` says that every subscription is answered; elsewhere what a topic brings is all that confirms it.
+    ``acknowledges`` says that answers tell which subscription they are of; elsewhere only what it brings confirms one.
     """
 
     acknowledges: ClassVar[bool] = True

@@ -27,6 +27,7 @@ class MexcSession(EmulatedSession):
     """Answers say ``success`` and the kind of request, not what it was for."""
 
     venue: MexcEmulator
+    acknowledges = False
 
     def receive(self, message: Content) -> Sequence[Content]:
         request = json.loads(message)
