@@ -1,9 +1,9 @@
 """The array records that kernels read and write: fields, shapes, dtypes, units, validation.
 
 Axis letters: ``M`` markets, ``N`` cohort slots of all markets, ``T`` leverage tiers (ascending leverage), ``K`` rows of
-one call, ``J`` chains of one call, ``P`` paths of a chain, ``B`` bins of the window, ``C = B + 2`` cells. Side 0 is
-long, side 1 is short: the side that would be liquidated. Cell 0 is everything below the window, cell ``B + 1``
-everything above it, cell ``c`` in between is bin ``first_bin + c - 1``. Units are those of
+one call, ``J`` chains of one call, ``P`` paths of a chain (of rules: PHASES), ``B`` bins of the window, ``C = B + 2``
+cells. Side 0 is long, side 1 is short: the side that would be liquidated. Cell 0 is everything below the window, cell
+``B + 1`` everything above it, cell ``c`` in between is bin ``first_bin + c - 1``. Units are those of
 :mod:`forcedmove_kernels.fixed_point`.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from forcedmove_kernels.fixed_point import FRESHNESS_ONE, LONG, MAX_PRICE_UNITS, WEIGHT_ONE
+from forcedmove_kernels.fixed_point import FRESHNESS_ONE, LONG, MAX_PRICE_UNITS, PHASES, WEIGHT_ONE
 
 U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
@@ -24,7 +24,7 @@ U64 = NDArray[np.uint64]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-#: ``Updates.open_interest`` of a market whose open interest was not observed: no scaling, openings are added
+#: ``Updates.open_interest`` of both sides of a market where it was not observed: no scaling, openings are added
 NOT_OBSERVED = 0xFFFF_FFFF
 
 
@@ -47,34 +47,37 @@ class Cohorts(NamedTuple):
 class Rules(NamedTuple):
     """Leverage and liquidation tables of every market.
 
-    ``multiplier`` rises with the tier for longs and falls for shorts over the market's first ``tiers`` tiers, so that
-    the highest leverage is the first to be liquidated. A long of tier ``l`` is liquidated when the trigger price is at
-    or below ``(u64(entry) * multiplier[m, 0, l]) >> MULTIPLIER_BITS``, a short when it is at or above.
+    A tier stands for an interval of leverages and has a level per phase; the low bits of a cohort's entry bin pick its
+    phase ``p = fixed_point.phase_of(entry)``. In each phase ``multiplier`` rises with the tier for longs and falls for
+    shorts over the market's first ``tiers`` tiers, so that the highest leverage is the first to be liquidated. A long
+    of tier ``l`` is liquidated when the trigger price is at or below
+    ``(u64(entry) * multiplier[m, 0, p, l]) >> MULTIPLIER_BITS``, a short when it is at or above.
     """
 
     tiers: U8  # [M] tiers the market offers, at least 1
-    multiplier: U32  # [M, 2, T] liquidation price / entry, fixed point
+    multiplier: U32  # [M, 2, P, T] liquidation price / entry, fixed point
     weight: U32  # [M, 2, T + 1, T + 1] see fixed_point.cumulative_weights
 
 
 class Updates(NamedTuple):
     """One lifecycle step of ``K`` different markets: trigger-price extremes, open interest, what opened.
 
-    Per market: first the extremes sweep the live tiers, then the survivors are scaled to ``open_interest - opened``,
-    then the openings are appended. Openings of market ``k`` are rows ``first_open[k] .. first_open[k + 1]``.
-    Every market has at least one opening row (its lots may be zero): it takes the open interest when nothing else is
-    alive.
+    Per market: first the extremes sweep the live tiers, then the survivors of each side are scaled to that side's
+    ``open_interest - opened``, then the openings are appended. Openings of market ``k`` are rows
+    ``first_open[k] .. first_open[k + 1]``. Every market has at least one opening row (its lots may be zero): it takes a
+    side's open interest when nothing else is alive. The sides differ where part of a side is known otherwise, as
+    positions.
     """
 
     market: I32  # [K] market indices, no repeats
     low: U32  # [K] lowest trigger price since the last step
     high: U32  # [K] highest
     price: U32  # [K] trigger price now; tiers beyond it are dead at birth
-    open_interest: U32  # [K] lots, or NOT_OBSERVED
+    open_interest: U32  # [K, 2] lots of longs and of shorts, or NOT_OBSERVED for both
     opened_at: U32  # [K] seconds since the store's epoch
     first_open: I64  # [K + 1]
     open_entry: U32  # [J] price units
-    open_lots: U32  # [J] the same on both sides; per market they add up to at most the open interest
+    open_lots: U32  # [J] the same on both sides; per market at most the open interest of the smaller side
 
 
 class Outcome(NamedTuple):
@@ -291,14 +294,15 @@ def empty_outcome(steps: int) -> Outcome:
 
 def check_rules(rules: Rules) -> None:
     """Raise ValueError naming the field unless ``rules`` keeps the order and the sums that kernels rely on."""
-    markets, sides, tiers = rules.multiplier.shape
-    if sides != 2 or rules.tiers.shape != (markets,) or rules.weight.shape != (markets, 2, tiers + 1, tiers + 1):
+    markets, sides, phases, tiers = rules.multiplier.shape
+    tables = (markets, 2, tiers + 1, tiers + 1)
+    if (sides, phases) != (2, PHASES) or rules.tiers.shape != (markets,) or rules.weight.shape != tables:
         raise ValueError(
             f"rules: shapes {rules.tiers.shape}, {rules.multiplier.shape}, {rules.weight.shape} do not fit"
         )
     if np.any((rules.tiers < 1) | (rules.tiers > tiers)):
         raise ValueError(f"tiers: each market needs 1 to {tiers} tiers")
-    offered = np.arange(1, tiers) < rules.tiers[:, None].astype(np.int64)
+    offered = np.arange(1, tiers) < rules.tiers[:, None, None].astype(np.int64)
     step = np.diff(rules.multiplier.astype(np.int64), axis=-1)
     if np.any((step[:, 0] < 0) & offered):
         raise ValueError("multiplier: must not fall with leverage on the long side")
@@ -327,8 +331,13 @@ def check_updates(updates: Updates, cohorts: Cohorts) -> None:
     opened = (
         np.add.reduceat(updates.open_lots.astype(np.uint64), updates.first_open[:-1]) if len(market) else np.empty(0)
     )
+    if updates.open_interest.shape != (len(market), 2):
+        raise ValueError(f"open_interest: need shape {(len(market), 2)}, got {updates.open_interest.shape}")
     observed = updates.open_interest != NOT_OBSERVED
-    if np.any(opened[observed] > updates.open_interest[observed]):
+    if np.any(observed[:, 0] != observed[:, 1]):
+        raise ValueError("open_interest: observed on both sides or on neither")
+    observed = observed[:, 0]
+    if np.any(opened[observed] > updates.open_interest[observed].min(1)):
         raise ValueError("open_lots: more opened than the open interest")
     if np.any(cohorts.used[market] + openings > np.diff(cohorts.start)[market]):
         raise ValueError("first_open: a market's slots would overflow; compact it first")

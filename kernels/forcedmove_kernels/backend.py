@@ -70,11 +70,11 @@ class Backend(Protocol):
         """Run one lifecycle step (sweep, scale, append) on ``cohorts``, and keep ``standing`` up to date; in place.
 
         See arrays.Updates. Prefix rounding scales lots to a total: each slot gets the difference of the floored scaled
-        prefix sums. Where nothing survives, the openings take the whole open interest by prefix rounding (all of it
-        goes to the last opening row when they have no lots). At birth tiers beyond ``price`` are dropped, but never the
-        last one. Opening rows that end with no lots on both sides are not appended. Raises ValueError, or OverflowError
-        where a market without an observation would hold 2**32 lots or more on a side (alive before the step plus
-        opened); either way nothing has changed.
+        prefix sums. Where nothing of a side survives, its openings take that side's whole open interest by prefix
+        rounding (all of it goes to the last opening row when they have no lots). At birth tiers beyond ``price`` are
+        dropped, but never the last one. Opening rows that end with no lots on both sides are not appended. Raises
+        ValueError, or OverflowError where a market without an observation would hold 2**32 lots or more on a side
+        (alive before the step plus opened); either way nothing has changed.
 
         A row of ``standing`` that was not stale stays equal to its rebuild, or becomes stale: when scaling changed any
         lots, or when the sweep's extremes reach the triggers of more than a quarter of the row's cohorts
@@ -116,7 +116,8 @@ class Backend(Protocol):
         ladder row first, entry bucket, live tiers long, short); a time bucket is ``opened_at // bucket``, an entry
         bucket is one bin, from the second row on ``2**entry_shift`` bins. Entry and opening time of a merged cohort
         are the lots-weighted means (long plus short lots, floored) of the offsets from their buckets' lower edges.
-        Freed slots are zeroed.
+        Freed slots are zeroed. The bin of that entry decides the phase (arrays.Rules): buckets of one bin keep theirs,
+        in wider ones the levels of what merges move, each within the interval of its tier.
         """
         ...
 

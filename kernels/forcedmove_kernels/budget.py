@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from forcedmove_kernels.errors import MemoryBudgetError
+from forcedmove_kernels.fixed_point import PHASES
 
 _MEMORY_INFO = Path("/proc/meminfo")
 _OWN_GROUP = Path("/proc/self/cgroup")
@@ -19,7 +20,7 @@ def store_bytes(markets: int, capacity: int, tiers: int, bins: int) -> int:
     """
     slot = 4 + 4 + 2 * 4 + 2 * 1 + 2 * 4  # entry, opened_at; by side: lots, live_tiers, trigger
     row = 1 + 8 + 4 + 2 * 8 * (bins + 2)  # stale, live, frontier; by cell: totals, fresh
-    rules = 1 + 2 * 4 * tiers + 2 * 4 * (tiers + 1) ** 2  # tiers, multiplier, weight
+    rules = 1 + 2 * 4 * PHASES * tiers + 2 * 4 * (tiers + 1) ** 2  # tiers, multiplier, weight
     market = 8 + 4 + 4 + rules + 2 * row + capacity * slot  # start, used, first_bin
     return 8 + markets * market  # start has one more
 

@@ -80,7 +80,7 @@ def lots_overflow(market: int) -> OverflowError:
 
 def check_lots(updates: Updates, live: U64) -> None:
     """Require that unobserved markets hold what is alive, u64 ``[K, 2]`` of the step's markets, and what opens."""
-    for k in np.flatnonzero(updates.open_interest == NOT_OBSERVED).tolist():
+    for k in np.flatnonzero(updates.open_interest[:, 0] == NOT_OBSERVED).tolist():
         opened = updates.open_lots[updates.first_open[k] : updates.first_open[k + 1]].sum(dtype=np.uint64)
         if int(live[k].max()) + int(opened) > MAX_LOTS:
             raise lots_overflow(int(updates.market[k]))

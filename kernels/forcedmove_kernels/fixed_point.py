@@ -26,6 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 
 PRICE_BITS = 10
 MULTIPLIER_BITS = 28
+#: levels that a leverage tier has, a power of two: a cohort's entry bin picks one, see phase_of
+PHASES = 8
 WEIGHT_BITS = 16
 FRESHNESS_BITS = 16
 NOISE_BITS = 16
@@ -66,6 +68,14 @@ def price_usd(units: ArrayLike, bin_width: ArrayLike) -> NDArray[np.float64]:
         np.asarray(units, np.float64) * np.asarray(bin_width, np.float64) / float(1 << PRICE_BITS)
     )
     return usd
+
+
+def phase_of(entry: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Which of the PHASES levels of a tier cohorts have, u32 from ``entry`` in price units: the entry bin's low bits.
+
+    Cohorts of neighbouring bins have different ones, so that together they cover a tier's interval of leverage.
+    """
+    return (entry >> np.uint32(PRICE_BITS)) & np.uint32(PHASES - 1)
 
 
 def multipliers(ratio: ArrayLike) -> NDArray[np.uint32]:

@@ -30,6 +30,7 @@ from forcedmove_kernels.arrays import (
 )
 from forcedmove_kernels.budget import check_budget, host_free_bytes, store_bytes
 from forcedmove_kernels.checks import check_indices, check_rendered_rows
+from forcedmove_kernels.fixed_point import PHASES
 from forcedmove_kernels.renderings import Renderings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class HostStore:
         self._cohorts = empty_cohorts(capacity, markets)
         self._rules = Rules(
             tiers=np.zeros(markets, np.uint8),
-            multiplier=np.zeros((markets, 2, tiers), np.uint32),
+            multiplier=np.zeros((markets, 2, PHASES, tiers), np.uint32),
             weight=np.zeros((markets, 2, tiers + 1, tiers + 1), np.uint32),
         )
         self._window = Window(np.zeros(markets, np.uint32), bins)
@@ -123,7 +124,7 @@ class HostStore:
     def render(self, view: View) -> F32:
         """Return USD as the wire has them, f32 ``[O, high - low + 2]``."""
         markets, tiers, weighted, notional, target = view[:5]
-        check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[2])
+        check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[3])
         k, side, column = np.nonzero(target >= 0)  # rows that nobody sees are not read
         if tiers is None:
             lots = self._up_to_date(markets, weighted)[markets[k], side]

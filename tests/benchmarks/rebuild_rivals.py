@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import U64
-from forcedmove_kernels.fixed_point import MULTIPLIER_BITS, PRICE_BITS, WEIGHT_BITS
+from forcedmove_kernels.fixed_point import MULTIPLIER_BITS, PRICE_BITS, WEIGHT_BITS, phase_of
 from tests.benchmarks.stores import CELLS, FIRST_BIN, TIERS, Store
 
 #: sums of ``shares`` u64[N] by flat cell i64[N]: as many as ``size``, in f64 (exact below 2**53) or u64
@@ -41,7 +41,7 @@ def whole_store(store: Store, histogram: Histogram) -> U64:
     cohorts, rules, window, _ = store
     markets = len(cohorts.used)
     market = np.repeat(np.arange(markets), cohorts.used)
-    first_bin = window.first_bin.astype(np.int64)[market]
+    first_bin, phase = window.first_bin.astype(np.int64)[market], phase_of(cohorts.entry)
     entry = cohorts.entry.astype(np.uint64)
     totals = np.zeros((markets, 2, CELLS), np.uint64)
     for side in (0, 1):
@@ -49,7 +49,7 @@ def whole_store(store: Store, histogram: Histogram) -> U64:
         below = np.zeros(len(lots), np.uint64)
         for tier in range(TIERS):
             through = lots * rules.weight[market, side, live, tier + 1] >> WEIGHT_BITS
-            price = entry * rules.multiplier[market, side, tier] >> MULTIPLIER_BITS
+            price = entry * rules.multiplier[market, side, phase, tier] >> MULTIPLIER_BITS
             cell = np.clip((price >> PRICE_BITS).astype(np.int64) - first_bin + 1, 0, CELLS - 1)
             flat = histogram(market * CELLS + cell, through - below, markets * CELLS)
             totals[:, side] += flat.reshape(markets, CELLS).astype(np.uint64)
@@ -63,11 +63,11 @@ def by_market(store: Store) -> U64:
     totals = np.zeros((len(cohorts.used), 2, CELLS), np.uint64)
     for m in range(len(cohorts.used)):
         slots = slice(cohorts.start[m], cohorts.start[m + 1])
-        entry = cohorts.entry[slots].astype(np.uint64)[:, None]
+        entry, phase = cohorts.entry[slots].astype(np.uint64)[:, None], phase_of(cohorts.entry[slots])
         for side in (0, 1):
             weight = rules.weight[m, side, cohorts.live_tiers[side, slots]]
             share = np.diff(cohorts.lots[side, slots].astype(np.uint64)[:, None] * weight >> WEIGHT_BITS)
-            price = entry * rules.multiplier[m, side] >> MULTIPLIER_BITS
+            price = entry * rules.multiplier[m, side, phase] >> MULTIPLIER_BITS
             cell = np.clip((price >> PRICE_BITS).astype(np.int64) - FIRST_BIN + 1, 0, CELLS - 1)
             totals[m, side] = np.bincount(cell.ravel(), share.ravel(), CELLS)
     return totals

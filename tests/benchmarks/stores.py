@@ -21,6 +21,7 @@ from forcedmove_kernels.arrays import (
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.fixed_point import (
     FRESHNESS_ONE,
+    PHASES,
     PRICE_BITS,
     cumulative_weights,
     freshness_table,
@@ -67,8 +68,9 @@ def build_store(cohorts: int, seed: int = 7) -> Store:
         path = np.exp(np.cumsum(rng.normal(0, 0.002, used[m])) + rng.normal(0, 0.001, used[m]))
         path *= CENTRE_BIN / path[-1]
         entry[start[m] : start[m + 1]] = np.clip(path, 1, 100_000) * (1 << PRICE_BITS)
-    maintenance = rng.uniform(0.003, 0.006, markets)[:, None]
-    ratio = np.stack([1 - 1 / LEVERAGE + maintenance, 1 + 1 / LEVERAGE - maintenance], 1)
+    maintenance = rng.uniform(0.003, 0.006, markets)[:, None, None]
+    leverage = LEVERAGE * np.linspace(0.9, 1.1, PHASES)[:, None]  # [P, T]
+    ratio = np.stack([1 - 1 / leverage + maintenance, 1 + 1 / leverage - maintenance], 1)
     rules = Rules(
         tiers=np.full(markets, TIERS, np.uint8),
         multiplier=multipliers(ratio),
@@ -129,7 +131,7 @@ def settle(there: ResidentStore) -> U64:
     """Kill what lies behind the current price, as the first sweep of a running server has. Returns live lots [M, 2]."""
     markets = len(there.used)
     price, nothing = np.full(markets, PRICE_NOW, np.uint32), np.zeros(markets, np.uint32)
-    unknown = np.full(markets, NOT_OBSERVED, np.uint32)
+    unknown = np.full((markets, 2), NOT_OBSERVED, np.uint32)
     rows = np.arange(markets + 1, dtype=np.int64)
     step = Updates(rows[:-1].astype(np.int32), price, price, price, unknown, nothing, rows, price, nothing)
     live = there.apply(step).live
@@ -140,7 +142,7 @@ def settle(there: ResidentStore) -> U64:
 def tick(markets: I32, deltas: int, now: int, interest: U32, move_bp: float, seed: int) -> Updates:
     """``deltas`` openings spread over ``markets``, in each of which the price moves by ``move_bp``, up or down.
 
-    ``interest`` u32 is the open interest of each market in lots, or NOT_OBSERVED.
+    ``interest`` u32 ``[K, 2]`` is the open interest of each market and side in lots, or NOT_OBSERVED.
     """
     rng = np.random.default_rng(seed)
     steps = len(markets)

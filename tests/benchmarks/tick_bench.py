@@ -28,7 +28,7 @@ from tests.benchmarks.stores import UPDATES_PER_COHORT, aged, build_store, resid
 
 #: openings of one market in one tick where there are markets enough, and the most markets that tick
 DELTAS_PER_MARKET, MOST_MARKETS = 35, 285
-#: one market in so many reports an open interest, of this share of its live lots
+#: one market in so many reports an open interest, of this share of each side's live lots
 OBSERVED_EVERY, LEFT_PERCENT = 10, 99
 #: this many deltas are promised to cost a thirtieth of a rebuild at the first size, and as much at every other
 PROMISED_DELTAS, PROMISED_RATIO, FLAT = 10_000, 30.0, 1.1
@@ -126,11 +126,11 @@ def _race(results: list[dict[str, Any]], runners: Sequence[Runner], cohorts: int
     size = len(store.cohorts.used)
     chosen = np.random.default_rng(3).permutation(size)[: min(MOST_MARKETS, max(size // 2, 1))].astype(np.int32)
     spare = max(sizes.deltas) // min(len(chosen), max(sizes.deltas) // DELTAS_PER_MARKET) + 2
-    arenas, live, block = [], np.zeros(0, np.uint64), np.ones(CACHES_BYTES // 8)
+    arenas, live, block = [], np.zeros((0, 2), np.uint64), np.ones(CACHES_BYTES // 8)
     for runner in runners:
         there = resident(runner.backend, store, spare)
         there.set_freshness(fresh)
-        live = settle(there).max(1)
+        live = settle(there)
         before = [there.cohorts(market) for market in chosen.tolist()]
         arenas.append(Arena(runner, there, fresh, chosen, before, block))
     steps = _steps(chosen, sizes.deltas, fresh.now, live)
@@ -155,17 +155,17 @@ def _steps(chosen: I32, sizes: Sequence[int], now: int, live: U64) -> dict[tuple
     found: dict[tuple[str, int], Updates] = {}
     for deltas in sizes:
         markets = np.sort(chosen[: max(deltas // DELTAS_PER_MARKET, 1)])
-        unknown = np.full(len(markets), NOT_OBSERVED, np.uint32)
+        unknown = np.full((len(markets), 2), NOT_OBSERVED, np.uint32)
         found[TICK, deltas] = tick(markets, deltas, now, unknown, MOVE_BP, seed=11)
     deltas = sizes[min(1, len(sizes) - 1)]
     markets = found[TICK, deltas].market
-    unknown = np.full(len(markets), NOT_OBSERVED, np.uint32)
+    unknown = np.full((len(markets), 2), NOT_OBSERVED, np.uint32)
     found[USUAL, deltas] = tick(markets, deltas, now, unknown, USUAL_BP, seed=11)
     plain = found[TICK, deltas]
     found[COLD, deltas] = plain
     opened = np.add.reduceat(plain.open_lots.astype(np.uint64), plain.first_open[:-1])
     interest = plain.open_interest.copy()
-    left = live[plain.market] * np.uint64(LEFT_PERCENT) // np.uint64(100) + opened
+    left = live[plain.market] * np.uint64(LEFT_PERCENT) // np.uint64(100) + opened[:, None]
     interest[::OBSERVED_EVERY] = left[::OBSERVED_EVERY]
     found[OBSERVED, deltas] = plain._replace(open_interest=interest)
     return found

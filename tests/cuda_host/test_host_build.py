@@ -42,7 +42,16 @@ def test_structs_have_the_same_size_in_python_and_in_cpp() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["PRICE_BITS", "MULTIPLIER_BITS", "WEIGHT_BITS", "FRESHNESS_BITS", "NOISE_BITS", "SHARE_BITS", "MAX_ROW_CENTS"],
+    [
+        "PRICE_BITS",
+        "MULTIPLIER_BITS",
+        "PHASES",
+        "WEIGHT_BITS",
+        "FRESHNESS_BITS",
+        "NOISE_BITS",
+        "SHARE_BITS",
+        "MAX_ROW_CENTS",
+    ],
 )
 def test_the_integer_contract_is_the_same_in_cpp(name: str) -> None:
     assert constant(name) == getattr(fixed_point, name)

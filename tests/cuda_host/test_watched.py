@@ -11,10 +11,10 @@ from forcedmove_kernels.arrays import NOT_OBSERVED, Notional, Rules, Updates, Vi
 from forcedmove_kernels.budget import frame_bytes
 from forcedmove_kernels.cuda import store as cuda_store
 from forcedmove_kernels.cuda.store import CudaStore
-from forcedmove_kernels.fixed_point import cumulative_weights, multipliers
+from forcedmove_kernels.fixed_point import cumulative_weights
 from tests.cuda_host.device import CompilerMissing, HostDevice, library
 from tests.gpu.devices import host
-from tests.parity.builders import SMALL
+from tests.parity.builders import SMALL, in_every_phase
 from tests.parity.draws import SeededDraws
 from tests.parity.watched_checks import watched_views
 
@@ -63,7 +63,7 @@ def store(device: CountingDevice) -> CudaStore:
     backend: Any = type(host())(device)
     opened: CudaStore = backend.open_store(2, 64, 2, BINS)
     for market in EVERY.tolist():
-        tables = multipliers([[[0.9, 0.95], [1.1, 1.05]]]), cumulative_weights(np.ones((1, 2, 2)))
+        tables = in_every_phase([[[0.9, 0.95], [1.1, 1.05]]]), cumulative_weights(np.ones((1, 2, 2)))
         opened.set_rules(market, Rules(np.full(1, 2, np.uint8), *tables))
     opened.refresh()
     return opened
@@ -74,7 +74,7 @@ def open_lots(store: CudaStore, market: int, count: int = 1) -> None:
     at, one = np.full(1, ENTRY, np.uint32), np.ones(1, np.uint32)
     entries = ENTRY + (np.arange(count, dtype=np.uint32) << 10)
     first = np.array([0, count])
-    unseen = np.full(1, NOT_OBSERVED, np.uint32)
+    unseen = np.full((1, 2), NOT_OBSERVED, np.uint32)
     lots = np.full(count, 10, np.uint32)
     store.apply(Updates(np.full(1, market, np.int32), at, at, at, unseen, one, first, entries, lots))
 

@@ -40,7 +40,7 @@ def published(backend: str) -> list[object]:
             pipeline.store.centre(markets, mark if number < 4 else mark * 5 // 4)
         told.append(pipeline.store.refresh(pipeline.now_s).tolist())
         for state in symbol_states(pipeline, pipeline.registry.symbols(), pipeline.notional()).values():
-            told.append(build_map(pipeline, state, number, 600.0))
+            told.append(build_map(pipeline, state, number))
             told += [
                 render_view(pipeline.store, state.rows, spec).values.tobytes() for spec in VIEWS[: 5 - 4 * (number % 2)]
             ]

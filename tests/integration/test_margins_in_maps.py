@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from forcedmove_client.cli import main
-from forcedmove_server.config import Config, EngineConfig, MarginConfig
+from forcedmove_server.config import Config, EngineConfig, MarginConfig, ModelConfig
 from forcedmove_server.engine.assumptions import assumptions
 from forcedmove_server.engine.maps import symbol_states
 from forcedmove_server.engine.margins import margin_info
@@ -26,9 +26,10 @@ from forcedmove_server.sources.simulate import SimulatedSource, SimulationConfig
 HOUR = SimulationConfig(seed=3, symbols=("BTC",), warmup_hours=0.5, duration_hours=0.5)
 
 
-def run(tmp_path: Path, days: int = 90) -> OfflineRun:
+def run(tmp_path: Path, days: int = 90, width: float = 1.0) -> OfflineRun:
     margin = MarginConfig(tiers_dir=str(tmp_path / "tiers"), tiers_stale_after_days=days)
-    done = OfflineRun(SimulatedSource(HOUR), Config(engine=EngineConfig(max_markets=16), margin=margin))
+    config = Config(engine=EngineConfig(max_markets=16), margin=margin, model=ModelConfig(tier_width=width))
+    done = OfflineRun(SimulatedSource(HOUR), config)
     done.finish()
     return done
 
@@ -40,8 +41,9 @@ def told(done: OfflineRun, symbol: str = "BTC") -> list[tuple[str, str]]:
     return [(a.name, a.text) for a in assumptions(pipeline, state)]
 
 
-def test_each_market_says_how_it_liquidates_and_how_far_off_that_may_be(tmp_path: Path) -> None:
-    done = run(tmp_path)
+@pytest.mark.parametrize("width", [0.0, 1.0])
+def test_each_market_says_how_it_liquidates_and_how_far_off_that_may_be(tmp_path: Path, width: float) -> None:
+    done = run(tmp_path, width=width)
     registry = done.pipeline.registry
     for market in range(len(registry)):
         info = margin_info(done.pipeline, market)
@@ -53,13 +55,21 @@ def test_each_market_says_how_it_liquidates_and_how_far_off_that_may_be(tmp_path
             assert tier.ratio[0] < 1 < tier.ratio[1]
             assert max(tier.error_bp) <= info.error_bp
             assert tier.cross_width == pytest.approx([CROSS_WIDTH_SHARE * abs(1 - ratio) for ratio in tier.ratio])
-        # The table the kernels use is these ratios, to half a unit of its fixed point.
-        used = done.pipeline.store.rules.multiplier[market, :, : len(info.multipliers)] / 2.0**28
+        # The levels the kernels use lie around these ratios, to half a unit of their fixed point.
+        used = done.pipeline.store.rules.multiplier[market, :, :, : len(info.multipliers)] / 2.0**28
         ratios = np.array([tier.ratio for tier in info.multipliers]).T
-        assert np.all(np.abs(used - ratios) <= 0.5 / 2**28)
+        if width == 0:
+            assert np.all(np.abs(used - ratios[:, None]) <= 0.5 / 2**28)
+            continue
+        least, most = used.min(1), used.max(1)
+        for side, (lower, higher) in enumerate(((least, most), (most, least))):
+            assert np.all((ratios[side] - lower[side]) * (1 - 2 * side) > 0), "levels of less leverage than the tier's"
+            # Those of more do not exist where the tier is the market's greatest leverage.
+            assert np.all((higher[side] - ratios[side])[:-1] * (1 - 2 * side) > 0)
     names = dict(told(done))
     assert "basis points" in names["multiplier_error"]
     assert "for a day" in names["isolated_margin"]
+    assert "spread over this share" in names["tier_width"]
 
 
 def test_old_tables_are_visible_and_what_counts_as_old_is_configured(tmp_path: Path) -> None:

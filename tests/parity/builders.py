@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from forcedmove_kernels.arrays import (
     I64,
@@ -27,10 +28,13 @@ from forcedmove_kernels.fixed_point import (
     MAX_LOTS,
     MAX_PRICE_UNITS,
     MULTIPLIER_BITS,
+    PHASES,
     PRICE_BITS,
     SHARE_ONE,
     SHORT,
     cumulative_weights,
+    multipliers,
+    phase_of,
 )
 from tests.parity.draws import Draws, Numbers, subset
 
@@ -77,6 +81,8 @@ MULTIPLIERS = Numbers(
     ((240 << 20, 272 << 20), (144 << 20, 368 << 20)),  # about 0.94 to 1.06, 0.56 to 1.44
     (0, 1, 1 << MULTIPLIER_BITS, MAX_PRICE_UNITS),
 )
+#: of a ratio of one, about a bin and a half around SMALL's centre
+DITHER = Numbers(((-(1 << 22), 1 << 22),), (0, 1))
 FRESHNESS = Numbers(((FRESHNESS_ONE // 2, FRESHNESS_ONE), (0, FRESHNESS_ONE)))
 TIMES = Numbers(((0, NOW),), (0, NOW, NOW + 500, (1 << 32) - 1))
 LADDERS = ([(0, 60)], [(0, 1), (600, 3600)], [(300, 60), (3600, 900), (40_000, 86_400)], [(0, 1 << 31)])
@@ -107,10 +113,22 @@ def bounded(lots: NDArray[Any], limit: int) -> NDArray[Any]:
     return np.array([q * limit // total for q in lots.tolist()], lots.dtype)
 
 
+def in_every_phase(ratio: ArrayLike) -> U32:
+    """Multipliers u32 ``[M, 2, P, T]`` of tiers without width, from ``ratio`` ``[M, 2, T]``."""
+    return np.repeat(multipliers(ratio)[:, :, None], PHASES, 2)
+
+
 def rule_tables(draws: Draws, markets: int, tiers: int) -> Rules:
-    """Ladders of any kind, in the order that rules need."""
-    multiplier = np.sort(draws.array(MULTIPLIERS, markets * 2 * tiers, np.uint32).reshape(markets, 2, tiers))
-    multiplier[:, 1] = multiplier[:, 1, ::-1]
+    """Ladders of any kind, in the order that rules need; every phase has its own, in some close to each other."""
+    shape = markets, 2, PHASES, tiers
+    if draws.sampled((True, False)):  # one ladder, moved from phase to phase
+        ladder = draws.array(MULTIPLIERS, markets * 2 * tiers, np.int64).reshape(markets, 2, 1, tiers)
+        moved = draws.array(DITHER, PHASES, np.int64)[:, None]
+        drawn = np.clip(ladder + moved, 0, MAX_PRICE_UNITS).astype(np.uint32)
+    else:
+        drawn = draws.array(MULTIPLIERS, math.prod(shape), np.uint32).reshape(shape)
+    multiplier = np.sort(drawn)
+    multiplier[:, 1] = multiplier[:, 1, :, ::-1]
     shares = draws.array(Numbers(((0, 3),)), markets * 2 * tiers, np.float64).reshape(markets, 2, tiers)
     rules = Rules(
         draws.array(Numbers(((max(tiers - 3, 1), tiers), (1, tiers))), markets, np.uint8),
@@ -207,8 +225,9 @@ def trigger_prices(cohorts: Cohorts, rules: Rules, market: int, side: int) -> ND
     """Prices that liquidate the highest live tier of cohorts of one side, at most 2**32 - 1; of live cohorts only."""
     slots = slice(cohorts.start[market], cohorts.start[market] + cohorts.used[market])
     live = cohorts.live_tiers[side, slots].astype(np.int64)
-    highest = rules.multiplier[market, side, live[live > 0] - 1].astype(np.uint64)
-    price = cohorts.entry[slots][live > 0].astype(np.uint64) * highest >> np.uint64(MULTIPLIER_BITS)
+    entry = cohorts.entry[slots][live > 0]
+    highest = rules.multiplier[market, side, phase_of(entry), live[live > 0] - 1].astype(np.uint64)
+    price = entry * highest >> np.uint64(MULTIPLIER_BITS)
     return np.minimum(price, MAX_PRICE_UNITS).astype(np.int64)
 
 
@@ -247,13 +266,14 @@ def updates(draws: Draws, cohorts: Cohorts, rules: Rules | None = None, size: Si
         observed = draws.sampled(("no", "no", "no", "same", "nothing left", "any", "most"))
         if observed == "no":
             opened = bounded(opened, MAX_LOTS - live)
-            interest.append(NOT_OBSERVED)
+            interest.append([NOT_OBSERVED] * 2)
         else:
             opened = bounded(opened, MAX_LOTS - 1)
             least = int(opened.sum(dtype=np.uint64))
             any_number = int(draws.array(QUANTITIES, 1, np.uint32)[0])
             wanted = {"nothing left": least, "any": any_number, "same": live + least, "most": MAX_LOTS - 1}
-            interest.append(min(max(wanted[observed], least), MAX_LOTS - 1))
+            sides = [observed, draws.sampled((observed, *wanted))]
+            interest.append([min(max(wanted[side], least), MAX_LOTS - 1) for side in sides])
         count.append(rows)
         entries.append(draws.array(prices_around(size.centre), rows, np.uint32))
         openings.append(opened)
@@ -263,7 +283,7 @@ def updates(draws: Draws, cohorts: Cohorts, rules: Rules | None = None, size: Si
         low=low,
         high=high,
         price=price,
-        open_interest=np.array(interest, np.uint32),
+        open_interest=np.array(interest, np.uint32).reshape(-1, 2),
         opened_at=draws.array(TIMES, len(market), np.uint32),
         first_open=np.cumsum([0, *count], dtype=np.int64),
         open_entry=np.concatenate(entries),

@@ -52,7 +52,7 @@ def settle(world: World, price: int) -> None:
     markets = len(world.cohorts.used)
     at, nothing = np.full(markets, price, np.uint32), np.zeros(markets, np.uint32)
     first = np.arange(markets + 1)
-    unseen = np.full(markets, NOT_OBSERVED, np.uint32)
+    unseen = np.full((markets, 2), NOT_OBSERVED, np.uint32)
     step = Updates(first[:-1].astype(np.int32), at, at, at, unseen, nothing, first, at, nothing)
     ORACLE.apply_updates(*world, poisoned_standing(world.cohorts, world.window), step)
 

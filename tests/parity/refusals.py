@@ -18,7 +18,7 @@ from forcedmove_kernels.arrays import (
 )
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.errors import MemoryBudgetError
-from forcedmove_kernels.fixed_point import MAX_ROW_CENTS, NOISE_BITS, SHARE_ONE
+from forcedmove_kernels.fixed_point import MAX_ROW_CENTS, NOISE_BITS, PHASES, SHARE_ONE
 from tests.parity.compare import assert_same, copy, refused
 
 BEYOND = np.array([4], np.int32)
@@ -36,7 +36,7 @@ def bad_arguments(backend: Backend) -> None:
 
 def small_world() -> tuple:
     """Two markets of four slots, nothing in them."""
-    rules = Rules(np.ones(2, np.uint8), np.ones((2, 2, 1), np.uint32), np.zeros((2, 2, 2, 2), np.uint32))
+    rules = Rules(np.ones(2, np.uint8), np.ones((2, 2, PHASES, 1), np.uint32), np.zeros((2, 2, 2, 2), np.uint32))
     return empty_cohorts(4, 2), rules, Window(np.zeros(2, np.uint32), 8), Freshness(np.ones(1, np.uint32), 1, 0)
 
 
@@ -66,8 +66,8 @@ def lifecycle(backend: Backend) -> None:
     """Steps that cannot be applied change nothing."""
     world = small_world()
     standing = empty_standing(world[0], 8)
-    one = np.ones(1, np.uint32)
-    step = Updates(BEYOND * 0, one, one, one, one, one, np.array([0, 1]), one, one)
+    one, both = np.ones(1, np.uint32), np.ones((1, 2), np.uint32)
+    step = Updates(BEYOND * 0, one, one, one, both, one, np.array([0, 1]), one, one)
     before = copy(world[0]), copy(standing)
     five = np.ones(5, np.uint32)
     wrong = {
@@ -75,13 +75,16 @@ def lifecycle(backend: Backend) -> None:
         "low": {"low": one + 1},
         "first_open": {"first_open": np.array([0, 0])},
         "open_lots: more": {"open_lots": one + 1},
-        "overflow": {"first_open": np.array([0, 5]), "open_entry": five, "open_lots": five, "open_interest": 5 * one},
+        "open_lots: more opened": {"open_lots": one * 3, "open_interest": np.array([[4, 2]], np.uint32)},
+        "open_interest: observed": {"open_interest": np.array([[1, NOT_OBSERVED]], np.uint32)},
+        "open_interest: need": {"open_interest": both[:, :1]},
+        "overflow": {"first_open": np.array([0, 5]), "open_entry": five, "open_lots": five, "open_interest": 5 * both},
     }
     for field, values in wrong.items():
         with refused(ValueError, field):
             backend.apply_updates(*world, standing, step._replace(**values))
     with refused(OverflowError, "market 0 "):
-        most = {"open_interest": one * NOT_OBSERVED, "first_open": np.array([0, 2]), "open_entry": five[:2]}
+        most = {"open_interest": both * NOT_OBSERVED, "first_open": np.array([0, 2]), "open_entry": five[:2]}
         lots = np.array([0xFFFF_FFFF, 1], np.uint32)
         backend.apply_updates(*world, standing, step._replace(open_lots=lots, **most))
     assert_same(world[0], before[0])

@@ -68,7 +68,7 @@ class Pair:
 def resident_store(backend: Backend, draws: Draws, size: Size) -> None:
     """Any sequence of what the engine does; every answer and every refusal alike, and all arrays at the end."""
     pair, rules = opened(backend, draws, size)
-    markets, tiers = len(rules), rules[0].multiplier.shape[2]
+    markets, tiers = len(rules), rules[0].multiplier.shape[3]
     first_bins = builders.first_bins(size, pair.expected.bins)
     for _ in range(draws.integers(1, 6)):
         market = draws.integers(0, markets - 1)
@@ -171,7 +171,7 @@ def read(pair: Pair, draws: Draws, rules: list[Rules]) -> None:
     money, rule = builders.notional(draws, len(markets)), builders.cluster_rule(draws)
     pair.both("profiles", markets, builders.groups(draws, len(markets)), money, rule)
     pair.both("cohorts", int(markets[0]))
-    for tiers in (None, subset(draws, rules[0].multiplier.shape[2])):
+    for tiers in (None, subset(draws, rules[0].multiplier.shape[3])):
         pair.both("render", view(draws, store, tiers))
 
 

@@ -19,7 +19,7 @@ NAMES = ("one", "two", "three")
 def watched_views(backend: Backend, draws: Draws, size: Size) -> None:
     """Who knows the rendering before can make the next one, and what was handed out stays as it is."""
     pair, rules = opened(backend, draws, size)
-    watcher = Watcher(pair, len(rules[0].multiplier[0, 0]))
+    watcher = Watcher(pair, rules[0].multiplier.shape[3])
     watcher.watch(draws, NAMES)
     for _ in range(draws.integers(2, 5)):
         deed = draws.sampled(("little", "little", "step", "step", "nothing", "window", "forget"))

@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forcedmove_kernels.arrays import UNWEIGHTED, Cohorts, Freshness, Rules, Window
-from forcedmove_kernels.fixed_point import PRICE_BITS, cumulative_weights, freshness_table, multipliers
+from forcedmove_kernels.fixed_point import PRICE_BITS, cumulative_weights, freshness_table
 from forcedmove_kernels.reference import ReferenceBackend
 from forcedmove_server.engine.freshness import FreshnessClock
+from tests.parity.builders import in_every_phase
 
 BINS = 16
 RULES = Rules(
     tiers=np.array([3], np.uint8),
-    multiplier=multipliers([[[0.6, 0.8, 0.9], [1.4, 1.2, 1.1]]]),
+    multiplier=in_every_phase([[[0.6, 0.8, 0.9], [1.4, 1.2, 1.1]]]),
     weight=cumulative_weights(np.ones((1, 2, 3))),
 )
 

@@ -100,15 +100,14 @@ def lots_by_time(batch: EventBatch, pipeline: Pipeline, market: int) -> NDArray[
 def test_live_equals_open_interest_at_every_observation(seed: int) -> None:
     batch = random_market(seed)
     pipeline = Pipeline(registry(), ENGINE, ModelConfig())
-    observed: dict[int, list[tuple[int, int, int]]] = {0: [], 1: [], 2: []}
+    observed: dict[int, list[list[int]]] = {0: [], 1: [], 2: []}
     for update in pipeline.inference.step(batch):
         pipeline._apply(update)
         for market, lots in zip(update.market.tolist(), update.open_interest.tolist(), strict=True):
-            long, short = pipeline.store.ledger.live[market].tolist()
-            observed[market].append((lots, long, short))
+            assert pipeline.store.ledger.live[market].tolist() == lots
+            observed[market].append(lots)
     for market, rows in observed.items():
-        assert all(lots == long == short for lots, long, short in rows)
-        assert [lots for lots, _, _ in rows] == lots_by_time(batch, pipeline, market).tolist()
+        assert rows == [[lots, lots] for lots in lots_by_time(batch, pipeline, market).tolist()]
     ledger = pipeline.store.ledger
     np.testing.assert_array_equal(ledger.opened + ledger.overkill, ledger.live + ledger.closed + ledger.liquidated)
     pipeline.store.refresh(pipeline.now_s)
@@ -129,7 +128,7 @@ def test_batch_boundaries_do_not_matter(seed: int, cuts: list[int]) -> None:
             for update in inference.step(part):
                 for k, market in enumerate(update.market.tolist()):
                     rows = slice(update.first_open[k], update.first_open[k + 1])
-                    scalars = (update.low, update.high, update.price, update.open_interest, update.opened_at)
+                    scalars = (update.low, update.high, update.price, *update.open_interest.T, update.opened_at)
                     opened = (*update.open_entry[rows].tolist(), *update.open_lots[rows].tolist())
                     seen[market].append((*(int(column[k]) for column in scalars), *opened))
         return seen

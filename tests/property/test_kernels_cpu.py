@@ -20,6 +20,7 @@ from forcedmove_kernels.cpu.clusters import wide_product
 from forcedmove_kernels.cpu.items import weigh_row, zero_cell
 from forcedmove_kernels.cpu.schedule import balance, usable_threads
 from forcedmove_kernels.cpu.vectors import LANES, fill_cells, fill_shares
+from forcedmove_kernels.fixed_point import PHASES
 from tests.parity import tables
 
 words = st.one_of(st.integers(0, (1 << 64) - 1), st.sampled_from([0, 1, (1 << 32) - 1, 1 << 32, (1 << 64) - 1]))
@@ -127,8 +128,8 @@ def test_a_refusal_that_the_checks_do_not_share_is_loud(monkeypatch: pytest.Monk
     """The compiled look at a step and the checks that name its fault are two; a step must not vanish between them."""
     monkeypatch.setattr(lifecycle, "apply", lambda *_: (True, -1))
     cohorts = empty_cohorts(4, 1)
-    rules = Rules(np.ones(1, np.uint8), np.ones((1, 2, 1), np.uint32), np.zeros((1, 2, 2, 2), np.uint32))
+    rules = Rules(np.ones(1, np.uint8), np.ones((1, 2, PHASES, 1), np.uint32), np.zeros((1, 2, 2, 2), np.uint32))
     one = np.ones(1, np.uint32)
-    step = Updates(np.zeros(1, np.int32), one, one, one, one, one, np.array([0, 1]), one, one)
+    step = Updates(np.zeros(1, np.int32), one, one, one, np.ones((1, 2), np.uint32), one, np.array([0, 1]), one, one)
     with pytest.raises(AssertionError, match="nothing wrong"):
         CpuBackend(1).apply_updates(cohorts, rules, Window(one, 8), UNWEIGHTED, empty_standing(cohorts, 8), step)

@@ -19,8 +19,9 @@ from forcedmove_kernels.arrays import (
     empty_standing,
 )
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import FRESHNESS_ONE, cumulative_weights, freshness_table, multipliers
+from forcedmove_kernels.fixed_point import FRESHNESS_ONE, cumulative_weights, freshness_table
 from tests.parity import tables
+from tests.parity.builders import in_every_phase
 from tests.parity.tables import CAPACITY, World, all_rows, copy, poisoned
 
 EXAMPLES = settings(max_examples=40, deadline=None)
@@ -114,7 +115,7 @@ def crowded_market(cohorts: int) -> World:
     store.lots[:, :cohorts] = 1000 + np.arange(cohorts) * 7
     store.live_tiers[:, :cohorts] = 2
     rules = Rules(
-        np.full(1, 2, np.uint8), multipliers([[[0.9, 0.95], [1.1, 1.05]]]), cumulative_weights(np.ones((1, 2, 2)))
+        np.full(1, 2, np.uint8), in_every_phase([[[0.9, 0.95], [1.1, 1.05]]]), cumulative_weights(np.ones((1, 2, 2)))
     )
     fresh = Freshness(freshness_table(10, 30, 100), 10, cohorts)
     return World(store, rules, Window(np.full(1, 880, np.uint32), 300), fresh)
@@ -128,7 +129,7 @@ def step_to(low_bin: int, now: int, open_lots: list[int]) -> Updates:
         low=low,
         high=low,
         price=low,
-        open_interest=np.full(1, NOT_OBSERVED, np.uint32),
+        open_interest=np.full((1, 2), NOT_OBSERVED, np.uint32),
         opened_at=np.full(1, now, np.uint32),
         first_open=np.array([0, len(open_lots)]),
         open_entry=low + np.arange(len(open_lots), dtype=np.uint32) * np.uint32(700),
@@ -175,7 +176,7 @@ def test_a_price_short_of_the_frontier_kills_nothing(backend: Backend, world: Wo
         low=low[calm].astype(np.uint32),
         high=high[calm].astype(np.uint32),
         price=low[calm].astype(np.uint32),
-        open_interest=nothing + np.uint32(NOT_OBSERVED),
+        open_interest=np.full((len(calm), 2), NOT_OBSERVED, np.uint32),
         opened_at=nothing,
         first_open=np.arange(len(calm) + 1),
         open_entry=nothing,
@@ -191,7 +192,7 @@ def test_a_price_short_of_the_frontier_kills_nothing(backend: Backend, world: Wo
 @EXAMPLES
 @given(draw=st.data(), world=tables.worlds())
 def test_lifecycle_balance(backend: Backend, draw: st.DataObject, world: World) -> None:
-    """No lot appears or vanishes unaccounted, and live lots equal the open interest where it was observed."""
+    """No lot appears or vanishes unaccounted; each side's live lots equal its open interest where it was observed."""
     standing = empty_standing(world.cohorts, world.window.bins)
     for _ in range(3):
         before = copy(world.cohorts)
@@ -203,9 +204,8 @@ def test_lifecycle_balance(backend: Backend, draw: st.DataObject, world: World) 
         np.testing.assert_array_equal(
             was_live[step.market] + done.opened + done.overkill, done.live + done.closed + done.liquidated
         )
-        observed = step.open_interest != NOT_OBSERVED
-        interest = np.repeat(step.open_interest[observed, None], 2, 1)
-        np.testing.assert_array_equal(done.live[observed], interest)
+        observed = step.open_interest[:, 0] != NOT_OBSERVED
+        np.testing.assert_array_equal(done.live[observed], step.open_interest[observed])
         assert not done.closed[~observed].any()
         assert not done.overkill[~observed].any()
         untouched = np.setdiff1d(np.arange(len(before.used)), step.market)
@@ -277,14 +277,14 @@ def test_openings_take_the_open_interest_when_nothing_survives(
     cohorts = empty_cohorts(8, 1)
     cohorts.used[0] = 1
     cohorts.entry[0], cohorts.lots[:, 0], cohorts.live_tiers[:, 0] = entry, 50, 1
-    rules = Rules(np.ones(1, np.uint8), multipliers([[[0.9], [1.1]]]), cumulative_weights(np.ones((1, 2, 1))))
+    rules = Rules(np.ones(1, np.uint8), in_every_phase([[[0.9], [1.1]]]), cumulative_weights(np.ones((1, 2, 1))))
     one = np.full(1, entry, np.uint32)
     step = Updates(
         market=np.zeros(1, np.int32),
         low=one // 2,
         high=one,
         price=one // 2,
-        open_interest=np.full(1, 90, np.uint32),
+        open_interest=np.array([[90, 80]], np.uint32),
         opened_at=one,
         first_open=np.array([0, 2]),
         open_entry=np.array([entry // 2, entry // 2 + 9], np.uint32),
@@ -298,11 +298,11 @@ def test_openings_take_the_open_interest_when_nothing_survives(
     assert cohorts.entry[new].tolist() == [int(step.open_entry[row]) for row in kept]
     assert cohorts.lots[0, new].tolist() == [long[row] for row in kept]
     assert cohorts.lots[1, new].tolist() == [short[row] for row in kept]
-    assert cohorts.lots[:, 0].tolist() == [0, 90 - opened]
+    assert cohorts.lots[:, 0].tolist() == [0, 80 - opened]
     assert cohorts.live_tiers[:, 0].tolist() == [0, 1]
     assert outcome.liquidated.tolist() == [[50, 0]]
-    assert outcome.overkill.tolist() == [[90 - opened, 90 - opened - 50]]
-    assert outcome.live.tolist() == [[90, 90]]
+    assert outcome.overkill.tolist() == [[90 - opened, max(80 - opened - 50, 0)]]
+    assert outcome.live.tolist() == [[90, 80]]
     assert outcome.opened.tolist() == [[opened, opened]]
 
 

@@ -30,8 +30,7 @@ def replayed(folder: str, **window: object) -> tuple[OfflineRun, int]:
     def checked(updates: Updates) -> Outcome:
         nonlocal observations
         outcome = apply(updates)
-        np.testing.assert_array_equal(outcome.live[:, 0], updates.open_interest)
-        np.testing.assert_array_equal(outcome.live[:, 1], updates.open_interest)
+        np.testing.assert_array_equal(outcome.live, updates.open_interest)
         observations += len(updates.market)
         return outcome
 

@@ -19,6 +19,7 @@ from forcedmove_kernels.budget import (
     working_bytes,
 )
 from forcedmove_kernels.errors import MemoryBudgetError
+from forcedmove_kernels.fixed_point import PHASES
 
 GIB = 1 << 30
 
@@ -29,7 +30,7 @@ def test_every_resident_array_counts(shape: tuple[int, int, int, int]) -> None:
     cohorts = empty_cohorts(capacity, markets)
     rules = Rules(
         np.zeros(markets, np.uint8),
-        np.zeros((markets, 2, tiers), np.uint32),
+        np.zeros((markets, 2, PHASES, tiers), np.uint32),
         np.zeros((markets, 2, tiers + 1, tiers + 1), np.uint32),
     )
     window = Window(np.zeros(markets, np.uint32), bins)

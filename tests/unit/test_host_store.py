@@ -8,9 +8,10 @@ import pytest
 from forcedmove_kernels import host_store
 from forcedmove_kernels.arrays import NOT_OBSERVED, ClusterRule, Freshness, Notional, Rules, Updates, View, Window
 from forcedmove_kernels.errors import MemoryBudgetError
-from forcedmove_kernels.fixed_point import cumulative_weights, freshness_table, multipliers
+from forcedmove_kernels.fixed_point import cumulative_weights, freshness_table
 from forcedmove_kernels.host_store import HostStore
 from forcedmove_kernels.reference import ReferenceBackend
+from tests.parity.builders import in_every_phase
 
 ALL = np.arange(2, dtype=np.int32)
 ENTRY = 100 << 10
@@ -20,7 +21,7 @@ LADDER = np.array([[0, 60]], np.uint32)
 def rules() -> Rules:
     """Tables of one market of two tiers."""
     return Rules(
-        np.full(1, 2, np.uint8), multipliers([[[0.9, 0.95], [1.1, 1.05]]]), cumulative_weights(np.ones((1, 2, 2)))
+        np.full(1, 2, np.uint8), in_every_phase([[[0.9, 0.95], [1.1, 1.05]]]), cumulative_weights(np.ones((1, 2, 2)))
     )
 
 
@@ -33,7 +34,7 @@ def step(*markets: int, price: int = ENTRY) -> Updates:
         low=at,
         high=at,
         price=at,
-        open_interest=np.full(count, NOT_OBSERVED, np.uint32),
+        open_interest=np.full((count, 2), NOT_OBSERVED, np.uint32),
         opened_at=np.full(count, 1000, np.uint32),
         first_open=np.arange(count + 1),
         open_entry=at,

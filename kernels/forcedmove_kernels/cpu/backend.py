@@ -121,7 +121,7 @@ class CpuBackend:
     def leverage_grid(self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, markets: I32) -> U64:
         """Return the full grid of the given markets."""
         check_indices("markets", markets, len(cohorts.used))
-        cells = np.zeros((len(markets), 2, rules.multiplier.shape[2], window.bins + 2), np.uint64)
+        cells = np.zeros((len(markets), 2, rules.multiplier.shape[3], window.bins + 2), np.uint64)
         arguments = cohorts, rules, window, fresh, is_aged(fresh), markets, cells
         cost = np.repeat(cohorts.used[markets].astype(np.int64), 2) + window.bins
         launch(self.threads, cost, grid.grid_rows, grid.grid_rows_parallel, *arguments)

@@ -14,11 +14,14 @@ from forcedmove_kernels.arrays import I32, I64, U8, U32, U64, Cohorts, Freshness
 from forcedmove_kernels.cpu.items import (
     NO_TRIGGER,
     first_met,
+    levels_at,
+    phase_at,
     trigger_at,
     weigh_row,
     zero_cell,
 )
 from forcedmove_kernels.cpu.vectors import LANES, fill_cells, fill_shares, scatter
+from forcedmove_kernels.fixed_point import PHASES
 
 #: cohorts whose cells are known before they are added to: what was just written as a vector is not read back yet
 DELAY = 4
@@ -30,11 +33,15 @@ LOW_HALF = np.uint64(0xFFFF_FFFF)
 
 @njit(nogil=True, cache=True)
 def padded_tables(rules: Rules, market: int, side: int) -> tuple[U32, U32]:
-    """Tables of one market and side of at most LANES tiers, padded to whole vectors; padding tiers get no lots."""
-    tiers = rules.multiplier.shape[2]
-    multiplier, weight = np.zeros(LANES, np.uint32), np.zeros((tiers + 1, 2 * LANES), np.uint32)
-    for t in range(tiers):
-        multiplier[t] = rules.multiplier[market, side, t]
+    """Tables of one market and side of at most LANES tiers, padded to whole vectors; padding tiers get no lots.
+
+    Multipliers are u32 ``[PHASES, LANES]``.
+    """
+    tiers = rules.multiplier.shape[3]
+    multiplier, weight = np.zeros((PHASES, LANES), np.uint32), np.zeros((tiers + 1, 2 * LANES), np.uint32)
+    for phase in range(PHASES):
+        for t in range(tiers):
+            multiplier[phase, t] = rules.multiplier[market, side, phase, t]
     for live in range(1, tiers + 1):
         for t in range(2 * LANES):
             weight[live, t] = rules.weight[market, side, live, min(t, tiers)]
@@ -61,8 +68,8 @@ def add_row(
     Every cohort adds as many tiers as the row's tallest, its dead ones no lots: a trip count that changes from cohort
     to cohort costs more in mispredicted branches than it saves.
     """
-    tiers = rules.multiplier.shape[2]
-    factors, stride = row * tiers, tiers + 1
+    tiers = rules.multiplier.shape[3]
+    stride = tiers + 1
     weights = row * stride * stride
     tallest = 0
     for i in range(len(live_tiers)):
@@ -70,7 +77,7 @@ def add_row(
     zero = zero_cell(first_bin)
     if tiers > LANES:  # more tiers than are usual: vector by vector
         for i in range(len(entry)):
-            live = int(live_tiers[i])
+            live, factors = int(live_tiers[i]), levels_at(row, tiers, entry[i])
             for tier in range(0, live, LANES):
                 count = min(live - tier, LANES)
                 fill_cells(cell, 0, rules.multiplier, factors + tier, count, entry[i], zero, top)
@@ -83,7 +90,7 @@ def add_row(
         if lots[i] == 0:
             continue
         at, place = (head & (RING - 1)) * LANES, int(live_tiers[i]) * weight.shape[1]
-        fill_cells(cell, at, multiplier, 0, LANES, entry[i], zero, top)
+        fill_cells(cell, at, multiplier, phase_at(entry[i]) * LANES, LANES, entry[i], zero, top)
         fill_shares(share, at, weight, place, LANES, lots[i], weighed[i])
         if head >= DELAY:
             scatter(cells, 0, cell, share, ((head - DELAY) & (RING - 1)) * LANES, tallest)
@@ -176,14 +183,14 @@ def follow_row(
     standing: Standing,
     trigger: U32,
 ) -> None:
-    """Rebuild live lots, triggers and the frontier of one row."""
+    """Rebuild live lots, triggers and the frontier of one row; ``multiplier`` u32 ``[P, T]`` is the row's."""
     live = np.uint64(0)
     frontier = NO_TRIGGER[side]
     for i in range(len(entry)):
         live += np.uint64(lots[i])
         met = NO_TRIGGER[side]
         if live_tiers[i] > 0:
-            met = trigger_at(entry[i], multiplier[live_tiers[i] - 1])
+            met = trigger_at(entry[i], multiplier[phase_at(entry[i]), live_tiers[i] - 1])
         trigger[i] = met
         frontier = first_met(frontier, met, side)
     standing.live[market, side] = live
@@ -196,7 +203,7 @@ def grid_rows(
 ) -> None:
     """Fill rows ``2 * k + side`` in ``order`` of the zeroed leverage grid u64 ``[K, 2, T, C]``."""
     stride = np.uint64(window.bins + 2)
-    tiers, top = rules.multiplier.shape[2], np.int32(window.bins + 1)
+    tiers, top = rules.multiplier.shape[3], np.int32(window.bins + 1)
     cell, share = np.empty(LANES, np.uint32), np.empty(LANES, np.uint32)
     weighed = np.empty(0, np.uint32)
     for item in order:
@@ -210,8 +217,9 @@ def grid_rows(
             weigh_row(lots, cohorts.opened_at[first:end], fresh, weighed)
             lots = weighed
         zero = zero_cell(window.first_bin[market])
-        factors, weights = (2 * market + side) * tiers, (2 * market + side) * (tiers + 1) * (tiers + 1)
+        weights = (2 * market + side) * (tiers + 1) * (tiers + 1)
         for i in range(len(entry)):
+            factors = levels_at(2 * market + side, tiers, entry[i])
             row = weights + int(live[i]) * (tiers + 1)
             for begin in range(0, int(live[i]), LANES):
                 count = min(int(live[i]) - begin, LANES)

@@ -53,6 +53,8 @@ def plan(
         return True, crowded, order, part
     if len(ends) != steps + 1 or ends[0] != 0 or ends[steps] != rows or len(updates.open_entry) != rows:
         return True, crowded, order, part
+    if updates.open_interest.shape != (steps, 2):
+        return True, crowded, order, part
     is_seen = np.zeros(len(cohorts.used), np.uint8)
     for k in range(steps):
         market, openings = updates.market[k], ends[k + 1] - ends[k]
@@ -62,8 +64,10 @@ def plan(
         first, used = cohorts.start[market], np.int64(cohorts.used[market])
         if openings < 1 or ends[k + 1] > rows or used + openings > cohorts.start[market + 1] - first:
             return True, crowded, order, part
-        opened, is_observed = opened_lots(updates, k), updates.open_interest[k] != NOT_OBSERVED
-        if is_observed and opened > np.uint64(updates.open_interest[k]):
+        opened, is_observed = opened_lots(updates, k), updates.open_interest[k, 0] != NOT_OBSERVED
+        if is_observed != (updates.open_interest[k, 1] != NOT_OBSERVED):
+            return True, crowded, order, part
+        if is_observed and opened > np.uint64(min(updates.open_interest[k, 0], updates.open_interest[k, 1])):
             return True, crowded, order, part
         passes = 2 * np.int64(is_observed) + np.int64(standing.stale[market, 0]) + np.int64(standing.stale[market, 1])
         cost[k] = MARKET_COST + OPENING_COST * openings + used // TRIGGERS_PER_COST + used * passes

@@ -15,9 +15,13 @@ from forcedmove_kernels.fixed_point import (
     LONG,
     MAX_PRICE_UNITS,
     MULTIPLIER_BITS,
+    PHASES,
+    PRICE_BITS,
     WEIGHT_BITS,
 )
 
+PRICE_SHIFT = np.uint32(PRICE_BITS)
+PHASE_MASK = np.uint32(PHASES - 1)
 MULTIPLIER_SHIFT = np.uint64(MULTIPLIER_BITS)
 WEIGHT_SHIFT = np.uint64(WEIGHT_BITS)
 FRESHNESS_SHIFT = np.uint64(FRESHNESS_BITS)
@@ -27,6 +31,18 @@ MAX_TRIGGER = np.uint64(MAX_PRICE_UNITS)
 NO_TRIGGER = (np.uint32(0), np.uint32(MAX_PRICE_UNITS))
 #: no bin lies beyond: price units have 32 bits and multipliers 4 before the point
 MAX_FIRST_BIN = np.uint32(1 << 26)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def phase_at(entry: np.uint32) -> np.int64:
+    """Which of the levels of its tiers a cohort has; see fixed_point.phase_of."""
+    return np.int64((entry >> PRICE_SHIFT) & PHASE_MASK)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def levels_at(row: int | np.int64, tiers: int, entry: np.uint32) -> np.int64:
+    """Where the multipliers of a cohort of a row (``2 * market + side``) begin among those of all rows."""
+    return (np.int64(row) * PHASES + phase_at(entry)) * tiers
 
 
 @njit(nogil=True, cache=True, forceinline=True)

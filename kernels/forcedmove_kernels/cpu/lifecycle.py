@@ -29,7 +29,9 @@ from forcedmove_kernels.cpu.items import (
     NO_TRIGGER,
     first_met,
     fresh_lots,
+    levels_at,
     liquidation_price,
+    phase_at,
     trigger_at,
     weight_of,
     weight_span,
@@ -81,8 +83,9 @@ def sweep(
     for slot in range(first, first + cohorts.used[market]):
         old, lots = np.int64(cohorts.live_tiers[side, slot]), cohorts.lots[side, slot]
         before += np.uint64(lots)
-        live = old
-        while live > 0 and is_crossed(cohorts.entry[slot], multiplier[live - 1], side, low, high):
+        entry = cohorts.entry[slot]
+        live, phase = old, phase_at(entry)
+        while live > 0 and is_crossed(entry, multiplier[phase, live - 1], side, low, high):
             live -= 1
         if live != old:
             kept = np.uint32(weighted(np.uint64(lots), np.uint64(weight[old, live])))
@@ -186,7 +189,7 @@ def step_markets(
     totals, weighted_totals = standing.totals.reshape(-1), standing.fresh.reshape(-1)
     multipliers, weights = rules.multiplier, rules.weight
     cell, change, changes, reached, found, placed = make_scratch(order, cohorts, rules, window, updates)
-    tiers, room = multipliers.shape[2], changes.shape[1]
+    tiers, room = multipliers.shape[3], changes.shape[1]
     stride = tiers + 1
     since, span, by_age = np.int64(0), np.uint64(0), np.uint32(0)  # when cohorts open that share a weight by age
     cells, top = np.uint64(window.bins + 2), np.int32(window.bins + 1)
@@ -226,7 +229,7 @@ def step_markets(
             # The sweep.
             killed, live_lots = np.uint64(0), np.uint64(0)
             table = 2 * np.int64(market) + side
-            factors, rates, row = table * tiers, table * stride * stride, np.uint64(table) * cells
+            rates, row = table * stride * stride, np.uint64(table) * cells
             if standing.stale[market, side]:
                 live_lots, killed = sweep(cohorts, rules, market, side, low, high)
             else:
@@ -236,8 +239,10 @@ def step_markets(
                     for i in range(found[turn, side]):
                         slot = reached[turn, side, i]
                         entry, lots, old = entries[slot], lots_of[side, slot], np.int64(live_of[side, slot])
-                        live = old
-                        while live > 0 and is_crossed(entry, multipliers[market, side, live - 1], side, low, high):
+                        live, phase = old, phase_at(entry)
+                        while live > 0 and is_crossed(
+                            entry, multipliers[market, side, phase, live - 1], side, low, high
+                        ):
                             live -= 1
                         if live != old:
                             kept = np.uint32(weighted(np.uint64(lots), np.uint64(weights[market, side, old, live])))
@@ -246,6 +251,7 @@ def step_markets(
                             if is_clean:
                                 if np.uint64(np.int64(opened_at[slot]) - since) >= span:
                                     since, span, by_age = weight_span(opened_at[slot], fresh)
+                                factors = levels_at(table, tiers, entry)
                                 aged, aged_kept = fresh_lots(lots, by_age), fresh_lots(kept, by_age)
                                 for t in range(0, old, LANES):
                                     count = lanes_left(old, t)
@@ -258,7 +264,7 @@ def step_markets(
                         if is_clean:
                             met = NO_TRIGGER[side]
                             if live > 0:
-                                met = trigger_at(entry, multipliers[market, side, live - 1])
+                                met = trigger_at(entry, multipliers[market, side, phase, live - 1])
                             standing.trigger[side, slot] = met
                     if is_clean:
                         standing.frontier[market, side] = find_frontier(standing.trigger[side, first:end], side)
@@ -267,8 +273,8 @@ def step_markets(
             live_lots -= killed
             # The open interest.
             given[side] = opened
-            if updates.open_interest[k] != NOT_OBSERVED:
-                target = np.uint64(updates.open_interest[k]) - opened
+            if updates.open_interest[k, side] != NOT_OBSERVED:
+                target = np.uint64(updates.open_interest[k, side]) - opened
                 if live_lots > 0:
                     outcome.closed[k, side] = live_lots - min(live_lots, target)
                     outcome.overkill[k, side] = target - min(live_lots, target)
@@ -276,7 +282,7 @@ def step_markets(
                         scale(cohorts, market, side, live_lots, target)
                         standing.stale[market, side] = 1
                     live_lots = target
-                elif target > 0:  # nothing is left to scale up: the openings take the whole open interest
+                elif target > 0:  # nothing is left to scale up: the openings take the side's open interest
                     outcome.overkill[k, side] = target
                     given[side] = opened + target
             outcome.opened[k, side], outcome.liquidated[k, side] = opened, killed
@@ -298,22 +304,23 @@ def step_markets(
             is_clean = standing.stale[market, side] == 0
             frontier, row = standing.frontier[market, side], np.uint64(2 * market + side) * cells
             table = 2 * np.int64(market) + side
-            factors, rates = table * tiers, table * stride * stride
+            rates = table * stride * stride
             free = end
             for j in range(openings):
                 lots = placed[side, j]
                 if lots == 0 and placed[1 - side, j] == 0:
                     continue
                 entry = updates.open_entry[begin + j]
-                live = born
-                while live > 1 and is_crossed(entry, multipliers[market, side, live - 1], side, price, price):
+                live, phase = born, phase_at(entry)
+                while live > 1 and is_crossed(entry, multipliers[market, side, phase, live - 1], side, price, price):
                     live -= 1
                 entries[free], opened_at[free] = entry, updates.opened_at[k]
                 lots_of[side, free], live_of[side, free] = lots, live
                 if is_clean:
-                    met = trigger_at(entry, multipliers[market, side, live - 1])
+                    met = trigger_at(entry, multipliers[market, side, phase, live - 1])
                     standing.trigger[side, free] = met
                     frontier = first_met(frontier, met, side)
+                    factors = levels_at(table, tiers, entry)
                     aged = fresh_lots(lots, new_weight)
                     for t in range(0, live, LANES):
                         count = lanes_left(live, t)

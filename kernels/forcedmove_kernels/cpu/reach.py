@@ -11,7 +11,7 @@ from numba import njit
 from forcedmove_kernels.arrays import U32, U64, Cohorts, Rules
 from forcedmove_kernels.cpu.items import NO_TRIGGER
 from forcedmove_kernels.cpu.vectors import LANES, lanes_between, lowest_bit, prefetch
-from forcedmove_kernels.fixed_point import LONG
+from forcedmove_kernels.fixed_point import LONG, PHASES
 
 #: u32 of a cache line
 LINE_WORDS = 16
@@ -79,9 +79,10 @@ def expect_cohorts(cohorts: Cohorts, side: int, slot: np.uint64) -> None:
 @njit(nogil=True, cache=True, forceinline=True)
 def expect_tables(rules: Rules, row: np.uint64) -> None:
     """Ask for the tables of a market's side."""
-    tiers = np.uint64(rules.multiplier.shape[2])
+    tiers = np.uint64(rules.multiplier.shape[3])
+    levels = np.uint64(PHASES) * tiers
     square = (tiers + np.uint64(1)) * (tiers + np.uint64(1))
-    for word in range(row * tiers, (row + np.uint64(1)) * tiers, np.uint64(LINE_WORDS)):
+    for word in range(row * levels, (row + np.uint64(1)) * levels, np.uint64(LINE_WORDS)):
         prefetch(rules.multiplier, word)
     for word in range(row * square, (row + np.uint64(1)) * square, np.uint64(LINE_WORDS)):
         prefetch(rules.weight, word)

@@ -87,7 +87,7 @@ class CudaBackend:
         self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, standing: Standing, updates: Updates
     ) -> Outcome:
         """Run one lifecycle step, in place."""
-        launches.check_tiers(rules.multiplier.shape[2])
+        launches.check_tiers(rules.multiplier.shape[3])
         check_standing(standing, cohorts, window)
         check_updates(updates, cohorts)
         check_lots(updates, live_lots(cohorts, updates.market))
@@ -133,7 +133,7 @@ class CudaBackend:
     def leverage_grid(self, cohorts: Cohorts, rules: Rules, window: Window, fresh: Freshness, markets: I32) -> U64:
         """Return the full grid of the given markets."""
         check_indices("markets", markets, len(cohorts.used))
-        shape = (len(markets), 2, rules.multiplier.shape[2], window.bins + 2)
+        shape = (len(markets), 2, rules.multiplier.shape[3], window.bins + 2)
         grid = self.device.empty(shape, np.uint64)
         launches.leverage_grid(
             self.device,
@@ -325,7 +325,7 @@ class CudaBackend:
         rows: I32,
         weighted: Any | None,
     ) -> None:
-        launches.check_tiers(rules.multiplier.shape[2])
+        launches.check_tiers(rules.multiplier.shape[3])
         check_indices("rows", rows, 2 * len(cohorts.used))
         longest = int(cohorts.used[rows // 2].max()) if len(rows) else 0
         there = self._up(cohorts), self._up(rules), self._up(window), self._up(fresh)

@@ -15,11 +15,15 @@ constexpr u32 CHUNK = 4096;  // cells of a block: twice as many words still fit 
 #endif
 constexpr u32 MAX_TIERS = 31;
 
-DEVICE const u32* multipliers_of(const Rules& rules, u32 row) { return rules.multiplier + i64(row) * rules.tier_count; }
+// Multipliers of the tiers of a row's cohort that entered at ``entry``.
+DEVICE const u32* levels_of(const Rules& rules, u32 row, u32 entry) {
+    return rules.multiplier + i64(row * PHASES + phase_of(entry)) * rules.tier_count;
+}
 
-DEVICE const u32* weights_of(const Rules& rules, u32 row) {
-    const i64 columns = rules.tier_count + 1;
-    return rules.weight + i64(row) * columns * columns;
+// Cumulative weights of the tiers of a row's cohorts with so many live ones. Offsets fit 32 bits up to 2**21 markets.
+DEVICE const u32* weights_of(const Rules& rules, u32 row, u32 live) {
+    const u32 columns = u32(rules.tier_count) + 1;
+    return rules.weight + (row * columns + live) * columns;
 }
 
 // Add a cohort's tiers to the ``count`` cells from ``low`` on: all of a row's, or a part of them when it is SPLIT.
@@ -43,10 +47,11 @@ DEVICE void fill(
     }
 }
 
+// ``multipliers`` has ``stride`` words per phase.
 template <u32 WEIGHTINGS, bool SPLIT>
 DEVICE void fill_tile(
     const RowArguments& a, u32 thread, u32 row, i64 first, i64 end, u32* cells, u32 low, u32 count,
-    const u32* multiplier, const u32* weight
+    const u32* multipliers, u32 stride, const u32* weight
 ) {
     const u32* lots = a.cohorts.lots + (row & 1) * a.cohorts.slots;
     const u8* live = a.cohorts.live_tiers + (row & 1) * a.cohorts.slots;
@@ -57,8 +62,8 @@ DEVICE void fill_tile(
         if (quantity == 0) continue;
         const u32 fresh = WEIGHTINGS == 2 || a.weighted ? fresh_lots(quantity, a.cohorts.opened_at[slot], a.fresh) : 0;
         fill<WEIGHTINGS, SPLIT>(
-            cells, low, count, a.weighted ? fresh : quantity, fresh, entry, tiers, multiplier,
-            weight + tiers * columns, zero, top
+            cells, low, count, a.weighted ? fresh : quantity, fresh, entry, tiers,
+            multipliers + phase_of(entry) * stride, weight + tiers * columns, zero, top
         );
     }
 }
@@ -83,7 +88,7 @@ KERNEL(clear_rows, RowArguments) {
 
 // Rebuild totals. Grid: rows, tiles of the longest row, chunks of cells; dynamic shared memory: two chunks of u32.
 KERNEL(fill_rows, RowArguments) {
-    SHARED(u32, multiplier, MAX_TIERS);
+    SHARED(u32, multipliers, PHASES * MAX_TIERS);
     SHARED(u32, weight, (MAX_TIERS + 1) * (MAX_TIERS + 1));
     DYNAMIC_SHARED(u32, cells);
     const u32 row = u32(a.rows[BLOCK_X]);
@@ -96,21 +101,24 @@ KERNEL(fill_rows, RowArguments) {
     const u32 low = BLOCK_Z * CHUNK;
     const u32 count = u32(smaller(all - low, i64(CHUNK)));
     const bool both = !a.weighted && a.fresh.aged;
+    const u32 stride = u32(a.rules.tier_count) | 1;  // odd: a tier's phases lie in banks of their own
     PHASE(t) {
         for (u32 cell = t; cell < (both ? 2 * count : count); cell += THREADS) cells[cell] = 0;
         const u32 tiers = u32(a.rules.tier_count);
-        for (u32 tier = t; tier < tiers; tier += THREADS) multiplier[tier] = multipliers_of(a.rules, row)[tier];
-        for (u32 k = t; k < (tiers + 1) * (tiers + 1); k += THREADS) weight[k] = weights_of(a.rules, row)[k];
+        for (u32 k = t; k < PHASES * tiers; k += THREADS) {
+            multipliers[k / tiers * stride + k % tiers] = levels_of(a.rules, row, 0)[k];
+        }
+        for (u32 k = t; k < (tiers + 1) * (tiers + 1); k += THREADS) weight[k] = weights_of(a.rules, row, 0)[k];
     }
     PHASE(t) {
         if (count < all && both) {
-            fill_tile<2, true>(a, t, row, first, end, cells, low, count, multiplier, weight);
+            fill_tile<2, true>(a, t, row, first, end, cells, low, count, multipliers, stride, weight);
         } else if (count < all) {
-            fill_tile<1, true>(a, t, row, first, end, cells, low, count, multiplier, weight);
+            fill_tile<1, true>(a, t, row, first, end, cells, low, count, multipliers, stride, weight);
         } else if (both) {
-            fill_tile<2, false>(a, t, row, first, end, cells, low, count, multiplier, weight);
+            fill_tile<2, false>(a, t, row, first, end, cells, low, count, multipliers, stride, weight);
         } else {
-            fill_tile<1, false>(a, t, row, first, end, cells, low, count, multiplier, weight);
+            fill_tile<1, false>(a, t, row, first, end, cells, low, count, multipliers, stride, weight);
         }
     }
     PHASE(t) {
@@ -138,12 +146,12 @@ KERNEL(derive_rows, RowArguments) {
     const u32 side = row & 1;
     const i64 first = a.cohorts.start[row >> 1], end = first + a.cohorts.used[row >> 1];
     PHASE(t) {
-        const u32* multiplier = multipliers_of(a.rules, row);
         u64 live = 0;
         u32 frontier = side == LONG ? 0 : MOST;
         for (i64 slot = first + t; slot < end; slot += THREADS) {
             const i64 at = side * a.cohorts.slots + slot;
-            const u32 trigger = trigger_of(side, a.cohorts.entry[slot], a.cohorts.live_tiers[at], multiplier);
+            const u32 entry = a.cohorts.entry[slot];
+            const u32 trigger = trigger_of(side, entry, a.cohorts.live_tiers[at], levels_of(a.rules, row, entry));
             a.standing.trigger[at] = trigger;
             frontier = side == LONG ? larger(frontier, trigger) : smaller(frontier, trigger);
             live += a.cohorts.lots[at];
@@ -176,16 +184,15 @@ KERNEL(fill_grid, GridArguments) {
         for (u32 cell = t; cell < count; cell += THREADS) cells[cell] = 0;
     }
     PHASE(t) {
-        const u32 multiplier = multipliers_of(a.rules, row)[tier];
-        const u32* weight = weights_of(a.rules, row) + tier;
         const i32 zero = cell_zero(a.first_bin[k]), top = i32(a.bins + 1);
         for (i64 slot = first + t; slot < end; slot += THREADS) {
             const i64 at = side * a.cohorts.slots + slot;
             const u32 live = a.cohorts.live_tiers[at];
             if (tier >= live) continue;
             const u32 lots = fresh_lots(a.cohorts.lots[at], a.cohorts.opened_at[slot], a.fresh);
-            const u32* cumulative = weight + live * (tiers + 1);
-            const u32 cell = cell_of(a.cohorts.entry[slot], multiplier, zero, top) - low;
+            const u32* cumulative = weights_of(a.rules, row, live) + tier;
+            const u32 entry = a.cohorts.entry[slot];
+            const u32 cell = cell_of(entry, levels_of(a.rules, row, entry)[tier], zero, top) - low;
             if (cell < count) add_shared(cells + cell, weighted(lots, cumulative[1]) - weighted(lots, cumulative[0]));
         }
     }

@@ -4,10 +4,14 @@
 
 constexpr u32 PRICE_BITS = 10;
 constexpr u32 MULTIPLIER_BITS = 28;
+constexpr u32 PHASES = 8;
 constexpr u32 WEIGHT_BITS = 16;
 constexpr u32 FRESHNESS_BITS = 16;
 constexpr u32 LONG = 0;
 constexpr u32 MOST = 0xFFFFFFFFu;
+
+// Which of the levels of its tiers a cohort has: its entry bin's low bits.
+DEVICE u32 phase_of(u32 entry) { return (entry >> PRICE_BITS) & (PHASES - 1); }
 
 // Trigger price in price units at which a position is liquidated; may exceed u32.
 DEVICE u64 liquidation_price(u32 entry, u32 multiplier) { return (u64(entry) * multiplier) >> MULTIPLIER_BITS; }

@@ -7,16 +7,13 @@ constexpr u32 NOT_OBSERVED = 0xFFFFFFFFu;
 
 // A market's row and what a step needs of it.
 struct Row {
-    u32 side;
+    u32 row, side;
     i64 first, end;  // slots in use
     u32* lots;
     u8* live;
     u32* trigger;
     u64* totals;
     u64* fresh;
-    const u32* multiplier;
-    const u32* weight;
-    u32 columns;
     i32 zero, top;
 };
 
@@ -32,19 +29,19 @@ DEVICE Row row_of(const ApplyArguments& a, u32 market, u32 side) {
     r.trigger = a.standing.trigger + offset;
     r.totals = a.standing.totals + row * cells;
     r.fresh = a.standing.fresh + row * cells;
-    r.multiplier = multipliers_of(a.rules, row);
-    r.weight = weights_of(a.rules, row);
-    r.columns = u32(a.rules.tier_count) + 1;
+    r.row = row;
     r.zero = cell_zero(a.window.first_bin[market]);
     r.top = i32(cells - 1);
     return r;
 }
 
-// Add (sign 1) or take away (sign -1) a cohort's cells in both totals.
-DEVICE void maintain(const ApplyArguments& a, const Row& r, u32 lots, u32 live, u32 entry, u32 opened_at, u64 sign) {
-    const u32* weight = r.weight + live * r.columns;
-    spread(r.totals, lots, entry, live, r.multiplier, weight, r.zero, r.top, sign);
-    spread(r.fresh, fresh_lots(lots, opened_at, a.fresh), entry, live, r.multiplier, weight, r.zero, r.top, sign);
+// Add (sign 1) or take away (sign -1) a cohort's cells in both totals; ``levels`` are the multipliers of its tiers.
+DEVICE void maintain(
+    const ApplyArguments& a, const Row& r, u32 lots, u32 live, u32 entry, const u32* levels, u32 opened_at, u64 sign
+) {
+    const u32* weight = weights_of(a.rules, r.row, live);
+    spread(r.totals, lots, entry, live, levels, weight, r.zero, r.top, sign);
+    spread(r.fresh, fresh_lots(lots, opened_at, a.fresh), entry, live, levels, weight, r.zero, r.top, sign);
 }
 
 // Thread t's part of items 0..count that are shared out in runs, so that prefix sums keep their order.
@@ -59,17 +56,18 @@ BLOCK_DEVICE u64 sweep(
         for (i64 slot = r.first + t; slot < r.end; slot += THREADS) {
             if (by_trigger && !reaches(r.side, r.trigger[slot], low, high)) continue;
             const u32 entry = a.cohorts.entry[slot], lots = r.lots[slot], old = r.live[slot];
-            const u32 live = surviving_tiers(r.side, entry, old, r.multiplier, low, high);
+            const u32* levels = levels_of(a.rules, r.row, entry);
+            const u32 live = surviving_tiers(r.side, entry, old, levels, low, high);
             had += lots;
             if (live == old) continue;
-            const u32 kept = live ? weighted(lots, r.weight[old * r.columns + live]) : 0;
+            const u32 kept = live ? weighted(lots, weights_of(a.rules, r.row, old)[live]) : 0;
             killed += lots - kept;
             r.live[slot] = u8(live);
             r.lots[slot] = kept;
             if (keep_up) {
-                maintain(a, r, lots, old, entry, a.cohorts.opened_at[slot], ~u64(0));
-                maintain(a, r, kept, live, entry, a.cohorts.opened_at[slot], 1);
-                r.trigger[slot] = trigger_of(r.side, entry, live, r.multiplier);
+                maintain(a, r, lots, old, entry, levels, a.cohorts.opened_at[slot], ~u64(0));
+                maintain(a, r, kept, live, entry, levels, a.cohorts.opened_at[slot], 1);
+                r.trigger[slot] = trigger_of(r.side, entry, live, levels);
             }
         }
         sum[t] = had;
@@ -160,7 +158,8 @@ BLOCK_DEVICE void append(
                 placed_opposite = through_opposite;
                 if (!is_kept) continue;
                 const u32 entry = a.open_entry[begin + j], price = a.price[k];
-                const u32 left = surviving_tiers(side, entry, a.rules.tiers[market], r.multiplier, price, price);
+                const u32* levels = levels_of(a.rules, r.row, entry);
+                const u32 left = surviving_tiers(side, entry, a.rules.tiers[market], levels, price, price);
                 const u32 live = larger(left, 1u);
                 if (side == LONG) {
                     a.cohorts.entry[slot] = entry;
@@ -169,10 +168,10 @@ BLOCK_DEVICE void append(
                 r.lots[slot] = lots;
                 r.live[slot] = u8(live);
                 if (keep_up[side]) {
-                    const u32 trigger = trigger_of(side, entry, live, r.multiplier);
+                    const u32 trigger = trigger_of(side, entry, live, levels);
                     r.trigger[slot] = trigger;
                     frontier = side == LONG ? larger(frontier, trigger) : smaller(frontier, trigger);
-                    maintain(a, r, lots, live, entry, a.opened_at[k], 1);
+                    maintain(a, r, lots, live, entry, levels, a.opened_at[k], 1);
                 }
                 ++slot;
             }
@@ -239,14 +238,15 @@ BLOCK_DEVICE void step_side(
         }
     }
     u64 live = had - killed, closed = 0, overkill = 0, given = opened;
-    if (a.open_interest[k] != NOT_OBSERVED) {
-        const u64 target = a.open_interest[k] - opened;
+    const u32 interest = a.open_interest[2 * k + side];
+    if (interest != NOT_OBSERVED) {
+        const u64 target = interest - opened;
         if (live > 0) {
             closed = live - smaller(live, target);
             overkill = target - smaller(live, target);
             if (live != target && scale(r, live, target, sum, spare)) is_clean = false;
             live = target;
-        } else if (target > 0) {  // nothing is left to scale up: the openings take the whole open interest
+        } else if (target > 0) {  // nothing is left to scale up: the openings take the side's open interest
             overkill = target;
             given = opened + target;
         }

@@ -15,7 +15,7 @@ struct Cohorts {
 
 struct Rules {
     const u8* tiers;        // [M]
-    const u32* multiplier;  // [M, 2, T]
+    const u32* multiplier;  // [M, 2, P, T]
     const u32* weight;      // [M, 2, T + 1, T + 1]
     i64 tier_count;         // T
 };
@@ -52,7 +52,7 @@ struct ApplyArguments {
     const u32* low;
     const u32* high;
     const u32* price;
-    const u32* open_interest;
+    const u32* open_interest;  // [K, 2]
     const u32* opened_at;
     const i64* first_open;
     const u32* open_entry;

@@ -49,6 +49,7 @@ from forcedmove_kernels.cuda import launches
 from forcedmove_kernels.cuda.device import Device
 from forcedmove_kernels.cuda.transfer import Packets, Receiver, Scratch, carved
 from forcedmove_kernels.cuda.watched import WatchedFrames, patched
+from forcedmove_kernels.fixed_point import PHASES
 from forcedmove_kernels.renderings import Renderings
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class CudaStore:
         )
         self._rules = Rules(
             tiers=zeros(markets, np.uint8),
-            multiplier=zeros((markets, 2, tiers), np.uint32),
+            multiplier=zeros((markets, 2, PHASES, tiers), np.uint32),
             weight=zeros((markets, 2, tiers + 1, tiers + 1), np.uint32),
         )
         self._window = Window(zeros(markets, np.uint32), bins)
@@ -305,7 +306,7 @@ class CudaStore:
     def _draw(self, view: View, into: Any | None = None) -> Any:
         """Render a view into f32 ``[O, W]`` on the device: ``into``, or memory that holds until the next call."""
         markets, tiers, weighted, notional, target = view[:5]
-        check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[2])
+        check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[3])
         if tiers is None:
             lots = self._rows(markets, weighted)
             where = target
@@ -359,7 +360,7 @@ class CudaStore:
 
     def _grid(self, markets: I32, weighted: bool, first_bin: U32, bins: int) -> Any:
         check_indices("markets", markets, len(self.used))
-        grid = self._work.take((len(markets), 2, self._rules.multiplier.shape[2], bins + 2), np.uint64)
+        grid = self._work.take((len(markets), 2, self._rules.multiplier.shape[3], bins + 2), np.uint64)
         sent = self._packets.send({"markets": markets.astype(np.int32), "first_bin": first_bin.astype(np.uint32)})
         fresh, aged = (self._fresh, self._aged) if weighted else (self._ones, False)
         launches.leverage_grid(

@@ -19,7 +19,7 @@ from forcedmove_kernels.arrays import (
     empty_outcome,
 )
 from forcedmove_kernels.checks import check_lots, check_standing, live_lots
-from forcedmove_kernels.fixed_point import LONG, MULTIPLIER_BITS, WEIGHT_BITS
+from forcedmove_kernels.fixed_point import LONG, MULTIPLIER_BITS, WEIGHT_BITS, phase_of
 from forcedmove_kernels.reference.standing import reached_slots, rebuild_row, triggers
 
 
@@ -75,16 +75,17 @@ def step_market(cohorts: Cohorts, rules: Rules, updates: Updates, outcome: Outco
         opened = updates.open_lots[openings]
         outcome.opened[k, side] = opened.sum(dtype=np.uint64)
         new_lots[side] = opened
-        if updates.open_interest[k] != NOT_OBSERVED:
-            target = int(updates.open_interest[k]) - int(outcome.opened[k, side])
+        interest = int(updates.open_interest[k, side])
+        if interest != NOT_OBSERVED:
+            target = interest - int(outcome.opened[k, side])
             if survived > 0:
                 unscaled = lots.copy()
                 lots[:] = prefix_scaled(lots, target)
                 scaled[side] = bool(np.any(lots != unscaled))
                 outcome.closed[k, side] = max(int(survived) - target, 0)
                 outcome.overkill[k, side] = max(target - int(survived), 0)
-            elif target > 0:  # nothing is left to scale up: the openings take the whole open interest
-                new_lots[side] = prefix_scaled(opened, int(updates.open_interest[k]))
+            elif target > 0:  # nothing is left to scale up: the openings take the side's open interest
+                new_lots[side] = prefix_scaled(opened, interest)
                 outcome.overkill[k, side] = target
         outcome.live[k, side] = lots.sum(dtype=np.uint64) + new_lots[side].sum(dtype=np.uint64)
 
@@ -106,8 +107,9 @@ def surviving_tiers(
 ) -> np.ndarray:
     """Live tiers u8 after the highest ones whose liquidation price lies within reach of ``low..high`` have died."""
     live = live.copy()
-    for tier in range(rules.multiplier.shape[2] - 1, -1, -1):
-        price = entry.astype(np.uint64) * np.uint64(rules.multiplier[market, side, tier]) >> MULTIPLIER_BITS
+    multiplier = rules.multiplier[market, side, phase_of(entry)].astype(np.uint64)  # one row of tiers per cohort
+    for tier in range(multiplier.shape[1] - 1, -1, -1):
+        price = entry * multiplier[:, tier] >> MULTIPLIER_BITS
         crossed = price >= low if side == LONG else price <= high
         live[(live == tier + 1) & crossed] = tier
     return live

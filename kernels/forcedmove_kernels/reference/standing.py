@@ -16,7 +16,7 @@ from forcedmove_kernels.arrays import (
     no_trigger,
 )
 from forcedmove_kernels.checks import check_indices, check_standing
-from forcedmove_kernels.fixed_point import LONG, MAX_PRICE_UNITS, MULTIPLIER_BITS
+from forcedmove_kernels.fixed_point import LONG, MAX_PRICE_UNITS, MULTIPLIER_BITS, phase_of
 from forcedmove_kernels.reference.grid import tier_grid
 
 
@@ -47,8 +47,9 @@ def triggers(cohorts: Cohorts, rules: Rules, market: int, side: int) -> U32:
     """Price that liquidates the highest live tier of each cohort of a row; see arrays.Standing."""
     slots = slice(cohorts.start[market], cohorts.start[market] + cohorts.used[market])
     live = cohorts.live_tiers[side, slots].astype(np.int64)
-    highest = rules.multiplier[market, side, np.maximum(live - 1, 0)].astype(np.uint64)
-    price = np.minimum(cohorts.entry[slots] * highest >> np.uint64(MULTIPLIER_BITS), MAX_PRICE_UNITS)
+    entry = cohorts.entry[slots]
+    highest = rules.multiplier[market, side, phase_of(entry), np.maximum(live - 1, 0)].astype(np.uint64)
+    price = np.minimum(entry * highest >> np.uint64(MULTIPLIER_BITS), MAX_PRICE_UNITS)
     return np.where(live > 0, price, no_trigger(side)).astype(np.uint32)
 
 

@@ -22,6 +22,12 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
     listed = [
         AssumptionInfo("turnover", "share of volume that replaces positions; not fitted", model.turnover),
         AssumptionInfo("leverage_prior", "leverage is not observed: a fixed mixture of a low-leverage bulk and a tail"),
+        AssumptionInfo(
+            "tier_width",
+            "levels of a leverage tier are spread over this share of its interval, whose ends are the geometric means "
+            "with its neighbours",
+            model.tier_width,
+        ),
         AssumptionInfo("position_size", "USD size that selects the maintenance tier", model.typical_position_usd),
         AssumptionInfo(
             "isolated_margin",

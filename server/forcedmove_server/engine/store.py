@@ -101,7 +101,7 @@ class CohortStore:
         self.ledger = Ledger.empty(max_markets)
         self.clock = FreshnessClock(model.freshness_step_s, model.freshness_half_life_hours * 3600)
         self._book = book
-        self._typical_usd = model.typical_position_usd
+        self._typical_usd, self._tier_width = model.typical_position_usd, model.tier_width
         self._changed = np.zeros(max_markets, bool)
         self._compacted_in = np.zeros(max_markets, np.int64)
 
@@ -124,7 +124,7 @@ class CohortStore:
     ) -> None:
         """Give a market its rules; ``shares`` float64 ``[2, T]`` replace the venue's prior."""
         self.margins[market] = set_rules(
-            self.rules, market, instrument, self._typical_usd, price_usd, shares, self._book
+            self.rules, market, instrument, self._typical_usd, self._tier_width, price_usd, shares, self._book
         )
         self.resident.set_rules(market, rules_of(self.rules, market))
         self._changed[market] = True

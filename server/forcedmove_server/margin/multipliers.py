@@ -20,6 +20,9 @@ from forcedmove_server.market.instruments import ContractType, Instrument
 #: default leverage tiers of a map, ascending; a market offers the first ``offered_tiers`` of them
 LEVERAGE_TIERS: tuple[float, ...] = (2, 3, 5, 8, 10, 15, 20, 25, 33, 50, 75, 100, 125)
 
+#: leverage down to which the lowest tier reaches: below it a long survives a fall to a fifth
+LOWEST_LEVERAGE = 1.25
+
 #: sizes that the error bound covers, in typical positions: from a tenth to ten times one
 TYPICAL_SIZES = np.geomspace(0.1, 10.0, 21)
 
@@ -59,6 +62,21 @@ def max_leverage(instrument: Instrument, rule: MarginRule) -> float:
 def offered_tiers(instrument: Instrument, rule: MarginRule, leverages: ArrayLike = LEVERAGE_TIERS) -> int:
     """Return how many of the ascending ``leverages`` the market offers, at least 1."""
     return max(1, int(np.count_nonzero(np.asarray(leverages, np.float64) <= max_leverage(instrument, rule))))
+
+
+def tier_intervals(leverages: ArrayLike, highest: float, width: float) -> tuple[F64, F64]:
+    """Return the leverages, from and to, over which the levels of a market's tiers are spread: two float64 ``[T]``.
+
+    ``leverages`` are the ascending tiers that the market offers, ``highest`` is its greatest leverage. A tier stands
+    for the leverages between the geometric means with its neighbours, the lowest from :data:`LOWEST_LEVERAGE` on, the
+    highest up to ``highest``. ``width`` in 0..1 is how much of that is covered, in logarithms and around the tier's own
+    leverage: 0 leaves that alone.
+    """
+    own = np.minimum(np.asarray(leverages, np.float64), highest)
+    between = np.sqrt(own[:-1] * own[1:])
+    low = np.concatenate(([min(LOWEST_LEVERAGE, own[0])], between))
+    high = np.concatenate((between, [highest]))
+    return own * (low / own) ** width, np.minimum(own * (high / own) ** width, highest)
 
 
 def liquidation_multipliers(
