@@ -33,6 +33,8 @@ from tests.emulator.server import EmulatorServer
 from tests.emulator.truth import Truth
 from tests.emulator.venues import emulator_class, emulator_names
 
+#: every market has a mark this often
+_MARKS_S = 1.0
 SYMBOLS = ("BTC", "ETH", "SOL")
 #: silence after which a half-open connection is given up in a soak
 SILENCE_S = 3.0
@@ -153,14 +155,18 @@ async def _feed(
 ) -> None:
     """Publish true events; what comes before a venue's channels are live is not counted."""
     live: set[str] = set()
-    step_s = 0.05
+    step_s, marked = 0.05, 0.0
     while True:
         feeds = supervisor.feeds()
         for name in set(names) - live:
             own = [status for status in feeds if status.venue == name]
             if own and all(status.live == status.wanted for status in own):
                 live.add(name)
+        if due := time.monotonic() - marked >= _MARKS_S:
+            marked = time.monotonic()
         for name, truth in zip(names, truths, strict=True):
+            for mark in truth.marks(time.time_ns()) if due else ():
+                server.publish(name, mark)
             for _ in range(max(1, round(rate_hz * step_s))):
                 event = truth.event(time.time_ns())
                 if isinstance(event, Trade | Liquidation):

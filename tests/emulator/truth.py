@@ -28,6 +28,10 @@ class Truth:
             yield self.open_interest(listing, time_ns)
             yield self.book(listing, time_ns)
 
+    def marks(self, time_ns: int) -> Iterator[Event]:
+        """A mark of every market: they never pause."""
+        return (self.mark(listing, time_ns) for listing in self._listings)
+
     def event(self, time_ns: int) -> Event:
         """One event of a random market; most are trades."""
         listing = self._random.choice(self._listings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -55,7 +56,9 @@ async def traded_market() -> AsyncIterator[Market]:
         async def trade() -> None:
             for event in truth.initial(time.time_ns()):
                 server.publish("bybit", event)
-            while True:
+            for step in itertools.count():
+                for mark in truth.marks(time.time_ns()) if step % 20 == 0 else ():
+                    server.publish("bybit", mark)
                 event = truth.event(time.time_ns())
                 if isinstance(event, Trade):
                     market.trades.append(event)

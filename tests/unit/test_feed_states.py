@@ -70,6 +70,7 @@ def test_trades_keep_a_price_alive_and_the_last_loss_counts(told: Told) -> None:
     told.tell(1000, MARKS, True)
     told.tell(1000, TRADES, True)
     told.tell(1010, MARKS, False)
+    told.priced(1100)
     assert told.fresh(1100)[0]
     told.tell(1100, TRADES, False)
     assert told.fresh(1130)[0]
@@ -78,7 +79,21 @@ def test_trades_keep_a_price_alive_and_the_last_loss_counts(told: Told) -> None:
 
 def test_a_live_feed_does_not_make_an_old_price_a_new_one(told: Told) -> None:
     told.tell(1000, MARKS, True)
-    assert not told.fresh(1601)[0]
+    assert told.fresh(1090)[0]
+    assert not told.fresh(1090.001)[0], "marks never pause for three times as long as they may be lost"
+    assert told.fresh(1600)[1], "where nobody tells of marks, as in recorded files, they may"
+
+
+def test_a_market_that_was_given_up_is_gone_after_an_hour(told: Told) -> None:
+    told.tell(1000, MARKS, True)
+    told.tell(1000, INTEREST, True)
+    told.tell(1010, MARKS, False)
+    assert told.states.gone([0, 1], 9000 * S).tolist() == [False, False], "its open interest is still fed"
+    told.tell(1010, INTEREST, False)
+    assert told.states.gone([0, 1], 4610 * S).tolist() == [False, False]
+    assert told.states.gone([0, 1], 4611 * S).tolist() == [True, False]
+    told.tell(9000, MARKS, True)
+    assert told.states.gone([0, 1], 9000 * S).tolist() == [False, False]
 
 
 def test_open_interest_that_comes_when_it_changes_does_not_grow_stale_while_its_feed_is_live(told: Told) -> None:

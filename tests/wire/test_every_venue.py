@@ -22,6 +22,7 @@ from forcedmove_server.collectors.records import (
     Record,
     Refused,
     Reply,
+    Subscribed,
     Trade,
     Unknown,
     Unlisted,
@@ -120,7 +121,10 @@ def test_topics_are_given_up(venue: Venue, emulator: EmulatedVenue) -> None:
         names = [topic.name for topic in parser.topics(stream, list(_listed(emulator, stream)))]
         for request in parser.unsubscribe(names[: stream.topics_per_message], 99):
             for content in session.receive(request):
-                assert not [r for r in parser.parse(content) if isinstance(r, Refused | Unknown)]
+                records = parser.parse(content)
+                assert not [r for r in records if isinstance(r, Refused | Unknown)]
+                confirmed = {name for record in records if isinstance(record, Subscribed) for name in record.topics}
+                assert confirmed.isdisjoint(names[: stream.topics_per_message]), "what ends is no confirmation"
 
 
 def test_ccxt_lists_the_same_markets(emulator: EmulatedVenue) -> None:

@@ -113,6 +113,10 @@ def test_answers_to_requests(gate: Gate) -> None:
     assert gate.parse(book) == [Subscribed(("futures.order_book:BTC_USDT",))]
     refused = SAMPLES[-1].replace(b'"error":null', b'"error":{"code":2,"message":"unknown contract"}')
     assert gate.parse(refused) == [Refused("2 unknown contract", request_id=3)]
+    for ended in (SAMPLES[-1], repeated):
+        assert gate.parse(ended.replace(b'"subscribe"', b'"unsubscribe"')) == []
+    failed = repeated.replace(b'"subscribe"', b'"unsubscribe"').replace(b"null", b'{"code":2,"message":"no"}')
+    assert gate.parse(failed) == [Refused("2 no", request_id=3)]
     assert gate.parse(b'{"time":1,"channel":"futures.pong","event":"","result":null}') == [Pong()]
 
 

@@ -121,6 +121,10 @@ def test_answers_to_requests(htx: Htx) -> None:
     assert htx.parse(SAMPLES[7]) == [Subscribed(("public.*.liquidation_orders",))]
     refused = SAMPLES[7].replace(b'"err-code":0', b'"err-code":2011,"err-msg":"no such topic"')
     assert htx.parse(refused) == [Refused("2011 no such topic", ("public.*.liquidation_orders",))]
+    ended = SAMPLES[6].replace(b"subbed", b"unsubbed"), SAMPLES[7].replace(b'"op":"sub"', b'"op":"unsub"')
+    assert [htx.parse(one) for one in ended] == [[], []]
+    failed = ended[1].replace(b'"err-code":0', b'"err-code":2011,"err-msg":"no such topic"')
+    assert htx.parse(failed) == [Refused("2011 no such topic")]
     error = b'{"status":"error","ts":1790000000123,"id":"3","err-code":"bad-request","err-msg":"invalid topic"}'
     assert htx.parse(error) == [Refused("bad-request invalid topic", request_id=3)]
 

@@ -139,6 +139,7 @@ def test_requests_and_their_answers(kraken: KrakenFutures) -> None:
     assert kraken.parse(SAMPLES[7]) == [Subscribed(("trade PF_XBTUSD",))]
     failed = SAMPLES[7].replace(b"subscribed", b"subscribed_failed")
     assert kraken.parse(failed) == [Refused("subscribed_failed", ("trade PF_XBTUSD",))]
+    assert kraken.parse(failed.replace(b"subscribed", b"unsubscribed")) == [Refused("unsubscribed_failed")]
     assert kraken.parse(SAMPLES[8]) == [Refused("Invalid product id")]
     assert kraken.parse(b'{"event":"alert","message":"Already subscribed to feed, re-requesting"}') == [Subscribed()]
     assert kraken.parse(SAMPLES[9]) == [Pong()]

@@ -100,6 +100,7 @@ def test_answers_to_requests(okx: Okx) -> None:
     assert okx.parse(error) == [Refused(f"60018 {text}", ("trades:NO-USDT-SWAP",))]
     error = json.dumps({"id": "3", "event": "error", "code": "60012", "msg": "Invalid request"})
     assert okx.parse(error) == [Refused("60012 Invalid request", request_id=3)]
+    assert okx.parse(SAMPLES[5].replace(b'"subscribe"', b'"unsubscribe"')) == []
     closing = json.dumps({"event": "notice", "code": "64008", "msg": "service upgrade", "connId": "c"})
     assert okx.parse(closing) == [Reset("service upgrade")]
 

@@ -62,6 +62,8 @@ class VenueCollector:
         self._poller = Poller(venue, self.listings, self, network)
         self._poll_lost_ns: dict[Poll, int] = {}
         self._poll_good_ns: dict[Poll, int] = {}
+        #: channels of the events that its answers held
+        self._poll_brings: dict[Poll, set[Channel]] = {}
         #: what the last answer held: times by market and id
         self._poll_pages: dict[Poll, dict[tuple[str, int | str], int]] = {}
         #: channels that the engine was told are fed: markets by native id
@@ -131,10 +133,14 @@ class VenueCollector:
         return self._intake.take(event, received_ns, self.health)
 
     def live(self, topic: Topic, lost_ns: int, now_ns: int) -> None:
-        """Note that a topic is fed, and what was missed until then."""
+        """Note that a topic is fed, and what was missed until then.
+
+        A venue that confirms a subscription need not serve it: marks are fed when one comes.
+        """
         for channel in topic.channels:
             for listing in self._listings_of(topic.native_ids):
-                self.health.live[channel].add(listing.native_id)
+                if channel is not Channel.MARK_PRICES:
+                    self.health.live[channel].add(listing.native_id)
                 if lost_ns:
                     self._intake.gap(listing, channel, lost_ns, now_ns, self.health)
 
@@ -180,6 +186,7 @@ class VenueCollector:
         self._poll_good_ns[poll] = received_ns
         records = list(records)
         told = {record.listing.native_id for record in records if isinstance(record, Event)}
+        self._poll_brings.setdefault(poll, set()).update(channel_of(r) for r in records if isinstance(r, Event))
         for listing in self._listings_of(poll.native_ids, poll.contract_type):
             # a list of liquidations may hold none of a market; what always has a value and is absent is not fed
             if poll.channel not in _STATES or listing.native_id in told:
@@ -215,7 +222,9 @@ class VenueCollector:
         if poll not in self._poll_lost_ns and poll in self._poll_good_ns:
             self._poll_lost_ns[poll] = self._poll_good_ns[poll]
             for listing in self._listings_of(poll.native_ids, poll.contract_type):
-                self.health.live[poll.channel].discard(listing.native_id)
+                # what a stream brings too is live again with its next event
+                for channel in self._poll_brings.get(poll, set()) | {poll.channel}:
+                    self.health.live[channel].discard(listing.native_id)
                 self._intake.gap(listing, poll.channel, self._poll_good_ns[poll], now_ns, self.health)
         self._intake.defects.note(f"{self.venue.name}.polls.failed", 1, reason)
         self._trouble(reason)
@@ -243,7 +252,7 @@ class VenueCollector:
         for poll in polls:
             want((poll.channel,), [one.native_id for one in self._listings_of(poll.native_ids, poll.contract_type)])
         self._poller.set_polls(polls)
-        for remembered in (self._poll_good_ns, self._poll_lost_ns, self._poll_pages):
+        for remembered in (self._poll_good_ns, self._poll_lost_ns, self._poll_pages, self._poll_brings):
             for poll in remembered.keys() - set(polls):
                 del remembered[poll]
         self.health.wanted = wanted

@@ -25,11 +25,12 @@ from forcedmove_server.collectors.network import (
     RateLimit,
     describe_failure,
     first_of,
+    in_batches,
     is_cancelled,
+    send,
 )
 from forcedmove_server.collectors.records import (
     Event,
-    Pong,
     Record,
     Refused,
     Reply,
@@ -52,7 +53,10 @@ _CONNECT_S = 15.0
 _CLOSE_S = 1.0
 #: a book that is out of step is not asked for again more often than this
 _RESYNC_S = 1.0
+#: what unreadable messages may have held is announced this often
+_UNREAD_NS = 1_000_000_000
 
+_ONCE = frozenset({Channel.TRADES, Channel.LIQUIDATIONS})
 _FRAMES = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG)
 _TRANSPORT = (ConnectionLostError, MalformedMessage, aiohttp.ClientError, OSError, TimeoutError)
 
@@ -90,6 +94,7 @@ class Connection:
         self._lost_ns: dict[str, int] = {}
         self._resynced: dict[str, float] = {}
         self._anew: set[str] = set()  # asked for, to be asked for again
+        self._unread_ns = 0
         self._socket: aiohttp.ClientWebSocketResponse[bool] | None = None
         self._opened = math.inf  # when the connection was there; later than any time while it is not
 
@@ -184,7 +189,7 @@ class Connection:
             match message.type:
                 case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY:
                     for reply in self._message(message.data, now_ns):
-                        await _send(socket, reply)
+                        await send(socket, reply)
                 case aiohttp.WSMsgType.PING:
                     await socket.pong(message.data)
                 case aiohttp.WSMsgType.PONG:
@@ -202,6 +207,7 @@ class Connection:
             records = self._parser.parse(content)
         except MalformedMessage as error:
             self._feed.malformed(error)
+            self._may_have_held_events(now_ns)
             return []
         replies: list[str | bytes] = []
         for record in records:
@@ -219,6 +225,17 @@ class Connection:
                 self._told(record, now_ns)
         return replies
 
+    def _may_have_held_events(self, now_ns: int) -> None:
+        """Announce what an unreadable message may have held; of states the next one makes good."""
+        if now_ns - self._unread_ns >= _UNREAD_NS:
+            self._unread_ns = now_ns
+            for topic in [t for t in self._confirmed() if _ONCE.intersection(t.channels)]:
+                self._feed.live(topic, self._liveness.since_ns(now_ns), self._liveness.until_ns(now_ns))
+
+    def _confirmed(self) -> list[Topic]:
+        """Topics that are fed."""
+        return [t for name, t in self.topics.items() if name in self._asked and name not in self._pending]
+
     def _told(self, record: Record, now_ns: int) -> None:
         match record:
             case Subscribed():
@@ -234,8 +251,6 @@ class Connection:
                 self._feed.unknown(record.kind)
             case Unlisted():
                 self._feed.unlisted(record.native_id)
-            case Pong():
-                pass
 
     def _were_refused(self, answer: Refused) -> None:
         """Leave out what was refused for a while; of a request as a whole, ask for each alone: one is to blame."""
@@ -294,8 +309,9 @@ class Connection:
 
     def _ask_silent_anew(self) -> None:
         """Ask anew for topics that fell silent, or for everything when all that never pause did."""
-        fed = [t for name, t in self.topics.items() if name in self._asked and name not in self._pending]
-        watched = [topic for topic in fed if topic.name not in self._refused and self._silence.watches(topic)]
+        watched = [
+            topic for topic in self._confirmed() if topic.name not in self._refused and self._silence.watches(topic)
+        ]
         silent = self._silence.silent(watched)
         for topic, seconds in silent.items():
             self._lost_ns.setdefault(topic.name, time.time_ns() - round(seconds * 1e9))
@@ -311,30 +327,28 @@ class Connection:
         while True:
             self._changed.clear()
             surplus = [name for name in self._asked if name not in self.topics or name in self._anew]
-            for names in _batches(surplus, self.stream.topics_per_message):
+            for names in in_batches(surplus, self.stream.topics_per_message):
                 requests = self._parser.unsubscribe(names, self._next_request(()))
                 if not requests and not self._anew.isdisjoint(names):
                     raise ConnectionLostError(f"{names[0]} has to begin anew, and only a new connection does that")
                 for request in requests:
-                    await self._paced(socket, request)
+                    await self._sending.take()
+                    await send(socket, request)
                 for name in names:
                     self._asked.pop(name, None)
                 self._anew.difference_update(names)
             wanted = [name for name in self.topics if name not in self._asked and name not in self._refused]
             together = [name for name in wanted if name not in self._alone]
             apart = [[name] for name in wanted if name in self._alone]
-            for names in [*_batches(together, self.stream.topics_per_message), *apart]:
+            for names in [*in_batches(together, self.stream.topics_per_message), *apart]:
                 for name in names:
                     self._asked[name] = time.monotonic()
                     if name in self.topics:
                         self._pending[name] = self.topics[name]
                 for request in self._parser.subscribe(names, self._next_request(tuple(names))):
-                    await self._paced(socket, request)
+                    await self._sending.take()
+                    await send(socket, request)
             await self._changed.wait()
-
-    async def _paced(self, socket: aiohttp.ClientWebSocketResponse[bool], request: str) -> None:
-        await self._sending.take()
-        await _send(socket, request)
 
     def _next_request(self, names: tuple[str, ...]) -> int:
         self._requests += 1
@@ -349,7 +363,7 @@ class Connection:
             self._liveness.check()
             if self._liveness.ping_is_due(self.stream.ping_s):
                 ping = self._parser.ping()
-                await (_send(socket, ping) if ping else socket.ping())
+                await (send(socket, ping) if ping else socket.ping())
             if self._liveness.probe_is_due():
                 await socket.ping()
             self._ask_silent_anew()
@@ -367,16 +381,12 @@ class Connection:
     def _end(self, reason: str, now_ns: int) -> None:
         """Announce what is not fed any more."""
         since_ns = self._liveness.since_ns(now_ns)
-        fed = [topic for name, topic in self.topics.items() if name in self._asked and name not in self._pending]
+        fed = self._confirmed()
         for topic in fed:  # one that was mute before the end has missed more than the others
             quiet_ns = round(self._silence.quiet_s(topic) * 1e9)
             self._lost_ns.setdefault(topic.name, min(since_ns, now_ns - quiet_ns))
-        self._feed.lost(
-            [topic for topic in fed if topic.name not in self._refused],
-            since_ns,
-            self._liveness.until_ns(now_ns),
-            reason,
-        )
+        lost = [topic for topic in fed if topic.name not in self._refused]
+        self._feed.lost(lost, since_ns, self._liveness.until_ns(now_ns), reason)
         self._asked.clear()
         self._pending.clear()
         self._refused.clear()
@@ -384,16 +394,5 @@ class Connection:
         self._anew.clear()
 
 
-def _batches(names: list[str], size: int) -> Iterable[list[str]]:
-    return (names[k : k + size] for k in range(0, len(names), size))
-
-
 def _silent(topic: Topic, seconds: float) -> str:
     return f"{topic.name} silent for {seconds:.1f} s"
-
-
-async def _send(socket: aiohttp.ClientWebSocketResponse[bool], content: str | bytes) -> None:
-    if isinstance(content, str):
-        await socket.send_str(content)
-    else:
-        await socket.send_bytes(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -122,3 +122,16 @@ def is_cancelled() -> bool:
     """Whether the current task has been asked to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def send(socket: aiohttp.ClientWebSocketResponse[bool], content: str | bytes) -> None:
+    """Send a frame of the kind that the content is."""
+    if isinstance(content, str):
+        await socket.send_str(content)
+    else:
+        await socket.send_bytes(content)
+
+
+def in_batches(names: list[str], size: int) -> Iterable[list[str]]:
+    """Cut a list into parts of at most ``size``."""
+    return (names[k : k + size] for k in range(0, len(names), size))

@@ -127,6 +127,9 @@ class Poller:
         except TooOftenError as error:
             self._limit.pause(error.wait_s)
             reason = str(error)
+            for other in self._polls:  # nobody is asked until then
+                if other != poll:
+                    self._answers.failed(other, reason, time.time_ns())
         except MalformedMessage as error:
             self._answers.malformed(error)
             reason = "the answer cannot be read"

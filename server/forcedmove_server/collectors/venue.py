@@ -8,13 +8,15 @@ be read (the channel numbers that Bitfinex hands out, for example), so that the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
 
-from forcedmove_server.collectors.fields import unpacked
+from forcedmove_server.collectors.fields import unpacked, without_nulls
 from forcedmove_server.collectors.listing import Listing
 from forcedmove_server.collectors.records import Record, Unlisted
 from forcedmove_server.errors import MalformedMessage
@@ -174,21 +176,28 @@ class Venue(ABC):
         """Records of one message: a websocket frame, or a REST answer that names its instruments.
 
         Raises MalformedMessage, and nothing else, for what cannot be read; a message is used completely or not at all.
-        Bytes may be gzip, text is not.
+        Bytes may be gzip, text is not. A member that is null counts as one that is missing.
         """
         try:
             return self.read(message.encode() if isinstance(message, str) else unpacked(message))
         except UNREADABLE as error:
-            content = message[:200].encode(errors="replace") if isinstance(message, str) else message
-            raise MalformedMessage(self.name, content[:200], str(error)) from error
+            return self._once_more(self.read, message, error)
 
     def parse_answer(self, poll: Poll, answer: bytes | str) -> list[Record]:
         """Records of the answer to a poll. Raises MalformedMessage."""
-        content = answer.encode() if isinstance(answer, str) else answer
         try:
-            return self.read_answer(poll, unpacked(content))
+            return self.read_answer(poll, unpacked(answer.encode() if isinstance(answer, str) else answer))
         except UNREADABLE as error:
-            raise MalformedMessage(self.name, content[:200], str(error)) from error
+            return self._once_more(partial(self.read_answer, poll), answer, error)
+
+    def _once_more(self, read: Callable[[bytes], list[Record]], message: bytes | str, error: Exception) -> list[Record]:
+        """Read what could not be read without its nulls, so that messages without any do not pay for them."""
+        with suppress(*UNREADABLE):
+            content = message.encode() if isinstance(message, str) else unpacked(message)
+            if b"null" in content:
+                return read(without_nulls(content))
+        beginning = message[:200].encode(errors="replace") if isinstance(message, str) else message[:200]
+        raise MalformedMessage(self.name, beginning[:200], str(error)) from error
 
     @abstractmethod
     def read(self, message: bytes) -> list[Record]:

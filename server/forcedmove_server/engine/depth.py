@@ -10,6 +10,7 @@ leaves 10 % after a move of 10 %, what was seen on 10 October 2025.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,11 @@ class BookTable:
         for market in np.unique(depth["market"]):
             rows = depth[depth["market"] == market]
             self._books[int(market)] = rows[rows["time_ns"] == rows["time_ns"][-1]]
+
+    def forget(self, markets: Iterable[int]) -> None:
+        """Drop books that are not fed any more: nobody knows what is left of them."""
+        for market in markets:
+            self._books.pop(market, None)
 
     def visible_usd(self, markets: list[int], first_bin: int, bins: int, bin_width: float) -> tuple[F64, int]:
         """Pool the books of ``markets``: float64 ``[2, bins + 2]`` USD (0 bids, 1 asks), and how many had one."""

@@ -10,6 +10,10 @@ from forcedmove_server.inference.markets import MarketTable
 from forcedmove_server.market.events import Channel, Records
 
 _PRICES = (Channel.MARK_PRICES, Channel.TRADES)
+#: marks never pause for this many times ``lost_after_s``, whatever their feed is said to be
+_PAUSE = 3
+#: a market none of whose channels has been fed for this long is not there any more
+_GONE_NS = 3600 * 10**9
 #: of a channel of which nobody said whether it is fed, and of one that is
 _UNTOLD, _LIVE = -1, -2
 
@@ -20,7 +24,8 @@ class FeedStates:
     Its price must not be older than ``stale_after_s``, and where collectors tell of its feeds one that brings a price
     must be live, or lost for at most ``lost_after_s``. Open interest moves slowly, and on some venues comes only when
     it changes: where its feed is told of, it counts while that is live and for ``stale_after_s`` after it was lost,
-    whatever its own age; where nobody tells of it, as in recorded files, for ``stale_after_s`` after its stamp.
+    whatever its own age; where nobody tells of it, as in recorded files, for ``stale_after_s`` after its stamp. Where
+    marks are told of, a price older than three times ``lost_after_s`` is stale although its feed is said to live.
     """
 
     def __init__(self, markets: MarketTable, model: ModelConfig) -> None:
@@ -42,7 +47,9 @@ class FeedStates:
         seen = (price_ns >= 0) & (interest_ns >= 0)
         lost_ns = self._lost_ns[markets]
         prices = lost_ns[:, _PRICES]
-        priced = now_ns - price_ns <= self._stale_after_ns
+        marked = lost_ns[:, Channel.MARK_PRICES] != _UNTOLD
+        oldest = np.where(marked, min(self._stale_after_ns, _PAUSE * self._lost_after_ns), self._stale_after_ns)
+        priced = now_ns - price_ns <= oldest
         # one live feed of prices is enough; else the one that was lost last counts
         priced &= (
             (prices == _LIVE).any(1) | (prices == _UNTOLD).all(1) | (now_ns - prices.max(1) <= self._lost_after_ns)
@@ -51,3 +58,10 @@ class FeedStates:
         since_ns = np.where(interest == _UNTOLD, interest_ns, interest)
         fresh: NDArray[np.bool_] = seen & priced & ((interest == _LIVE) | (now_ns - since_ns <= self._stale_after_ns))
         return fresh
+
+    def gone(self, markets: list[int], now_ns: int) -> NDArray[np.bool_]:
+        """Return which of these markets collectors gave up an hour ago, as delisted ones: bool ``[len(markets)]``."""
+        lost_ns = self._lost_ns[markets]
+        told = lost_ns != _UNTOLD
+        gone: NDArray[np.bool_] = told.any(1) & ((now_ns - lost_ns > _GONE_NS) & (lost_ns >= 0) | ~told).all(1)
+        return gone

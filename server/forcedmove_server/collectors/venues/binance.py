@@ -93,7 +93,7 @@ class _SingleTrade(msgspec.Struct):
     T: Milliseconds
     m: bool
     t: int
-    X: str = "MARKET"
+    X: str | None = "MARKET"
 
 
 class _Order(msgspec.Struct):

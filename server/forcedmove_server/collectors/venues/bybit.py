@@ -119,8 +119,8 @@ class _OldLiquidation(msgspec.Struct):
 class _Ticker(msgspec.Struct):
     symbol: str
     markPrice: Number = ""
-    openInterest: Number = ""
-    singleOpenInterest: Number = ""
+    openInterest: Number | None = None
+    singleOpenInterest: Number | None = None
 
 
 class _Book(msgspec.Struct):
@@ -144,8 +144,8 @@ class _Row(msgspec.Struct):
     symbol: str = ""
     lastPrice: Number = ""
     markPrice: Number = ""
-    openInterest: Number = ""
-    singleOpenInterest: Number = ""
+    openInterest: Number | None = None
+    singleOpenInterest: Number | None = None
     timestamp: Number = ""
     execId: Id = ""
 

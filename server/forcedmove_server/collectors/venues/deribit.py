@@ -82,7 +82,7 @@ class _Trade(msgspec.Struct):
     price: Positive
     amount: Positive
     direction: Literal["buy", "sell"]
-    liquidation: str = ""
+    liquidation: str | None = None
 
 
 class _State(msgspec.Struct):

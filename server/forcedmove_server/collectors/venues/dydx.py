@@ -71,7 +71,7 @@ class _Trade(msgspec.Struct, gc=False):
     price: Positive
     createdAt: datetime
     id: Id = ""
-    type: str = ""
+    type: str | None = None
     liquidation: bool = False  # what v3 has instead of a type
 
 

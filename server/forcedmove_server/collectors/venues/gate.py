@@ -27,6 +27,7 @@ from forcedmove_server.collectors.fields import (
     Number,
     from_ms,
     from_s,
+    given,
     levels,
     not_negative,
     positive,
@@ -79,15 +80,15 @@ class _Trade(msgspec.Struct):
     id: int
     price: Number
     size: Number
-    create_time: Number = 0
-    create_time_ms: Number = 0
+    create_time: Number | None = None
+    create_time_ms: Number | None = None
     is_internal: bool = False
 
 
 class _Ticker(msgspec.Struct):
     contract: str
     mark_price: Number = ""
-    total_size: Number = ""
+    total_size: Number | None = None
 
 
 class _Liquidated(msgspec.Struct):
@@ -214,7 +215,7 @@ class Gate(Venue):
             return self._list(message)
         envelope = _envelope.decode(message)
         if envelope.event in ("subscribe", "unsubscribe"):
-            return [_answer(envelope)]
+            return _answer(envelope)
         match envelope.channel, envelope.event:
             case "futures.trades", "update":
                 return self._trades(_trades.decode(envelope.result), False)
@@ -251,7 +252,7 @@ class Gate(Venue):
             if listing is None or trade.is_internal:
                 continue
             size = float(trade.size)
-            when = trade.create_time_ms or trade.create_time
+            when = trade.create_time_ms or trade.create_time or 0
             records.append(
                 Trade(
                     listing,
@@ -277,7 +278,7 @@ class Gate(Venue):
                 mark = not_negative(ticker.mark_price or 0, "mark_price")
                 if mark:
                     records.append(Mark(listing, time_ns, mark / listing.units))
-                if ticker.total_size != "":
+                if given(ticker.total_size):
                     quantity = not_negative(ticker.total_size, "total_size") * listing.contract
                     records.append(OpenInterest(listing, time_ns, quantity))
         return records
@@ -337,14 +338,18 @@ def _time(envelope: _Envelope) -> int:
     return from_ms(envelope.time_ms, "time_ms") if envelope.time_ms else from_s(envelope.time)
 
 
-def _answer(envelope: _Envelope) -> Record:
-    """Newer answers repeat what was asked for; older ones have no more than the id."""
-    asked = envelope.payload or []
+def _answer(envelope: _Envelope) -> list[Record]:
+    """Newer answers repeat what was asked for; older ones have no more than the id.
+
+    The end of a subscription confirms and refuses no topic: it may have been asked for again.
+    """
+    begins = envelope.event == "subscribe"
+    asked = envelope.payload or [] if begins else []
     topics = tuple(f"{envelope.channel}:{name}" for name in (asked[:1] if envelope.channel == _BOOK else asked))
     request_id = -1 if topics else request_number(envelope.id)
     if envelope.error is None:
-        return Subscribed(topics, request_id)
-    return Refused(f"{envelope.error.code} {envelope.error.message}".strip(), topics, request_id)
+        return [Subscribed(topics, request_id)] if begins else []
+    return [Refused(f"{envelope.error.code} {envelope.error.message}".strip(), topics, request_id)]
 
 
 def _requests(event: str, topics: Sequence[str], request_id: int) -> list[str]:

@@ -228,8 +228,10 @@ class Htx(Venue):
             return [_reply({"pong": envelope.ping})]
         if envelope.op:
             return self._operation(envelope)
-        if topic := envelope.subbed or envelope.unsubbed:
-            return [Subscribed((topic,))]
+        if envelope.subbed:
+            return [Subscribed((envelope.subbed,))]
+        if envelope.unsubbed:
+            return []
         if envelope.status == "error":
             return [Refused(_reason(envelope), request_id=request_number(envelope.id))]
         if envelope.data != _NOTHING and (envelope.status == "ok" or envelope.code == 200):
@@ -258,10 +260,12 @@ class Htx(Venue):
                 return self._liquidations(_found(envelope.data), False)
             case "notify":
                 return [Unknown(envelope.topic.rpartition(".")[2])]
-            case "sub" | "unsub":
+            case "sub":
                 if one_id(envelope.err_code) in (0, _ALREADY):
                     return [Subscribed((envelope.topic,))]
                 return [Refused(_reason(envelope), (envelope.topic,))]
+            case "unsub":  # its topic may have been asked for again: nothing is said of that
+                return [Refused(_reason(envelope))] if one_id(envelope.err_code) else []
             case "close" | "error":
                 return [Reset(_reason(envelope) if one_id(envelope.err_code) else envelope.op)]
         return [Unknown(envelope.op)]

@@ -56,7 +56,7 @@ class _Trade(msgspec.Struct):
     time: Number
     qty: Number
     price: Number
-    type: str = "fill"
+    type: str | None = "fill"
     uid: Id = ""  # since 2020
 
 
@@ -233,7 +233,9 @@ class KrakenFutures(Venue):
                 return [Subscribed(topics)]
             case "unsubscribed":
                 return [Subscribed()]
-            case "subscribed_failed" | "unsubscribed_failed" | "error":
+            case "unsubscribed_failed":
+                return [Refused(answer.message or answer.event)]
+            case "subscribed_failed" | "error":
                 return [Refused(answer.message or answer.event, topics)]
             case "alert":  # "Already subscribed to feed, re-requesting" refuses nothing
                 already = answer.message.startswith("Already subscribed")

@@ -85,8 +85,8 @@ class _Trade(msgspec.Struct, gc=False):
     price: Positive
     is_maker_ask: bool
     timestamp: Milliseconds
-    type: str = "trade"
-    taker_position_size_before: Number = ""
+    type: str | None = None
+    taker_position_size_before: Number | None = None
 
 
 class _Trades(msgspec.Struct, gc=False):
@@ -222,7 +222,7 @@ class Lighter(Venue):
             rows.sort(key=attrgetter("trade_id"))
         records: list[Record] = []
         for row in rows:
-            ordinary = row.type == "trade"
+            ordinary = row.type in (None, "trade")
             if not ordinary and row.type != "liquidation":
                 continue
             native_id = _NATIVE_IDS.get(row.market_id) or str(row.market_id)

@@ -109,7 +109,7 @@ class _Detail(msgspec.Struct):
     bkPx: Number
     sz: Number
     ts: int
-    posSide: str = ""
+    posSide: str | None = None
 
 
 class _Liquidated(msgspec.Struct):
@@ -230,8 +230,10 @@ class Okx(Venue):
     def _event(self, envelope: _Envelope) -> list[Record]:
         topics = (_topic(envelope.arg),) if envelope.arg else ()
         match envelope.event:
-            case "subscribe" | "unsubscribe":
+            case "subscribe":
                 return [Subscribed(topics)]
+            case "unsubscribe":
+                return []
             case "error":
                 if named := _NO_SUCH.search(envelope.msg):
                     topics = (f"{named[1]}:{named[2]}",)
@@ -299,7 +301,7 @@ class Okx(Venue):
             if listing is None:
                 continue
             for one in row.details:
-                side = _POSITION.get(one.posSide)
+                side = _POSITION.get(one.posSide or "")
                 records.append(
                     Liquidation(
                         listing,
