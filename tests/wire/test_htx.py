@@ -73,6 +73,30 @@ def test_inverse_contracts_are_dollars(htx: Htx) -> None:
     assert inverse == [Trade(INVERSE, AT_NS, 60010.5, 2500.0, -1, 770000)]
 
 
+def test_the_last_trade_before_a_subscription_is_replayed(htx: Htx) -> None:
+    def replayed(message: bytes) -> bool:
+        (trade,) = htx.parse(message)
+        assert isinstance(trade, Trade)
+        return trade.replayed
+
+    topic = "market.BTC-USDT.trade.detail"
+    accepted = SAMPLES[6].replace(b"1790000000123", b"1790002350000")
+    assert not replayed(TRADE), "nobody asked: a file of messages"
+    for message in (TRADE, TRADE.replace(b'{"ch":', b'{ "ch":')):
+        htx.subscribe([topic], 3)
+        assert not replayed(TRADE.replace(b"BTC-USDT", b"BTC-USD"))  # another market's
+        assert replayed(message)
+        assert not replayed(TRADE), "a subscription has one such message"
+        assert htx.parse(accepted) == [Subscribed((topic,))]
+        assert not replayed(TRADE)
+    htx.subscribe([topic], 4)
+    htx.parse(accepted)
+    assert replayed(TRADE), "older than the answer"
+    htx.subscribe([topic], 5)
+    htx.parse(accepted)
+    assert not replayed(TRADE.replace(b'"ts":1790000000123', b'"ts":1790002350000')), "nothing was traded before"
+
+
 def test_trades_without_a_side_are_left_out(htx: Htx) -> None:
     assert htx.parse(TRADE.replace(b'"sell"', b'""')) == []
 

@@ -21,7 +21,7 @@ from tests.emulator.venue import (
     plain,
 )
 
-_NOW_MS = 1_790_000_000_123
+_NOW_MS = 1_790_000_000_000
 _KINDS = {"linear-swap-ws": ("trade.detail", "depth.step6"), "swap-ws": ("trade.detail", "depth.step6")}
 _KINDS |= {"ws_index": ("mark_price.1min",)}
 
@@ -52,6 +52,9 @@ class HtxSession(EmulatedSession):
         key = topic.split(".")[1]
         if "sub" in request and topic.endswith(".depth.step6") and key in self.venue.books:
             replies.append(_book(self.venue.books[key]))
+        if "sub" in request and topic.endswith(".trade.detail") and self.venue.recent[key]:
+            (last,) = self.venue.encode(self.venue.recent[key][-1])
+            replies.insert(0, last.content)  # as it was sent then, and ahead of the answer
         return replies
 
     def keepalive(self) -> Sequence[Content]:

@@ -16,7 +16,8 @@ Messages state coins beside contracts (``quantity`` of trades, ``amount`` of liq
 are used for linear contracts whose size is not known.
 
 ``direction`` is the taker's; recorded trades with an empty one are left out. Of a liquidation it is the side of the
-closing order, and its price is the bankruptcy price. A subscription begins with the last trade, however old.
+closing order, and its price is the bankruptcy price. A subscription begins with the last trade, however old (39 minutes
+in one of the recordings), as it was sent then and before the subscription is confirmed: it is replayed.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ _CLOSED_BY = {"sell": 0, "buy": 1}
 _BOTH_SIDES = 2.0
 _ID = re.compile(r"(?P<coin>[A-Z0-9]+)-USDT(?:-\d{6})?|(?P<inverse>[A-Z0-9]+?)(?:-USD|\d{6})")
 _CHANNEL = re.compile(r"market\.([A-Za-z0-9_-]+)\.(.+)")
+_TRADED = re.compile(r"market\.([A-Za-z0-9_-]+)\.trade\.detail")
 _STREAMED_TRADES = re.compile(rb'\{"ch": ?"market\.([A-Za-z0-9_-]+)\.trade\.detail"')
 _LIQUIDATED = "public.*.liquidation_orders"
 _ALREADY = 2014  # subscribed before
@@ -171,6 +173,12 @@ class Htx(Venue):
     ccxt_options: ClassVar[Mapping[str, Any]] = {"fetchMarkets": {"types": {"spot": False}}}
     rest_weight_per_s = 5.0  # the limit is 800 calls a second
 
+    def __init__(self, listings: Mapping[str, Listing]) -> None:
+        """Remembers which subscriptions to trades have brought none yet."""
+        super().__init__(listings)
+        #: by native id, before when their first one is of the past: once confirmed, before that; until then, always
+        self._past_ns: dict[str, float] = {}
+
     @classmethod
     def describe(cls, native_id: str, contract_type: ContractType | None = None) -> Listing | None:
         """``BTC-USDT`` and ``BTC-USDT-261225`` are linear, ``BTC-USD`` and ``BTC261225`` inverse."""
@@ -202,6 +210,7 @@ class Htx(Venue):
 
     def subscribe(self, topics: Sequence[str], request_id: int) -> Sequence[str]:
         """One message per topic, of a form of its own on the notification streams."""
+        self._past_ns.update((match[1], math.inf) for topic in topics if (match := _TRADED.fullmatch(topic)))
         return [_request("sub", topic, request_id) for topic in topics]
 
     def unsubscribe(self, topics: Sequence[str], request_id: int) -> Sequence[str]:
@@ -220,7 +229,7 @@ class Htx(Venue):
         if named and (listing := self.listings.get(named[1].decode())):  # in one step; any other way is read below
             tick = _streamed_trades.decode(message).tick
             if tick is not None:
-                return _traded(listing, tick)
+                return self._traded(listing, tick)
         envelope = _envelope.decode(message)
         if match := _CHANNEL.fullmatch(envelope.ch):
             return self._push(match[1], match[2], envelope)
@@ -229,6 +238,9 @@ class Htx(Venue):
         if envelope.op:
             return self._operation(envelope)
         if envelope.subbed:
+            traded = _TRADED.fullmatch(envelope.subbed)
+            if traded and traded[1] in self._past_ns:
+                self._past_ns[traded[1]] = from_ms(envelope.ts, "ts") if envelope.ts else 0.0
             return [Subscribed((envelope.subbed,))]
         if envelope.unsubbed:
             return []
@@ -250,7 +262,20 @@ class Htx(Venue):
             return [Mark(listing, from_ms(envelope.ts, "ts"), price)]
         if kind.startswith("depth."):
             return [_depth(listing, envelope.tick)]
-        return _traded(listing, _trades.decode(envelope.tick))
+        return self._traded(listing, _trades.decode(envelope.tick))
+
+    def _traded(self, listing: Listing, trades: _Trades) -> list[Record]:
+        records: list[Record] = []
+        contract = listing.contract / _BOTH_SIDES
+        sized = not math.isnan(contract)
+        past_ns = self._past_ns.pop(listing.native_id, 0.0)
+        for trade in trades.data:
+            if trade.direction:
+                time_ns, price, amount = trade.ts * 1_000_000, trade.price / listing.units, trade.amount
+                quantity = amount * contract if sized else model_quantity(listing, amount, trade.quantity) / _BOTH_SIDES
+                aggressor = 1 if trade.direction == "buy" else -1
+                records.append(Trade(listing, time_ns, price, quantity, aggressor, trade.id, -1, time_ns < past_ns))
+        return records
 
     def _operation(self, envelope: _Envelope) -> list[Record]:
         match envelope.op:
@@ -302,19 +327,6 @@ class Htx(Venue):
                     )
                 )
         return records
-
-
-def _traded(listing: Listing, trades: _Trades) -> list[Record]:
-    records: list[Record] = []
-    contract = listing.contract / _BOTH_SIDES
-    sized = not math.isnan(contract)
-    for trade in trades.data:
-        if trade.direction:
-            price, amount = trade.price / listing.units, trade.amount
-            quantity = amount * contract if sized else model_quantity(listing, amount, trade.quantity) / _BOTH_SIDES
-            aggressor = 1 if trade.direction == "buy" else -1
-            records.append(Trade(listing, trade.ts * 1_000_000, price, quantity, aggressor, trade.id))
-    return records
 
 
 def _depth(listing: Listing, content: msgspec.Raw) -> Book:
