@@ -9,13 +9,14 @@ from weakref import WeakSet
 
 import grpc
 
-from forcedmove.v1 import cascade_pb2_grpc, heatmap_pb2, heatmap_pb2_grpc, margin_pb2_grpc
+from forcedmove.v1 import cascade_pb2_grpc, heatmap_pb2, heatmap_pb2_grpc, margin_pb2_grpc, scorecard_pb2_grpc
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.decoding import chain_of, symbol_of, venue_of
 from forcedmove_client.errors import ServerError, translated
 from forcedmove_client.frames import AxisName, Chain, MapFrame, SideName, SymbolInfo, VenueInfo, WeightingName
 from forcedmove_client.margin import ContractName, Liquidation, OtherPosition, liquidation_of, liquidation_request
 from forcedmove_client.requests import Names, names_of, simulate_request, view_message
+from forcedmove_client.scorecard import Scorecard, scorecard_of, scorecard_request
 from forcedmove_client.subscription import Patience, Subscription
 
 if TYPE_CHECKING:
@@ -200,6 +201,18 @@ class AsyncClient:
         )
         return liquidation_of(await self._ask(self._margin.GetLiquidationPrice, request))
 
+    async def scorecard(
+        self, *, venue: str = "", symbol: str = "", side: SideName | None = None, rows: bool = False
+    ) -> Scorecard:
+        """Return how true the maps of one part of the markets have been: of one venue, symbol, side, or of all.
+
+        ``rows`` also lists every venue, symbol, side, horizon and map of that part. Intervals are drawn when they are
+        asked for: after months on many markets that takes seconds. Raises InvalidArgumentError, UnknownNameError,
+        LimitExceededError for more rows than one answer holds, or UnavailableError, also where the server keeps none.
+        """
+        request = scorecard_request(venue, symbol, side, rows)
+        return scorecard_of(await self._ask(self._scorecard.GetScorecard, request))
+
     async def _ask(
         self, method: Callable[..., grpc.aio.UnaryUnaryCall[Request, Response]], request: Request
     ) -> Response:
@@ -226,3 +239,7 @@ class AsyncClient:
     @property
     def _margin(self) -> Any:
         return margin_pb2_grpc.MarginServiceStub(self._channel)
+
+    @property
+    def _scorecard(self) -> Any:
+        return scorecard_pb2_grpc.ScorecardServiceStub(self._channel)

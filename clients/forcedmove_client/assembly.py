@@ -19,10 +19,11 @@ from forcedmove_client.decoding import (
     cluster_of,
     market_of,
     named,
+    score_of,
     sides_of,
 )
 from forcedmove_client.errors import ServerError
-from forcedmove_client.frames import Assumption, AxisName, MapFrame, SideName
+from forcedmove_client.frames import Assumption, AxisName, MapFrame, ShortScore, SideName
 
 
 class OutOfStepError(Exception):
@@ -52,6 +53,7 @@ class SymbolState:
         self._scale = 1.0
         self._labels: _Labels | None = None
         self._assumptions: tuple[Assumption, ...] = ()
+        self._score: ShortScore | None = None
 
     def apply(self, frame: heatmap_pb2.Frame, skipped: int = 0) -> MapFrame:
         """Return the map after ``frame``.
@@ -66,6 +68,9 @@ class SymbolState:
             self._labels = _labels_of(frame.axes, elements.shape)
             self._scale = frame.grid.scale
             self._assumptions = tuple(map(assumption_of, frame.assumptions))
+            self._score = None
+        if frame.HasField("score"):
+            self._score = score_of(frame.score)
         self._elements, self.epoch, self.seq = elements, frame.epoch, frame.seq
         return self._map(frame, elements, skipped)
 
@@ -117,6 +122,7 @@ class SymbolState:
             next_up=chain_of(frame.next_up) if frame.HasField("next_up") else None,
             assumptions=self._assumptions,
             skipped=skipped,
+            score=self._score,
         )
 
 

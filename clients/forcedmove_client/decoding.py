@@ -20,6 +20,7 @@ from forcedmove_client.frames import (
     Level,
     MarginRule,
     Market,
+    ShortScore,
     SideName,
     SymbolInfo,
     TierMultiplier,
@@ -130,6 +131,18 @@ def assumption_of(assumption: model_pb2.Assumption) -> Assumption:
     """One assumption."""
     value = assumption.value if assumption.HasField("value") else None
     return Assumption(assumption.name, assumption.text, value)
+
+
+def score_of(stamp: heatmap_pb2.ScoreStamp) -> ShortScore | None:
+    """A symbol's score in short; None for an empty one."""
+    if not stamp.ByteSize():
+        return None
+    return ShortScore(
+        bits=stamp.bits if stamp.HasField("bits") else None,
+        bits_n=stamp.bits_n,
+        released=stamp.released if stamp.HasField("released") else None,
+        moves=stamp.moves,
+    )
 
 
 def symbol_of(symbol: heatmap_pb2.SymbolInfo) -> SymbolInfo:

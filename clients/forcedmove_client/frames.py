@@ -183,6 +183,21 @@ class VenueInfo:
     feeds: tuple[Feed, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ShortScore:
+    """How true a symbol's maps have been, without intervals: ``scorecard`` has them.
+
+    ``bits`` are per position or liquidation, of which there were ``bits_n``, over the map made flat inside each side
+    and distance band; ``released`` is the rank partial correlation of open interest released with open interest crossed
+    over ``moves``. None where there is nothing to say yet.
+    """
+
+    bits: float | None
+    bits_n: int
+    released: float | None
+    moves: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MapFrame:
     """The map of one symbol at one tick.
@@ -190,7 +205,8 @@ class MapFrame:
     ``grid`` f32, read-only, USD notional; one axis per name in ``axes``. The price axis has a cell for everything
     below the window, one per bin and one for everything above; ``price_low`` and ``price_high`` f64 are the cells'
     edges, 0 and +inf at the ends. Labels of axes that were summed over are empty. ``skipped`` counts the frames (of all
-    symbols) that the stream left out just before this one because it was read too slowly.
+    symbols) that the stream left out just before this one because it was read too slowly. ``score`` says how true the
+    symbol's maps have been, None where the server keeps no score or there is nothing to say yet.
     """
 
     symbol: str
@@ -215,6 +231,7 @@ class MapFrame:
     next_up: Chain | None = field(repr=False)
     assumptions: tuple[Assumption, ...] = field(repr=False)
     skipped: int = 0
+    score: ShortScore | None = field(default=None, repr=False)
 
     def labels(self, axis: AxisName) -> tuple[Any, ...]:
         """Labels of an axis: names, leverages, or the lower edges of the price cells."""

@@ -72,6 +72,7 @@ class Client:
     venues = _blocking(AsyncClient.venues)
     simulate = _blocking(AsyncClient.simulate)
     liquidation_price = _blocking(AsyncClient.liquidation_price)
+    scorecard = _blocking(AsyncClient.scorecard)
 
     def __enter__(self) -> Self:
         return self

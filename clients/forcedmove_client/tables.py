@@ -1,7 +1,8 @@
-"""A frame as a table in long format. pandas and pyarrow are optional and imported on use."""
+"""Frames and scorecards as tables in long format. pandas and pyarrow are optional and imported on use."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 
 def to_pandas(frame: MapFrame) -> pd.DataFrame:
     """Return one row per cell; labels that are names become categories."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError("to_pandas() needs pandas: pip install pandas") from error
+    pd = _pandas()
     columns: dict[str, Any] = {}
     for name, (codes, labels) in _labels(frame).items():
         columns[name] = pd.Categorical.from_codes(codes, list(labels)) if _is_text(labels) else labels[codes]
@@ -28,16 +26,49 @@ def to_pandas(frame: MapFrame) -> pd.DataFrame:
 
 def to_arrow(frame: MapFrame) -> pa.Table:
     """Return one row per cell; labels that are names are dictionary-encoded."""
-    try:
-        import pyarrow as pa
-    except ImportError as error:
-        raise ImportError("to_arrow() needs pyarrow: pip install pyarrow") from error
+    pa = _pyarrow()
     columns: dict[str, Any] = {}
     for name, (codes, labels) in _labels(frame).items():
         columns[name] = (
             pa.DictionaryArray.from_arrays(codes, list(labels)) if _is_text(labels) else pa.array(labels[codes])
         )
     return pa.table(columns | {"notional_usd": pa.array(frame.grid.reshape(-1))})
+
+
+def columns_to_pandas(columns: Mapping[str, tuple[type, list[Any]]]) -> pd.DataFrame:
+    """Return columns of str (made categories), int, and float (None is NaN) as a table."""
+    pd = _pandas()
+    made: dict[str, Any] = {}
+    for name, (kind, values) in columns.items():
+        made[name] = pd.Categorical(values, list(dict.fromkeys(values))) if kind is str else np.array(values, kind)
+    return pd.DataFrame(made)
+
+
+def columns_to_arrow(columns: Mapping[str, tuple[type, list[Any]]]) -> pa.Table:
+    """Return columns of str (dictionary-encoded), int, and float (None is null) as a table."""
+    pa = _pyarrow()
+    kinds = {int: pa.int64(), float: pa.float64()}
+    made = {
+        name: pa.array(values, pa.string()).dictionary_encode() if kind is str else pa.array(values, kinds[kind])
+        for name, (kind, values) in columns.items()
+    }
+    return pa.table(made)
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("to_pandas() needs pandas: pip install pandas") from error
+    return pandas
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ImportError("to_arrow() needs pyarrow: pip install pyarrow") from error
+    return pyarrow
 
 
 def _labels(frame: MapFrame) -> dict[str, tuple[NDArray[np.int32], NDArray[Any]]]:

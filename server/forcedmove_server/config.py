@@ -57,7 +57,7 @@ class ModelConfig:
 
     turnover: Annotated[
         float, Key("share", "share of ordinary volume that replaces positions instead of adding any", 0, 0.5)
-    ] = 0.2
+    ] = 0.5
     freshness_half_life_hours: Annotated[
         float, Key("h", "age at which the fresh map counts a position half", 0, 87_600, above=True)
     ] = 24.0
@@ -68,10 +68,14 @@ class ModelConfig:
     ] = 0.05
     assumed_volume_per_oi_day: Annotated[
         float, Key("1/day", "daily volume in units of open interest, for markets without a trade feed", 0, 1_000)
-    ] = 2.0
+    ] = 5.0
     typical_position_usd: Annotated[
         float, Key("USD", "position size that chooses the maintenance tier", 0, 1e9, above=True)
     ] = 20_000.0
+    tier_width: Annotated[
+        float,
+        Key("share", "share of a leverage tier's interval over which its levels are spread; 0: one leverage", 0, 1),
+    ] = 1.0
     impact_y: Annotated[
         float, Key("", "factor Y of the square-root impact law beyond the visible book", 0, 100, above=True)
     ] = 1.0
@@ -113,6 +117,32 @@ class MarginConfig:
     tiers_stale_after_days: Annotated[
         int, Key("days", "a tier table further from the market's time than this is called stale", 1, 36_500)
     ] = 90
+
+
+@dataclass(frozen=True, slots=True)
+class ScorecardConfig:
+    """Whether the server holds its maps against what happens, and where it keeps what it learns."""
+
+    enabled: Annotated[bool, Key("", "freeze maps every five minutes and score them")] = True
+    state: Annotated[
+        str | None, Key("", "file that keeps the score across restarts; without it a restart begins anew")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationConfig:
+    """Whether leverage weights are learnt while the server runs."""
+
+    enabled: Annotated[bool, Key("", "learn leverage weights from liquidations and from open interest that leaves")] = (
+        True
+    )
+    frozen: Annotated[bool, Key("", "use what was learnt before, and learn nothing more")] = False
+    state: Annotated[
+        str | None, Key("", "file that keeps the weights across restarts; without it they begin at the prior")
+    ] = None
+    every_s: Annotated[
+        int, Key("s", "time between two changes of the weights; every change redraws the maps", 300, 86_400)
+    ] = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +225,8 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     margin: MarginConfig = field(default_factory=MarginConfig)
+    scorecard: ScorecardConfig = field(default_factory=ScorecardConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     sources: tuple[SourceConfig, ...] = (SimulateSourceConfig(),)
 
 
@@ -203,6 +235,8 @@ SECTIONS: dict[str, type] = {
     "engine": EngineConfig,
     "model": ModelConfig,
     "margin": MarginConfig,
+    "scorecard": ScorecardConfig,
+    "calibration": CalibrationConfig,
 }
 
 

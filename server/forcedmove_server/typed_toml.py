@@ -144,6 +144,10 @@ def convert(kind: Any, key: Key, value: object) -> Any:
         if not isinstance(value, Mapping) or not all(isinstance(item, str) and item.strip() for item in value.values()):
             raise ValueError("must be a table of texts")
         return dict(value)
+    if kind is bool:
+        if type(value) is not bool:
+            raise ValueError("must be true or false")
+        return value
     if kind == (datetime | None):
         return _utc(value)
     if kind is int and type(value) is not int:

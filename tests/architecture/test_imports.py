@@ -35,14 +35,15 @@ SERVER = {
     "collectors": _BASE | {"market"},
     "sources": _BASE | {"market", "margin", "collectors"},
     "inference": _BASE | {"market", "margin"},
-    "engine": _BASE | {"market", "margin", "inference", "sources"},
-    "rpc": _BASE | {"market", "margin", "engine"},
+    "scorecard": frozenset({"errors", "market", "inference"}),
+    "engine": _BASE | {"market", "margin", "inference", "scorecard", "sources"},
+    "rpc": _BASE | {"market", "margin", "scorecard", "engine"},
     "metrics": frozenset({"errors", "market"}),
     "app": _ANYTHING,
     "commands": _ANYTHING,
 }
 #: who may import the integer kernels and the wire
-MAY_USE_KERNELS = {"engine", "inference", "app", "commands"}
+MAY_USE_KERNELS = {"engine", "inference", "scorecard", "app", "commands"}
 MAY_USE_PROTO = {"rpc", "app"}
 #: what arrays-in, arrays-out code has no business with
 NOT_IN_KERNELS = {"asyncio", "grpc", "aiohttp", "websockets", "httpx", "requests", "socket", "google", "msgspec"}

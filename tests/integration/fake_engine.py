@@ -37,6 +37,8 @@ from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
+from forcedmove_server.scorecard.scorecard import Scorecard
+from forcedmove_server.scorecard.summary import MarketRow, ShortScore, Summary, Where
 from tests.unit.watched_views import WatchedViews
 
 LEVERAGES = (2.0, 5.0, 10.0, 25.0, 50.0)
@@ -102,6 +104,9 @@ class FakeEngine:
         self.venues, self.bins, self.changed_share = venues, bins, changed_share
         self.quiet: set[str] = set()
         self.delisted: set[str] = set()
+        #: None where none is kept
+        self.scored: Callable[[Where], Summary] | None = Scorecard().summary
+        self.scored_rows: tuple[MarketRow, ...] = ()
         self.watched: Counter[tuple[str, ViewSpec]] = Counter()
         self._random = np.random.default_rng(seed)
         self._grids: dict[str, np.ndarray] = {}
@@ -152,6 +157,12 @@ class FakeEngine:
 
         return self._submit(follow)
 
+    def scorecard(self, where: Where) -> Future[Summary]:
+        return self._submit(lambda: self._scored()(where))
+
+    def scorecard_rows(self) -> Future[tuple[MarketRow, ...]]:
+        return self._submit(lambda: (self._scored(), self.scored_rows)[1])
+
     # --- what a test may do ------------------------------------------------------------------------------------------
 
     def step(self, ticks: int = 1, changed_share: float | None = None) -> None:
@@ -168,6 +179,10 @@ class FakeEngine:
         shape = (len(self.venues), len(SIDES), len(LEVERAGES), self.bins + 2)
         self._first_bins[symbol] = 1_000
         self._grids[symbol] = self._random.integers(0, 10**6, shape).astype(np.float64)
+
+    def stamp(self, symbol: str, score: ShortScore | None) -> None:
+        """Have the symbol's next map carry this score."""
+        self._maps[symbol] = replace(self._maps[symbol], score=score)
 
     def recentre(self, symbol: str, bins: int) -> None:
         self._first_bins[symbol] += bins
@@ -237,6 +252,11 @@ class FakeEngine:
             if job is None:
                 return
             job()
+
+    def _scored(self) -> Callable[[Where], Summary]:
+        if self.scored is None:
+            raise NotReadyError("no scorecard is kept: scorecard.enabled = false")
+        return self.scored
 
     def _map(self, symbol: str) -> SymbolMap:
         if symbol not in self._grids:

@@ -202,8 +202,8 @@ async def test_health_follows_the_first_map_and_the_drain(engine: FakeEngine) ->
             answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
             return int(answer.status)
 
-        names = ["", "forcedmove.v1.HeatmapService", "forcedmove.v1.CascadeService"]
-        assert [await status(name) for name in names] == [statuses.NOT_SERVING] * 3
+        names = ["", *(f"forcedmove.v1.{name}Service" for name in ("Heatmap", "Cascade", "Margin", "Scorecard"))]
+        assert [await status(name) for name in names] == [statuses.NOT_SERVING] * 5
         stub = heatmap_pb2_grpc.HeatmapServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.GetSnapshot(heatmap_pb2.GetSnapshotRequest())
@@ -214,7 +214,8 @@ async def test_health_follows_the_first_map_and_the_drain(engine: FakeEngine) ->
         assert (await watch.read()).status == statuses.NOT_SERVING
         engine.step()
         assert (await watch.read()).status == statuses.SERVING
-        await eventually_async(lambda: status("forcedmove.v1.CascadeService"), statuses.SERVING)
+        for name in names:
+            await eventually_async(lambda name=name: status(name), statuses.SERVING)
 
         call = stub.Subscribe()
         await call.write(subscribe_request())
@@ -246,7 +247,8 @@ async def test_reflection_describes_the_services(server: RpcServer) -> None:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             return set(ProtoReflectionDescriptorDatabase(channel).get_services())
 
-    assert {"forcedmove.v1.HeatmapService", "forcedmove.v1.CascadeService"} <= await asyncio.to_thread(names)
+    services = {f"forcedmove.v1.{name}Service" for name in ("Heatmap", "Cascade", "Margin", "Scorecard")}
+    assert services <= await asyncio.to_thread(names)
 
 
 async def test_a_port_in_use_is_named(engine: FakeEngine, server: RpcServer) -> None:

@@ -109,7 +109,8 @@ def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
 def test_help_lists_all_commands_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = call(capsys, "--help")
     assert status == 0
-    for name in ("demo", "watch", "snapshot", "simulate", "symbols", "venues", "serve", "liqprice", "check-config"):
+    client = ("demo", "watch", "snapshot", "simulate", "symbols", "venues", "score")
+    for name in (*client, "serve", "liqprice", "check-config"):
         assert f"\n    {name} " in out or f"\n    {name}\n" in out
     assert "simulate-scenario" not in out
     assert "forcedmove liqprice --entry 98000" in out
@@ -119,7 +120,7 @@ def test_help_lists_all_commands_with_examples(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "watch", "snapshot", "simulate", "symbols", "venues", "liqprice", "check-config"]
+    "name", ["demo", "watch", "snapshot", "simulate", "symbols", "venues", "score", "liqprice", "check-config"]
 )
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name: str) -> None:
     status, out, _ = call(capsys, name, "--help")

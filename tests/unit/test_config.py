@@ -89,6 +89,7 @@ def test_replay_source_reads_times_and_renamed_keys(tmp_path: Path) -> None:
         ("[model]\nimpact_y = inf", "model.impact_y: must be a number above 0, at most 100"),
         ("[model]\nimpact_y = 0", "model.impact_y: must be a number above 0, at most 100"),
         ('[model]\nturnover = "20%"', "model.turnover: must be a number (share)"),
+        ("[scorecard]\nenabled = 1", "scorecard.enabled: must be true or false"),
         ("model = 3", "model: must be a table"),
         ("[modell]", "modell: unknown key; did you mean 'model'?"),
         ("sources = []", "sources: must be at least one [[sources]] table"),

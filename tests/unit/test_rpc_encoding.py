@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from forcedmove.v1 import heatmap_pb2, model_pb2
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.errors import ServerError
+from forcedmove_client.frames import ShortScore as ReceivedScore
 from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.errors import LimitError
 from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder, heartbeat, responses
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.wire import delimited, varint, varint_field
+from forcedmove_server.scorecard.summary import ShortScore
 from tests.unit.watched_views import WatchedViews
 
 
@@ -28,8 +30,8 @@ def rendered(values: NDArray[np.float32], first_bin: int = 100) -> RenderedView:
     return RenderedView(("side", "price"), (), ("long", "short"), (), first_bin, bins, 50.0, values)
 
 
-def part(seq: int, counts: EncodingCounts | None = None) -> SymbolPart:
-    symbol_map = SymbolMap("BTC", seq, 1, 5_000.0, 50.0, (), 1.0, (), None, None, ())
+def part(seq: int, counts: EncodingCounts | None = None, score: ShortScore | None = None) -> SymbolPart:
+    symbol_map = SymbolMap("BTC", seq, 1, 5_000.0, 50.0, (), 1.0, (), None, None, (), score)
     return SymbolPart(symbol_map, 3, 2, counts or EncodingCounts())
 
 
@@ -142,6 +144,34 @@ def test_a_delta_against_another_frame_does_not_get_past_the_checksum() -> None:
     assert wrong.delta is not None
     with pytest.raises(OutOfStepError, match="checksum"):
         state.apply(parsed(wrong.chunk(1)))
+
+
+def test_scores_travel_when_they_change() -> None:
+    """Readers of deltas and readers of snapshots know the same at every frame, and deltas repeat nothing."""
+    young, grown = ShortScore(None, 0, None, 12), ShortScore(-0.25, 40, 0.0, 60)
+    course = [None, None, young, young, grown, grown, None, None, ShortScore(None, 0, None, 0), grown]
+    encoder, watched, follower = ViewEncoder(ViewSpec(), Limits(), EncodingCounts()), WatchedViews(), SymbolState()
+    values, carried = np.zeros((2, 100), np.float32), []
+    for seq, score in enumerate(course, 1):
+        values = values.copy()
+        values[0, seq] = 1
+        frame = encoder.encode(part(seq, score=score), watched.next(rendered(values)))
+        assert frame is not None
+        assert (frame.delta is None) == (seq == 1)
+        message = parsed(frame.chunk(seq - 1))
+        carried.append(message.HasField("score"))
+        expected = None if score in (None, ShortScore(None, 0, None, 0)) else ReceivedScore(*dataclasses.astuple(score))
+        assert follower.apply(message).score == expected
+        assert SymbolState().apply(parsed(frame.encode_snapshot())).score == expected
+    assert carried == [False, False, True, False, True, False, True, False, True, True]
+
+
+def test_a_snapshot_without_a_score_takes_it_back() -> None:
+    state, views = SymbolState(), rendered(np.zeros((2, 4), np.float32))
+    for seq, score in enumerate((ShortScore(1.0, 2, 3.0, 4), None), 1):
+        frame = EncodedFrame(part(seq, score=score), ViewSpec(), views, None, EncodingCounts())
+        made = state.apply(parsed(frame.chunk(0)))
+    assert made.score is None
 
 
 def test_frames_that_do_not_fit_are_refused_by_both_sides() -> None:

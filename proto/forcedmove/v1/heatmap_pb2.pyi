@@ -229,6 +229,7 @@ class Frame(_message.Message):
     NEXT_DOWN_FIELD_NUMBER: _builtins.int
     NEXT_UP_FIELD_NUMBER: _builtins.int
     ASSUMPTIONS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     epoch: _builtins.int
     """Changes when the server restarts; seq counts from 1 within it."""
@@ -268,6 +269,12 @@ class Frame(_message.Message):
     def assumptions(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Assumption]:
         """Only on snapshots."""
 
+    @_builtins.property
+    def score(self) -> Global___ScoreStamp:
+        """How true the symbol's maps have been. On snapshots, and on deltas where it differs from that of the frame they apply
+        to; other deltas keep it. Unset, or empty, where there is nothing to say yet.
+        """
+
     def __init__(
         self,
         *,
@@ -289,14 +296,54 @@ class Frame(_message.Message):
         next_down: _model_pb2.CascadeChain | None = ...,
         next_up: _model_pb2.CascadeChain | None = ...,
         assumptions: _abc.Iterable[_model_pb2.Assumption] | None = ...,
+        score: Global___ScoreStamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grid", b"grid", "next_down", b"next_down", "next_up", b"next_up", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grid", b"grid", "next_down", b"next_down", "next_up", b"next_up", "score", b"score", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumptions", b"assumptions", "axes", b"axes", "clusters", b"clusters", "coverage", b"coverage", "crc32", b"crc32", "epoch", b"epoch", "event_time_ns", b"event_time_ns", "grid", b"grid", "mark_price_usd", b"mark_price_usd", "markets", b"markets", "next_down", b"next_down", "next_up", b"next_up", "prev_seq", b"prev_seq", "published_time_ns", b"published_time_ns", "seq", b"seq", "symbol", b"symbol", "update", b"update", "weighting", b"weighting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumptions", b"assumptions", "axes", b"axes", "clusters", b"clusters", "coverage", b"coverage", "crc32", b"crc32", "epoch", b"epoch", "event_time_ns", b"event_time_ns", "grid", b"grid", "mark_price_usd", b"mark_price_usd", "markets", b"markets", "next_down", b"next_down", "next_up", b"next_up", "prev_seq", b"prev_seq", "published_time_ns", b"published_time_ns", "score", b"score", "seq", b"seq", "symbol", b"symbol", "update", b"update", "weighting", b"weighting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Frame: _TypeAlias = Frame  # noqa: Y015
+
+@_typing.final
+class ScoreStamp(_message.Message):
+    """The headline of a symbol's scorecard without intervals; GetScorecard has them, and what it rests on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BITS_FIELD_NUMBER: _builtins.int
+    BITS_N_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    bits: _builtins.float
+    """Bits per position or liquidation over the map made flat inside each side and distance band, and their number."""
+    bits_n: _builtins.int
+    released: _builtins.float
+    """Rank partial correlation of open interest released with open interest crossed, and the moves behind it."""
+    moves: _builtins.int
+    def __init__(
+        self,
+        *,
+        bits: _builtins.float | None = ...,
+        bits_n: _builtins.int = ...,
+        released: _builtins.float | None = ...,
+        moves: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bits", b"_bits", "_released", b"_released", "bits", b"bits", "released", b"released"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bits", b"_bits", "_released", b"_released", "bits", b"bits", "bits_n", b"bits_n", "moves", b"moves", "released", b"released"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bits: _TypeAlias = _typing.Literal["bits"]  # noqa: Y015
+    _WhichOneofArgType__bits: _TypeAlias = _typing.Literal["_bits", b"_bits"]  # noqa: Y015
+    _WhichOneofReturnType__released: _TypeAlias = _typing.Literal["released"]  # noqa: Y015
+    _WhichOneofArgType__released: _TypeAlias = _typing.Literal["_released", b"_released"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bits) -> _WhichOneofReturnType__bits | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__released) -> _WhichOneofReturnType__released | None: ...
+
+Global___ScoreStamp: _TypeAlias = ScoreStamp  # noqa: Y015
 
 @_typing.final
 class SparseUpdate(_message.Message):

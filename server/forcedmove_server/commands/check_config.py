@@ -71,6 +71,8 @@ def as_toml(config: Config) -> str:
 def _literal(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, datetime):
         return value.isoformat()
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,10 +18,12 @@ from forcedmove_server.config import Config
 from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_states
 from forcedmove_server.engine.pipeline import configured_pipeline
+from forcedmove_server.engine.scores import Scores
 from forcedmove_server.engine.views import plan_view, render_view
 from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.scorecard.summary import MarketRow, Summary, Where
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -43,6 +45,9 @@ class Engine:
         self.epoch = time.time_ns()
         self.registry = registry
         self.pipeline = configured_pipeline(registry, config)
+        self._scores = Scores(self.pipeline, config) if config.scorecard.enabled else None
+        #: draws the intervals of scorecards, beside the engine's thread
+        self._summaries = ThreadPoolExecutor(1, "scorecard")
         self.failure: BaseException | None = None
         self.missed_ticks = 0
         self.ticks = 0
@@ -134,6 +139,33 @@ class Engine:
 
         return self._ask(follow)
 
+    def scorecard(self, where: Where) -> Future[Summary]:
+        """Summarise what was scored so far. The future raises NotReadyError where no score is kept."""
+        return self._summarise(lambda scores: scores.summary(where))
+
+    def scorecard_rows(self) -> Future[tuple[MarketRow, ...]]:
+        """List point values by venue, symbol, side, horizon and map. Raises as :meth:`scorecard` does."""
+        return self._summarise(lambda scores: scores.rows())
+
+    def _summarise(self, ask: Callable[[Scores], Callable[[], _T]]) -> Future[_T]:
+        """Take a copy on the engine's thread, and summarise it on another."""
+
+        def take_copy() -> Callable[[], _T]:
+            if self._scores is None:
+                raise NotReadyError("this server keeps no score: scorecard.enabled is false")
+            return ask(self._scores)
+
+        answer: Future[_T] = Future()
+
+        def copied(taken: Future[Callable[[], _T]]) -> None:
+            try:
+                self._summaries.submit(lambda: _resolve(answer, taken.result))
+            except RuntimeError:  # it was shut down in between
+                answer.set_exception(NotReadyError("the engine has stopped"))
+
+        self._ask(take_copy).add_done_callback(copied)
+        return answer
+
     def _ask(self, work: Callable[[], _T]) -> Future[_T]:
         future: Future[_T] = Future()
         if self._stopping.is_set():
@@ -175,6 +207,9 @@ class Engine:
         finally:
             self._stopping.set()
             self._refuse()
+            if self._scores is not None:
+                self._scores.save()
+            self._summaries.shutdown(wait=False)  # what was asked is still answered
 
     def _next_deadline(self, deadline: float) -> float:
         late = int((time.monotonic() - deadline) / self._interval_s)
@@ -187,7 +222,10 @@ class Engine:
         except queue.Empty:
             return False
         self._at_tick = False
-        self.pipeline.take(batch)
+        if self._scores is not None:
+            self._scores.take(batch)
+        else:
+            self.pipeline.take(batch)
         return True
 
     def _answer(self) -> None:
@@ -228,7 +266,7 @@ class Engine:
         for symbol, state in symbol_states(pipeline, changed, pipeline.notional()).items():
             self._states[symbol] = state
             seq = maps[symbol].seq + 1 if symbol in maps else 1
-            maps[symbol] = build_map(pipeline, state, seq)
+            maps[symbol] = build_map(pipeline, state, seq, self._scores.short(symbol) if self._scores else None)
         if not maps:
             return
         self.ticks += 1
@@ -269,3 +307,11 @@ class Engine:
                 continue
         drawn = store.resident.render_watched({key: view.asked for key, view in planned.items()})
         return {key: view.continued(drawn[key]) for key, view in planned.items()}
+
+
+def _resolve(answer: Future[_T], work: Callable[[], Callable[[], _T]]) -> None:
+    """Do what a future promises; whatever goes wrong is its caller's to know."""
+    try:
+        answer.set_result(work()())
+    except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
+        answer.set_exception(error)

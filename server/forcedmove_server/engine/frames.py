@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from forcedmove_server.scorecard.summary import ShortScore
+
 AxisName = Literal["venue", "side", "leverage", "price"]
 SideName = Literal["long", "short"]
 WeightingName = Literal["live", "fresh"]
@@ -174,7 +176,10 @@ class AssumptionInfo:
 
 @dataclass(frozen=True, slots=True)
 class SymbolMap:
-    """Everything about one symbol at one tick except its grids. ``seq`` rises by one whenever any of it changes."""
+    """Everything about one symbol at one tick except its grids. ``seq`` rises by one whenever any of it changes.
+
+    ``score`` is the headline of the symbol's own scorecard, None until there is something to say.
+    """
 
     symbol: str
     seq: int
@@ -187,6 +192,7 @@ class SymbolMap:
     next_down: ChainInfo | None
     next_up: ChainInfo | None
     assumptions: tuple[AssumptionInfo, ...]
+    score: ShortScore | None = None
 
 
 @dataclass(frozen=True, slots=True)

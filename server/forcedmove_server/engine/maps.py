@@ -20,6 +20,7 @@ from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.views import SymbolRows
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.instruments import ContractType
+from forcedmove_server.scorecard.summary import ShortScore
 
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
@@ -125,7 +126,7 @@ def shock_chain(pipeline: Pipeline, state: SymbolState, shock_usd: float) -> Cha
     )
 
 
-def build_map(pipeline: Pipeline, state: SymbolState, seq: int) -> SymbolMap:
+def build_map(pipeline: Pipeline, state: SymbolState, seq: int, score: ShortScore | None = None) -> SymbolMap:
     """Build the published map of one symbol."""
     markets = _market_statuses(pipeline, state.rows)
     interest = sum(m.open_interest_usd for m in markets)
@@ -142,6 +143,7 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int) -> SymbolMap:
         next_down=_next_chain(pipeline, state, LONG),
         next_up=_next_chain(pipeline, state, SHORT),
         assumptions=assumptions(pipeline, state),
+        score=score,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import date
 
 import numpy as np
@@ -24,7 +25,7 @@ from forcedmove_server.errors import ConfigError, NotReadyError
 from forcedmove_server.inference.lifecycle import PositionInference
 from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
 from forcedmove_server.margin.provenance import STALE_AFTER_DAYS
-from forcedmove_server.market.events import EventBatch
+from forcedmove_server.market.events import Channel, EventBatch
 from forcedmove_server.market.instruments import ContractType, InstrumentRegistry
 
 F64 = NDArray[np.float64]
@@ -62,6 +63,8 @@ class Pipeline:
         self.books = BookTable(registry)
         self.activity = Activity(registry)
         self.events: Counter[str] = Counter()
+        #: are told of every lifecycle step, after the store has taken it
+        self.observers: list[Callable[[Updates], None]] = []
         #: the watermark: event time up to which everything has been seen; ages count from it
         self.now_ns = 0
         self.newest_event_ns = 0
@@ -81,6 +84,8 @@ class Pipeline:
         self.books.take(batch.depth)
         self.activity.take(batch)
         self.feed_states.take(batch.feed_states)
+        states = batch.feed_states
+        self.books.forget(states["market"][(states["channel"] == Channel.DEPTH) & (states["live"] == 0)].tolist())
         for kind, rows in batch.by_kind().items():
             self.events[kind] += len(rows)
             if len(rows):
@@ -120,13 +125,15 @@ class Pipeline:
         return [market for market, is_fresh in zip(markets, fresh, strict=True) if not is_fresh]
 
     def mapped_markets(self, symbol: str) -> list[int]:
-        """Indices of a symbol's markets that have a price and an open interest."""
+        """Indices of a symbol's markets that have a price and an open interest, and were not given up."""
         table = self.inference.markets
-        return [
+        mapped = [
             m
             for m in self.registry.markets_of(symbol)
             if m < table.capacity and table.price[m] > 0 and table.open_interest[m] >= 0 and self.store.has_market(m)
         ]
+        gone = self.feed_states.gone(mapped, self.now_ns)
+        return [m for m, is_gone in zip(mapped, gone.tolist(), strict=True) if not is_gone] if gone.any() else mapped
 
     def symbol_rows(self, symbol: str, notional: Notional) -> SymbolRows:
         """Return a symbol's rows for rendering. Raises NotReadyError before its first open interest."""
@@ -167,6 +174,8 @@ class Pipeline:
                 price_usd = float(units) * self.inference.markets.bin_width[market] / (1 << PRICE_BITS)
                 self.store.add_market(market, instrument, price_usd, self._leverage_shares.get(instrument.key))
         self.store.apply(updates)
+        for observe in self.observers:
+            observe(updates)
 
 
 def chosen_backend(engine: EngineConfig) -> tuple[Backend, BackendChoice]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.scorecard.summary import MarketRow, Summary, Where
 
 
 class EngineService(Protocol):
@@ -43,4 +44,15 @@ class EngineService(Protocol):
 
         The future raises UnknownNameError, NotReadyError or InputError, and what ``shock_price_usd`` raises.
         """
+        ...
+
+    def scorecard(self, where: Where) -> Future[Summary]:
+        """Summarise what was scored of one part of the markets.
+
+        The future raises NotReadyError, saying why, where no scorecard is kept.
+        """
+        ...
+
+    def scorecard_rows(self) -> Future[tuple[MarketRow, ...]]:
+        """List point values of every venue, symbol, side, horizon and map. The future raises as ``scorecard`` does."""
         ...

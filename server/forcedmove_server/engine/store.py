@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from forcedmove_kernels.arrays import Outcome, Rules, Updates
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.errors import MemoryBudgetError
-from forcedmove_kernels.fixed_point import PRICE_BITS
+from forcedmove_kernels.fixed_point import PRICE_BITS, WEIGHT_ONE, cumulative_weights
 from forcedmove_server.config import ModelConfig
 from forcedmove_server.engine.freshness import FreshnessClock
 from forcedmove_server.engine.rules import LEVERAGES, empty_rules, rules_of, set_rules
@@ -126,6 +126,20 @@ class CohortStore:
         self.margins[market] = set_rules(
             self.rules, market, instrument, self._typical_usd, self._tier_width, price_usd, shares, self._book
         )
+        self.resident.set_rules(market, rules_of(self.rules, market))
+        self._changed[market] = True
+
+    def weights(self, markets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Shares that new positions of markets are spread by: float64 ``[K, 2, T]``, each side summing to one."""
+        shares: NDArray[np.float64] = np.diff(self.rules.weight[markets, :, -1].astype(np.float64)) / WEIGHT_ONE
+        return shares
+
+    def set_weights(self, market: int, shares: NDArray[np.float64]) -> None:
+        """Spread a market's positions, those that are open too, by ``shares`` float64 ``[2, T]``.
+
+        What is alive stays alive: only its split over the tiers that no price has crossed changes.
+        """
+        self.rules.weight[market] = cumulative_weights(shares)
         self.resident.set_rules(market, rules_of(self.rules, market))
         self._changed[market] = True
 

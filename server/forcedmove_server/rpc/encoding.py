@@ -22,6 +22,7 @@ from forcedmove_server.rpc.messages import (
     chain_message,
     cluster_message,
     market_message,
+    score_message,
 )
 from forcedmove_server.rpc.requests import WEIGHTING_NUMBERS
 from forcedmove_server.rpc.wire import delimited, varint_field
@@ -94,7 +95,7 @@ class EncodedFrame:
         self._part, self._spec, self._view, self._counts = part, spec, view, counts
         self._crc32 = zlib.crc32(_content(view.values))
         self._snapshot: bytes | None = None
-        self.delta = self._delta(previous._view) if previous else None
+        self.delta = self._delta(previous) if previous else None
         if self.delta is None:
             self.encode_snapshot()  # every reader of this frame needs it
 
@@ -118,21 +119,25 @@ class EncodedFrame:
             self._counts.snapshots += 1
             body = self._body(0)
             body.axes.extend(axis_messages(self._view))
+            if self._part.symbol_map.score is not None:
+                body.score.CopyFrom(score_message(self._part.symbol_map.score))
             body.assumptions.extend(assumption_messages(self._part.symbol_map.assumptions))
             body.grid.CopyFrom(_tensor(self._view.values))
             self._snapshot = self._chunk(body)
         return self._snapshot
 
-    def _delta(self, previous: RenderedView) -> bytes | None:
+    def _delta(self, previous: EncodedFrame) -> bytes | None:
         """Return the changed cells as a chunk; None where a snapshot says the same in fewer bytes or has to.
 
         What changed since any other rendering than the one in the frame before is of no use to its readers.
         """
-        view = self._view
-        if not view.since or view.since != previous.revision or view.axes_key != previous.axes_key:
+        view, before = self._view, previous._view
+        if not view.since or view.since != before.revision or view.axes_key != before.axes_key:
             return None
         self._counts.deltas += 1
         body = self._body(self.prev_seq)
+        if self._part.symbol_map.score != previous._part.symbol_map.score:
+            body.score.CopyFrom(score_message(self._part.symbol_map.score))
         body.update.indices.CopyFrom(_tensor(view.changed))
         body.update.values.CopyFrom(_tensor(view.values.reshape(-1)[view.changed]))
         return self._chunk(body)

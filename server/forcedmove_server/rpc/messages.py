@@ -18,6 +18,7 @@ from forcedmove_server.engine.frames import (
 from forcedmove_server.market.events import Channel
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.rpc.requests import AXIS_NUMBERS, SIDE_NUMBERS
+from forcedmove_server.scorecard.summary import ShortScore
 
 FEED_CHANNEL_NUMBERS = {
     Channel.TRADES: heatmap_pb2.FEED_CHANNEL_TRADES,
@@ -84,6 +85,13 @@ def chain_message(chain: ChainInfo) -> model_pb2.CascadeChain:
 def assumption_messages(assumptions: Iterable[AssumptionInfo]) -> list[model_pb2.Assumption]:
     """Assumptions; a missing value stays missing."""
     return [model_pb2.Assumption(name=a.name, text=a.text, value=a.value) for a in assumptions]
+
+
+def score_message(score: ShortScore | None) -> heatmap_pb2.ScoreStamp:
+    """A symbol's score in short; empty for None, which takes back what was said before."""
+    if score is None:
+        return heatmap_pb2.ScoreStamp()
+    return heatmap_pb2.ScoreStamp(bits=score.bits, bits_n=score.bits_n, released=score.released, moves=score.moves)
 
 
 def axis_messages(view: RenderedView) -> list[model_pb2.AxisLabels]:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2
+from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2, scorecard_pb2
 from forcedmove_server.engine.frames import AXES, SIDES, AxisName, SideName, SymbolMap, ViewSpec, WeightingName
 from forcedmove_server.engine.views import check_view
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.scorecard.summary import Where
 
 AXIS_NUMBERS: Mapping[AxisName, model_pb2.Axis.ValueType] = {
     "venue": model_pb2.AXIS_VENUE,
@@ -114,6 +115,17 @@ def shock_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> flo
     if not symbol_map.mark_price_usd > 0:  # also a mark that is not a number
         raise NotReadyError(f"{symbol_map.symbol}: no mark price yet")
     return symbol_map.mark_price_usd * (1.0 + move)
+
+
+def where_of(request: scorecard_pb2.GetScorecardRequest, registry: InstrumentRegistry) -> Where:
+    """Return the part of the markets that is meant. Raises InputError, or UnknownNameError where there is none."""
+    venue = _venue(request.venue, registry.venues()) if request.venue else None
+    symbol = symbol_of(request.symbol, registry) if request.symbol else None
+    side = SIDES.index(_member("side", request.side, _SIDE_NAMES)) if request.side else None
+    if venue is not None and symbol is not None:
+        listed = dict.fromkeys(registry[market].venue for market in registry.markets_of(symbol))
+        _venue(venue, listed)
+    return Where(venue, symbol, side)
 
 
 def symbol_of(name: str, registry: InstrumentRegistry) -> str:

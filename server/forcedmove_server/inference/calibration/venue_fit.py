@@ -1,0 +1,223 @@
+"""What all markets of a venue say together of how its weights differ from the prior: one small fit per venue.
+
+Unknown are, per side and tier, the ratio ``r`` of weight over prior; per side the logarithm ``u`` of what the tail as a
+whole has gained; the capture ratio ``c`` of prints and that of open interest, ``b``. The logarithm of the posterior,
+with ``n0`` the prior's strength in effective counts, ``q = r exp(-u g)``, ``g`` from 0 (bulk) to 1 (tail):
+
+    L = sum n0 (ln q - q)                                   q ~ Gamma(n0, n0): around 1, relative variance 1 / n0
+      + sum A (ln r + ln c) - c r E                         prints: Poisson, A effective counts, E expected at the prior
+      + sum X ln r - r Y                                    visible positions: no touching in it, so no capture ratio
+      + b r.h - b^2 r.G r / 2                               open interest: normal, G and h as in ``released``
+      - (ln c)^2 / 2 s^2 - (ln b)^2 / 2 s_b^2 - u^2 / 2 s_u^2
+
+With prints alone and ``u = 0``, ``r = (n0 + A) / (n0 + c E)``: the liquidation rate divided by the touch hazard. Where
+only the tail is touched, prints tell of ``c exp(u)`` alone, and the widths of both decide which of the two it is.
+Maximised by Fisher scoring in logarithms, in which all but the part of open interest is concave; the information matrix
+gives the uncertainty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forcedmove_server.inference.calibration.settings import CalibrationSettings
+
+F64 = NDArray[np.float64]
+
+_STEPS = 60
+_HALVINGS = 12
+_CONVERGED = 1e-10
+#: width of the logarithm of a capture ratio that is not known at all
+FREE_LOG_SD = 5.0
+#: leverage up to which a position belongs to the bulk, and from which on to the tail
+BULK_LEVERAGE, TAIL_LEVERAGE = 5.0, 20.0
+#: smallest capture ratios
+_FLOOR = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class VenueCounts:
+    """What was counted and what was to be expected at the prior: float64 ``[V, M]``, ``M`` = 2 T.
+
+    ``gram`` ``[V, M, M]`` and ``cross`` ``[V, M]`` are those of open interest, already multiplied by its reliability.
+    ``complete`` bool ``[V]``: whether all liquidations are published. ``prior`` ``[V, M]``: the mean of the markets'
+    priors, whose two halves sum to one.
+    """
+
+    printed: F64
+    hazard: F64
+    seen: F64
+    seen_expected: F64
+    gram: F64
+    cross: F64
+    complete: NDArray[np.bool_]
+    prior: F64
+
+
+@dataclass(frozen=True, slots=True)
+class VenueFit:
+    """Weight over prior and the variance of its logarithm ``[V, M]``, tails ``u`` ``[V, 2]``, capture ratios ``[V]``.
+
+    ``prior_expected`` ``[V, M]`` is ``n0 exp(-u g)``. ``interest`` and ``interest_expected`` ``[V, M]``: open interest
+    as counts, in the sense that at the maximum ``r`` is ``n0 + printed + seen + interest`` over
+    ``prior_expected + c hazard + seen_expected + interest_expected``.
+    """
+
+    ratio: F64
+    variance: F64
+    tail: F64
+    capture: F64
+    released_capture: F64
+    prior_expected: F64
+    interest: F64
+    interest_expected: F64
+
+
+def unfitted(venues: int, width: int, settings: CalibrationSettings) -> VenueFit:
+    """Return what is held without evidence."""
+    ones, nothing = np.ones((venues, width)), np.zeros((venues, width))
+    return VenueFit(
+        ones,
+        ones / settings.prior_counts,
+        np.zeros((venues, 2)),
+        np.ones(venues),
+        np.ones(venues),
+        ones * settings.prior_counts,
+        nothing,
+        nothing.copy(),
+    )
+
+
+def tail_membership(leverages: F64) -> F64:
+    """How much each tier belongs to the tail, in 0..1: rises with the logarithm of leverage from 5x to 20x."""
+    found: F64 = np.clip(np.log(leverages / BULK_LEVERAGE) / np.log(TAIL_LEVERAGE / BULK_LEVERAGE), 0.0, 1.0)
+    return found
+
+
+def fit_venues(counts: VenueCounts, leverages: F64, settings: CalibrationSettings, start: VenueFit) -> VenueFit:
+    """Return the maximum of the posterior of each venue, from ``start`` on; ``leverages`` are the tiers' ``[T]``."""
+    model = _Posterior(counts, tail_membership(leverages), settings)
+    point = np.concatenate(
+        [
+            np.log(start.ratio),
+            start.tail,
+            np.log(np.maximum(start.capture, _FLOOR))[:, None],
+            np.log(np.maximum(start.released_capture, _FLOOR))[:, None],
+        ],
+        1,
+    )
+    value = model.value(point)
+    for _ in range(_STEPS):
+        gradient, information = model.slope(point)
+        step = np.clip(np.linalg.solve(information, gradient[:, :, None])[:, :, 0], -2.0, 2.0)
+        moved = np.zeros(len(value), bool)
+        for halving in range(_HALVINGS):
+            trial = np.where(moved[:, None], point, point + step * 0.5**halving)
+            found = model.value(trial)
+            better = ~moved & (found >= value)
+            point = np.where(better[:, None], trial, point)
+            value = np.where(better, found, value)
+            moved |= better
+            if moved.all():
+                break
+        if (np.abs(step) * moved[:, None]).max(initial=0.0) < _CONVERGED:
+            break
+    return model.fit(point)
+
+
+class _Posterior:
+    """The posterior of all venues at once; a point is ``[ln r (M), u (2), ln c, ln b]`` per venue."""
+
+    def __init__(self, counts: VenueCounts, tail: F64, settings: CalibrationSettings) -> None:
+        self._counts, self._strength = counts, settings.prior_counts
+        self._width = 2 * len(tail)
+        self._loading = np.kron(np.eye(2), tail)
+        self._tail_precision = settings.tail_log_sd**-2.0
+        self._capture_precision = np.where(counts.complete, settings.capture_log_sd, FREE_LOG_SD) ** -2.0
+
+    def value(self, point: F64) -> F64:
+        """Return the logarithm of the posterior, float64 ``[V]``."""
+        data, n0 = self._counts, self._strength
+        log_ratio, tail, log_capture, log_released = self._parts(point)
+        ratio, capture, released = np.exp(log_ratio), np.exp(log_capture), np.exp(log_released)
+        own = log_ratio - tail @ self._loading
+        found: F64 = (
+            n0 * (own - np.exp(own)).sum(1)
+            + ((data.printed + data.seen) * log_ratio).sum(1)
+            - ((capture[:, None] * data.hazard + data.seen_expected) * ratio).sum(1)
+            + data.printed.sum(1) * log_capture
+            + released * (ratio * data.cross).sum(1)
+            - 0.5 * released**2 * (ratio * _times(data.gram, ratio)).sum(1)
+            - 0.5 * self._tail_precision * (tail**2).sum(1)
+            - 0.5 * self._capture_precision * log_capture**2
+            - 0.5 * FREE_LOG_SD**-2.0 * log_released**2
+        )
+        return found
+
+    def slope(self, point: F64) -> tuple[F64, F64]:
+        """Return the gradient ``[V, M + 4]`` and the expected information ``[V, M + 4, M + 4]``."""
+        data, n0, width = self._counts, self._strength, self._width
+        log_ratio, tail, _, _ = self._parts(point)
+        ratio = np.exp(log_ratio)
+        capture, released = np.exp(point[:, -2:-1]), np.exp(point[:, -1:])
+        held = n0 * np.exp(log_ratio - tail @ self._loading)
+        printed = capture * data.hazard * ratio
+        crossed = released**2 * ratio * _times(data.gram, ratio)
+        along = released * ratio * data.cross
+        gradient = np.empty_like(point)
+        gradient[:, :width] = (
+            n0 - held + data.printed + data.seen - printed - data.seen_expected * ratio + along - crossed
+        )
+        gradient[:, -4:-2] = (held - n0) @ self._loading.T - self._tail_precision * tail
+        gradient[:, -2] = (data.printed - printed).sum(1) - self._capture_precision * point[:, -2]
+        gradient[:, -1] = (along - crossed).sum(1) - FREE_LOG_SD**-2.0 * point[:, -1]
+        information = np.zeros((len(point), width + 4, width + 4))
+        information[:, :width, :width] = released[:, :, None] ** 2 * ratio[:, :, None] * ratio[:, None, :] * data.gram
+        own = np.arange(width)
+        information[:, own, own] += held + data.seen_expected * ratio + printed
+        leaning = held[:, :, None] * self._loading.T
+        information[:, :width, -4:-2] = -leaning
+        information[:, -4:-2, :width] = -np.swapaxes(leaning, 1, 2)
+        information[:, -4:-2, -4:-2] = self._loading @ leaning + self._tail_precision * np.eye(2)
+        information[:, :width, -2] = information[:, -2, :width] = printed
+        information[:, :width, -1] = information[:, -1, :width] = crossed
+        information[:, -2, -2] = printed.sum(1) + self._capture_precision
+        information[:, -1, -1] = crossed.sum(1) + FREE_LOG_SD**-2.0
+        return gradient, information
+
+    def fit(self, point: F64) -> VenueFit:
+        """Return what a point says; the variance is that of ``ln w``, the common scale of a side taken out."""
+        data, width = self._counts, self._width
+        log_ratio, tail, _, log_released = self._parts(point)
+        ratio, released = np.exp(log_ratio), np.exp(log_released)
+        covariance = np.linalg.inv(self.slope(point)[1])[:, :width, :width]
+        share = (data.prior * ratio).reshape(len(point), 2, -1)
+        scale = share.sum(2, keepdims=True)
+        share = (share / scale).reshape(len(point), width)
+        half = np.arange(width) >= width // 2
+        centred = np.eye(width) - share[:, None, :] * (half[:, None] == half[None, :])
+        variance = np.einsum("vtu,vuw,vtw->vt", centred, covariance, centred)
+        counts = (released**2)[:, None] * ratio**2 * np.einsum("vtt->vt", data.gram)
+        pull = released[:, None] * ratio * (data.cross - released[:, None] * _times(data.gram, ratio))
+        return VenueFit(
+            ratio,
+            variance,
+            tail,
+            np.exp(point[:, -2]),
+            released,
+            self._strength * np.exp(-tail @ self._loading),
+            counts + np.maximum(pull, 0.0),
+            (counts + np.maximum(-pull, 0.0)) / ratio,
+        )
+
+    def _parts(self, point: F64) -> tuple[F64, F64, F64, F64]:
+        width = self._width
+        return point[:, :width], point[:, width : width + 2], point[:, -2], point[:, -1]
+
+
+def _times(gram: F64, ratio: F64) -> F64:
+    found: F64 = (gram @ ratio[:, :, None])[:, :, 0]
+    return found
