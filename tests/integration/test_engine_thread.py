@@ -11,14 +11,16 @@ import pytest
 
 from forcedmove.v1.heatmap_pb2 import SubscribeResponse
 from forcedmove_client.assembly import SymbolState
-from forcedmove_server.config import Config, EngineConfig
+from forcedmove_server.config import Config, EngineConfig, ScorecardConfig
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.engine.views import render_view
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import MARK_PRICE, EventBatch
+from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.rpc.encoding import EncodingCounts, SymbolPart, ViewEncoder
 from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.scorecard.summary import Where
 from tests.unit.market_feed import ENGINE, S, fed_pipeline, minute, two_venue_registry
 
 FAST = Config(engine=EngineConfig(threads=1, tick_interval_ms=20, max_markets=8, bins=ENGINE.bins))
@@ -173,3 +175,28 @@ def test_a_bug_stops_the_engine_loudly() -> None:
     with pytest.raises(NotReadyError):
         broken.render("BTC", ViewSpec()).result(5)
     broken.stop()
+
+
+def test_a_running_engine_keeps_score_and_answers_from_another_thread(engine: Engine) -> None:
+    ticks = Ticks(engine)
+    assert engine.put(minute(0))
+    ticks.wait(lambda tick: "BTC" in tick.maps)
+    summary = engine.scorecard(Where(symbol="BTC")).result(timeout=20)
+    assert summary.where == Where(symbol="BTC")
+    assert summary.headline.released.value is None, "a minute is not enough"
+    assert "50 needed" in (summary.headline.released.reason or "")
+    assert engine.scorecard_rows().result(timeout=20) == ()
+    assert engine.latest().maps["BTC"].score is None
+
+
+def test_an_engine_without_a_scorecard_says_so() -> None:
+    config = Config(engine=EngineConfig(backend="cpu", threads=1), scorecard=ScorecardConfig(enabled=False))
+    engine = Engine(config, InstrumentRegistry())
+    engine.start()
+    try:
+        with pytest.raises(NotReadyError, match=r"scorecard\.enabled is false"):
+            engine.scorecard(Where()).result(timeout=10)
+    finally:
+        engine.stop()
+    with pytest.raises(NotReadyError, match="stopped"):
+        engine.scorecard_rows().result(timeout=10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -298,8 +297,7 @@ def test_scoring_in_parts_gives_the_same_and_leaves_nothing() -> None:
 def test_a_detached_copy_stays_as_it_was() -> None:
     card, worlds = run_world(days=0.3)
     before = card.summary()
-    taken = copy.copy(card)
-    taken.detach()
+    taken = card.detached()
     now = START + int(0.3 * 288) * STEP
     card.advance(now)
     assert card.summary() != before

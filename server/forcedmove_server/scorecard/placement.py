@@ -66,7 +66,7 @@ class TouchedSide:
         per_map = np.zeros((clusters, maps, len(PER_MAP)))
         band = band_of(self.axis, self.side)
         here = self.profiles[:, :n]
-        flat = log_gain(here, band_means(self.profiles, 0 * band)[:, :n], rules.bits_floor)
+        flat = log_gain(here, band_means(self.profiles, band)[:, :n], rules.bits_floor)
         prior = log_gain(here, here[-1], rules.bits_floor)
         common[:, 0], common[:, 1], common[:, 2] = events.sum(0), usd.sum(0), usd_squared.sum(0)
         for column, values, weights in ((0, flat, events), (1, prior, events), (2, flat, usd), (3, prior, usd)):

@@ -235,17 +235,13 @@ class Scorecard:
         """List point values by venue, symbol, side, horizon and map."""
         return market_rows(self._tables, where)
 
-    def detach(self) -> None:
-        """Make a shallow copy (``copy.copy``) independent of what it was copied from.
-
-        It can then be asked, on any thread, while the original is fed. Called on the thread that feeds.
-        """
-        self._tables, self._short = self._tables.copied(), {}
-
     def detached(self) -> Scorecard:
-        """Return a copy of what was scored so far, to be summarised on another thread; it takes nothing in."""
+        """Return a copy of what was scored so far, to be asked on another thread while the original is fed.
+
+        Called on the thread that feeds.
+        """
         taken = copy.copy(self)
-        taken._tables, taken._short = copy.deepcopy(self._tables), {}
+        taken._tables, taken._short = self._tables.copied(), {}
         return taken
 
     def save(self, path: Path) -> None:

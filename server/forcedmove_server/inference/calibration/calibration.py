@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from forcedmove_server.errors import InputError, UnknownNameError
 from forcedmove_server.inference.calibration import saved
 from forcedmove_server.inference.calibration.learnt import Learnt
-from forcedmove_server.inference.calibration.market_fit import MarketCounts, concentration, fit_markets
+from forcedmove_server.inference.calibration.market_fit import MarketCounts, concentration, fit_markets, readable
 from forcedmove_server.inference.calibration.settings import DAY_NS, CalibrationSettings
 from forcedmove_server.inference.calibration.venue_fit import VenueCounts, fit_venues
 from forcedmove_server.inference.calibration.window import Window, checked_positions
@@ -269,9 +269,18 @@ class Calibration:
     def _market_counts(self) -> MarketCounts:
         evidence, prior = self._learnt.evidence, self._learnt.markets.prior
         wide = (len(prior), 2 * len(self.leverages))
+        markets = self._learnt.markets
+        printed = evidence.counts(evidence.printed).reshape(wide)
+        hazard = evidence.counts(prior * evidence.hazard).reshape(wide)
+        worth = readable(
+            markets.sum_by_venue(printed),
+            markets.sum_by_venue(hazard),
+            markets.sum_by_venue(evidence.ambiguous().reshape(wide)),
+            self.settings.misplaced,
+        )[markets.venue]
         return MarketCounts(
-            evidence.counts(evidence.printed).reshape(wide),
-            evidence.counts(prior * evidence.hazard).reshape(wide),
+            printed * worth,
+            hazard * worth,
             evidence.seen.reshape(wide),
             (prior * evidence.seen.sum(2, keepdims=True)).reshape(wide),
         )

@@ -10,7 +10,7 @@ from forcedmove_server.inference.calibration.window import Window
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-#: arrays by side and tier, ``[rows, 2, T]`` and one ``[rows, 2, T, T]``, and those with one value per market, ``[rows]``
+#: arrays by side and tier, ``[rows, 2, T]`` and one ``[rows, 2, T, T]``, and those with a value per market, ``[rows]``
 BY_TIER = ("printed", "overlap", "hazard", "expected", "seen")
 BY_MARKET = ("size", "size_squared", "unplaced", "calm_printed", "calm_expected", "noise", "noise_weight")
 
@@ -19,10 +19,12 @@ class Evidence:
     """Running sums per market.
 
     ``printed``: quantity liquidated, by responsible tier under the weights of now; ``overlap``: the same by pairs of
-    tiers, ``sum quantity p_t p_u`` over prints with responsibilities ``p``. ``hazard``: quantity that the crossed levels would have held
-    had each tier had all the weight, so that ``weight x hazard`` is what to expect under any weights; this divides the
-    selection out, a tier that is touched a hundred times more often having a hundredfold hazard. ``expected``: the
-    exposure as it was, under the weights of the moment. ``seen``: visible positions now open, in effective counts.
+    tiers, ``sum quantity p_t p_u`` over prints with responsibilities ``p``. ``hazard``: quantity that the crossed
+    levels would have held had each tier had all the weight, so that ``weight x hazard`` is what to expect under any
+    weights; this divides the selection out, a tier that is touched a hundred times more often having a hundredfold
+    hazard. ``expected``: the exposure as it was, under the weights of the moment. ``seen``: visible positions now open,
+    in effective counts.
+
     ``size``, ``size_squared``: sums of printed quantities and of their squares. ``unplaced``: quantity printed where
     the map had crossed nothing. ``calm_printed``, ``calm_expected``: printed and exposed quantity of windows in which
     little was crossed. ``noise``, ``noise_weight``: see ``released``.
@@ -67,6 +69,10 @@ class Evidence:
         """Turn quantities ``[rows, 2, T]`` into effective counts; zero where nothing was printed."""
         found: F64 = np.nan_to_num(quantity / self.typical_quantity()[:, None, None])
         return found
+
+    def ambiguous(self) -> F64:
+        """Return the effective counts of each tier that were shared with other tiers, float64 ``[rows, 2, T]``."""
+        return self.counts(np.maximum(self.printed - np.einsum("kstt->kst", self.overlap), 0.0))
 
     def add_prints(self, window: Window, order: I64, publishes: I64, window_counts: float) -> None:
         """Add the prints of a window and what was to be expected of it.

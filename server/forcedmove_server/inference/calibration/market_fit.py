@@ -77,6 +77,23 @@ def fit_markets(
     return MarketFit(weights, (1 / variance).reshape(prior.shape), capture)
 
 
+def readable(printed: F64, hazard: F64, ambiguous: F64, misplaced: float) -> F64:
+    """Return how much of the counts of a venue's tiers is evidence, ``[V, M]`` in 0..1.
+
+    What little is given wrongly to a tier comes from all prints of its side, so it is nothing to a tier that prints
+    much, and everything to one that is hardly ever touched: that one would tell of the capture ratio what is not so.
+    With ``m`` misplaced prints to fear, counts ``A`` are worth ``A^2 / (A + m^2)``; none are feared where no print of
+    the tier could have been another's. All arguments but ``misplaced`` are float64 ``[V, M]``.
+    """
+    sides = (len(printed), 2, -1)
+    total = np.repeat(printed.reshape(sides).sum(2), printed.shape[1] // 2, 1)
+    shared = np.where(printed > 0, ambiguous / np.where(printed > 0, printed, 1.0), 1.0)
+    size = np.maximum(printed, hazard)
+    feared = (misplaced * total * shared) ** 2
+    found: F64 = np.where(size > 0, size / np.where(size > 0, size + feared, 1.0), 1.0)
+    return found
+
+
 def unseen(prior: F64, venue: I64, fit: VenueFit, settings: CalibrationSettings) -> MarketFit:
     """Return what is held of ``K`` markets that have shown nothing yet: the weights of their venue."""
     weights = within_bounds(prior, fit.ratio[venue].reshape(prior.shape), settings.most_change)

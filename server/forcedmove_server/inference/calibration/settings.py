@@ -26,7 +26,8 @@ class CalibrationSettings:
     Where a venue publishes every liquidation, the quantity liquidated per quantity crossed (the capture ratio) is
     taken to be log-normal around 1 with ``capture_log_sd``, and a market's around its venue's with
     ``market_capture_log_sd``; where it does not, the capture ratio is free, and of a window with more than
-    ``window_counts`` effective liquidations little but the split over tiers counts.
+    ``window_counts`` effective liquidations little but the split over tiers counts. Of all prints a share
+    ``misplaced`` is taken to be given to a wrong tier for reasons that no likelihood knows; see ``readable``.
 
     What share of crossed open interest leaves is free: who takes the other side may have opened. Residuals beyond
     ``most_deviations`` standard deviations weigh less, and ``trust_counts`` effective counts of predicted gain have to
@@ -40,9 +41,10 @@ class CalibrationSettings:
     tail_log_sd: float = 0.7
     most_positions: float = 200.0
     refresh_ns: int = 3600 * 10**9
-    capture_log_sd: float = 0.5
+    capture_log_sd: float = 0.3
     market_capture_log_sd: float = 0.25
     window_counts: float = 3.0
+    misplaced: float = 0.005
     most_deviations: float = 4.0
     trust_counts: float = 10.0
     level: float = 0.9
