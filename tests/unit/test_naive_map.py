@@ -78,3 +78,13 @@ def test_a_market_whose_lot_grew_keeps_its_quantities(maps: NaiveMaps) -> None:
     maps.coarsen(0)
     maps.apply(step(1000, 1000, 1000, 600))
     assert found(maps)[0][800] == 15.0
+
+
+def test_a_level_that_no_price_reaches_is_not_on_the_map() -> None:
+    ratio = np.stack([np.full(5, 0.5), np.array([np.inf, 1e9, 1.2, 1.1, 1.05])])
+    maps = NaiveMaps(lambda market: ratio)
+    maps.apply(step(1000, 1000, 1000, 1000))
+    maps.apply(step(1000, 1000, 1000, 2000))
+    longs, shorts = found(maps)
+    assert longs == {500: 1000.0}
+    assert shorts == {1200: 250.0, 1100: 200.0, 1050: 100.0}

@@ -60,9 +60,12 @@ class NaiveMaps:
             if now < before:
                 levels *= now / before
             elif now > before:
-                bins = np.minimum((ratios * int(updates.price[k])).astype(np.int64) >> PRICE_BITS, levels.shape[1] - 1)
+                # a short that no price liquidates has an infinite level
+                units = np.minimum(ratios * int(updates.price[k]), float(levels.shape[1] << PRICE_BITS))
+                bins = units.astype(np.int64) >> PRICE_BITS
                 for side in (LONG, SHORT):
-                    np.add.at(levels[side], bins[side], (now - before) * NAIVE_WEIGHTS)
+                    inside = bins[side] < levels.shape[1]
+                    np.add.at(levels[side], bins[side, inside], (now - before) * NAIVE_WEIGHTS[inside])
 
     def coarsen(self, market: int) -> None:
         """Follow a market whose lot became ten times as large."""

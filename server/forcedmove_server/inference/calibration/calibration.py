@@ -230,7 +230,7 @@ class Calibration:
         at = at[np.argsort(self._learnt.markets.order[window.market[at]])]
         row, exposure, weights = window.market[at], window.exposure[at], window.weights[at]
         unit = np.divide(exposure, weights, out=np.zeros_like(exposure), where=weights > 0)
-        at_prior = (self._learnt.markets.prior[row] * unit).reshape(len(at), -1)
+        at_prior = (self._learnt.markets.prior[row] * unit).reshape(len(at), 2 * len(self.leverages))
         self._learnt.released.observe(
             self._learnt.markets.venue[row],
             row,

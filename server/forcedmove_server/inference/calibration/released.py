@@ -16,6 +16,7 @@ Only the normal equations are kept, ``[V, 3 + 2T, 3 + 2T]``; rows are weighted b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ class Released:
     def observe(
         self, venue: I64, row: I64, move: F64, crossed: F64, share: F64, ratio: F64, evidence: Evidence
     ) -> None:
-        """Add windows, rows ``[N]`` sorted by venue.
+        """Add windows, rows ``[N]`` of which those of a venue are adjacent.
 
         ``crossed`` float64 ``[N, 2T]`` is ``z``, ``share`` is ``y``, ``ratio`` float64 ``[V, 2T]`` is ``r`` now.
         """
@@ -111,12 +112,13 @@ class Released:
         trust = np.minimum(1.0, self._settings.most_deviations / np.maximum(deviations, 1e-12)) / noise
         weighted0, weighted1 = error0**2 * trust, error1**2 * trust
         columns = np.concatenate([background, crossed], 1)
-        for v in np.unique(venue).tolist():
-            own = slice(int(np.searchsorted(venue, v)), int(np.searchsorted(venue, v, "right")))
+        ends = np.append(np.flatnonzero(np.diff(venue)) + 1, len(venue)).tolist()
+        for begin, end in pairwise([0, *ends]):
+            v, own = int(venue[begin]), slice(begin, end)
             if self.windows[v] >= _FIRST_WINDOWS:
                 self.gain[v] += (weighted0[own] - weighted1[own]).sum()
                 self.room[v] += ((error0 - error1)[own] ** 2 * trust[own]).sum()
-            self.windows[v] += own.stop - own.start
+            self.windows[v] += end - begin
             scaled = columns[own] * trust[own, None]
             self.gram[v] += scaled.T @ columns[own]
             self.cross[v] += share[own] @ scaled

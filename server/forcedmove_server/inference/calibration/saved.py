@@ -71,7 +71,8 @@ def restored(path: Path, like: State) -> State:
     Raises :class:`FileFormatError` for a file of another kind, version or set of tiers, or that is not whole.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: NumPy leaves a file open that turns out not to be whole
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = dict(file)
         header = json.loads(arrays["header"].tobytes())
         if header["kind"] != _KIND:
