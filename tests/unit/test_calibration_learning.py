@@ -48,18 +48,18 @@ def volatile(seed: int, activity: float, **options: float) -> World:
 def test_prints_alone_lead_to_the_truth(seed: int) -> None:
     calibration, rows = calibration_of(K, True)
     found = learn(volatile(seed, 12.0), calibration, rows, 4, of_prints)
-    assert found[0] < 0.5 * BEFORE
+    assert found[1] < 0.5 * BEFORE
     assert found[-1] < 0.3 * BEFORE
-    assert found[-1] < found[0]
+    assert found[-1] < 0.6 * found[0]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_open_interest_alone_leads_there_more_slowly(seed: int) -> None:
     calibration, rows = calibration_of(K, None)
     found = learn(volatile(seed, 60.0, released_noise=0.004, published=0.0), calibration, rows, 5, of_interest)
-    assert found[0] < 0.85 * BEFORE
+    assert found[1] < 0.85 * BEFORE
     assert found[-1] < 0.5 * BEFORE
-    assert found[-1] < found[0]
+    assert found[-1] < 0.8 * found[0]
     # a venue with as many liquidations that prints them is further after a fifth of the time
     printing, rows = calibration_of(K, True)
     assert learn(volatile(seed, 60.0), printing, rows, 1, of_prints)[-1] < found[-1]
@@ -69,7 +69,7 @@ def test_a_capture_ratio_below_one_is_found_and_does_no_harm() -> None:
     calibration, rows = calibration_of(K, True)
     found = learn(volatile(1, 14.0, captured=0.5), calibration, rows, 4, of_prints)
     assert found[-1] < 0.35 * BEFORE
-    assert calibration.capture("v").overall == pytest.approx(0.5, abs=0.06)
+    assert calibration.capture("v").overall == pytest.approx(0.5, abs=0.1)
     assert calibration.capture("v").by_tier == pytest.approx(np.full(len(TIERS), 0.5), abs=0.2)
 
 
@@ -77,7 +77,8 @@ def test_a_capture_ratio_below_one_is_found_and_does_no_harm() -> None:
 def test_a_prior_that_is_all_wrong_is_overcome(prior: F64) -> None:
     calibration, rows = calibration_of(K, True, prior=prior)
     found = learn(volatile(4, 14.0), calibration, rows, 4, of_prints)
-    assert found[-1] < 0.4 * distance(prior[None], TRUTH[None])
+    assert found[-1] < 0.45 * distance(prior[None], TRUTH[None])
+    assert found[-1] < 0.8 * found[0]
 
 
 def test_what_is_known_of_the_capture_ratio_tells_the_tail_from_the_feed() -> None:

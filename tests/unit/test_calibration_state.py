@@ -311,6 +311,17 @@ def test_open_interest_that_is_not_known_is_left_out() -> None:
     assert calibration.capture("c").reliability == 0.0
 
 
+def test_nothing_registered_is_nothing_learnt(tmp_path: Path) -> None:
+    calibration, none = Calibration(TIERS), np.zeros(0, np.int64)
+    nothing = np.zeros((0, 2, T))
+    calibration.observe(Window(1, none, nothing, nothing, Prints(), None, np.zeros(0), np.zeros(0), np.zeros(0)))
+    calibration.save(tmp_path / "empty.npz")
+    calibration.restore(tmp_path / "empty.npz")
+    assert calibration.weights(none).shape == (0, 2, T)
+    row = calibration.new_market("a:BTC", "a", BOTH, True)
+    assert calibration.weights(np.array([row])).tolist() == [BOTH.tolist()]
+
+
 def test_tiers_of_known_positions() -> None:
     assert tiers_of_leverage(TIERS, np.array([0.4, 3.8, 3.9, 12.0, 12.3, 70.0, 71.0, 999.0])).tolist() == [
         0, 0, 1, 3, 4, 6, 7, 7,

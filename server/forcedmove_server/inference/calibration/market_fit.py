@@ -85,7 +85,7 @@ def readable(printed: F64, hazard: F64, ambiguous: F64, misplaced: float) -> F64
     With ``m`` misplaced prints to fear, counts ``A`` are worth ``A^2 / (A + m^2)``; none are feared where no print of
     the tier could have been another's. All arguments but ``misplaced`` are float64 ``[V, M]``.
     """
-    sides = (len(printed), 2, -1)
+    sides = (len(printed), 2, printed.shape[1] // 2)
     total = np.repeat(printed.reshape(sides).sum(2), printed.shape[1] // 2, 1)
     shared = np.where(printed > 0, ambiguous / np.where(printed > 0, printed, 1.0), 1.0)
     size = np.maximum(printed, hazard)

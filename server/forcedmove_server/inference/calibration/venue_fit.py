@@ -194,7 +194,7 @@ class _Posterior:
         log_ratio, tail, _, log_released = self._parts(point)
         ratio, released = np.exp(log_ratio), np.exp(log_released)
         covariance = np.linalg.inv(self.slope(point)[1])[:, :width, :width]
-        share = (data.prior * ratio).reshape(len(point), 2, -1)
+        share = (data.prior * ratio).reshape(len(point), 2, width // 2)
         scale = share.sum(2, keepdims=True)
         share = (share / scale).reshape(len(point), width)
         half = np.arange(width) >= width // 2
