@@ -16,8 +16,9 @@ run: .venv/stamp
 
 test: lint unit
 
+# A file's tests stay in one process; few processes, since some of them are heavy.
 unit: .venv/stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/stamp
 	$(BIN)/ruff check .
