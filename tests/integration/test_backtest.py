@@ -131,6 +131,25 @@ def test_weights_are_learnt_kept_and_change_no_quantity(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.calibration.weights(np.array(rows)), kept)
 
 
+def test_weights_of_before_are_in_effect_ten_minutes_after_a_restart(tmp_path: Path) -> None:
+    config = CalibrationConfig(state=str(tmp_path / "state.npz"), every_s=600)
+    first = configured_pipeline(InstrumentRegistry(), CONFIG)
+    learner = Learner(first, config)
+    forecasts = Forecasts(first, Scorecard(maps=MAPS), learner)
+    for batch in bounded_simulation(3, ("BTC",), 2.0).batches(first.registry):
+        forecasts.take(batch)
+    learner.save()
+    second = configured_pipeline(InstrumentRegistry(), CONFIG)
+    again = Learner(second, dataclasses.replace(config, frozen=True, every_s=86_400))
+    forecasts = Forecasts(second, Scorecard(maps=MAPS), again)
+    for batch in bounded_simulation(4, ("BTC",), 0.2).batches(second.registry):
+        forecasts.take(batch)
+    rows = np.array([again.calibration.row(one.key) for one in second.registry])
+    markets = np.arange(len(second.registry))
+    np.testing.assert_allclose(second.store.weights(markets), again.calibration.weights(rows), atol=1e-4)
+    assert np.abs(second.store.weights(markets) - again.priors(markets)).max() > 0.01
+
+
 def test_the_command_prints_the_maps_side_by_side_and_writes_a_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from forcedmove_server.errors import FileFormatError
 from forcedmove_server.inference.calibration import Calibration, Prints, Window
 from forcedmove_server.market.events import Records
 from forcedmove_server.market.liquidation_feeds import liquidations_complete
+from forcedmove_server.scorecard.frozen import bin_of
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -82,7 +83,7 @@ class Learner:
         self._held.clear()
         self._prints.clear()
         self._low[:], self._high[:] = np.inf, 0.0
-        if at_ns - self._applied_ns >= self._every_ns:
+        if self._rows and at_ns - self._applied_ns >= self._every_ns:
             self._applied_ns = at_ns
             self._apply()
             self.save()
@@ -157,7 +158,7 @@ class Learner:
         return Window(
             until_ns=at_ns,
             market=np.array([self._rows[market] for market in markets]),
-            exposure=np.where(weights[:, :, :] > 0, exposure, 0.0),
+            exposure=np.where(weights > 0, exposure, 0.0),
             weights=weights,
             prints=self._printed(set(markets)),
             released=released,
@@ -176,7 +177,7 @@ class Learner:
             market, side = int(row["market"]), int(row["side"])
             held = self._held[market]
             quantity[k] = float(row["quantity"]) / held.lot
-            cell = int(float(row["price"]) / float(table.bin_width[market])) - held.first_bin
+            cell = int(bin_of(float(row["price"]), float(table.bin_width[market]))) - held.first_bin
             near = held.cells[side, :, max(cell - _BLUR, 0) : max(cell + _BLUR + 1, 0)]
             likelihood[k] = near.sum(-1, dtype=np.float64)
         return Prints(

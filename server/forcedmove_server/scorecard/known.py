@@ -30,6 +30,8 @@ _COLUMNS = {
 _SIDES = {"long": LONG, "short": SHORT}
 #: a snapshot stands for what is open for this long
 _VALID_NS = 25 * 3600 * 10**9
+#: rows this close together are one snapshot
+_SNAPSHOT_NS = 30 * 60 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,6 @@ class PositionSnapshots:
         if not len(rows):
             return None
         return KnownPositions(self.side[rows], self.level_usd[rows], self.notional_usd[rows], self.account[rows])
-
-
-#: rows this close together are one snapshot
-_SNAPSHOT_NS = 30 * 60 * 10**9
 
 
 def _table(path: Path) -> pa.Table:
