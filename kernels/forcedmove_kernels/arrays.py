@@ -94,6 +94,14 @@ class Outcome(NamedTuple):
     live: U64  # [K, 2] after the step; equals open_interest where it was observed
 
 
+class Spread(NamedTuple):
+    """How far the levels of each row of cells may be off; see Backend.spread_levels."""
+
+    side: I32  # [R] 0 long, 1 short
+    mark: I32  # [R] cell of the mark; outside the inner cells nothing is spread
+    share: U32  # [R] half-width over distance from the mark, in 1 / SPREAD_ONE
+
+
 class Window(NamedTuple):
     """The bins a grid covers. Bins are absolute: re-centring a window never re-bins a price."""
 

@@ -42,12 +42,12 @@ def watched_bytes(markets: int, bins: int) -> int:
 def working_bytes(markets: int, bins: int) -> int:
     """Return the bytes that a tick works in on a GPU beside the store, with room to grow.
 
-    That is every market's profile, and as if each were a symbol of its own the sums, their prefix sums and the most
-    clusters that there can be; and watched views.
+    That is every market's levels and what spreading them takes, its profile, and as if each were a symbol of its own
+    the sums, their prefix sums and the most clusters that there can be; and watched views.
     """
     cells = bins + 2
-    profiles, prefix, runs = 2 * 2 * cells, 2 * (cells + 1), 2 * 4 * (cells // 2 + 1)
-    return markets * 8 * (profiles + prefix + runs + 2) * 3 // 2 + watched_bytes(markets, bins)
+    levels, profiles, prefix, runs = 2 * 2 * cells, 2 * 2 * cells, 2 * (cells + 1), 2 * 4 * (cells // 2 + 1)
+    return markets * 8 * (levels + profiles + prefix + runs + 2) * 3 // 2 + watched_bytes(markets, bins)
 
 
 def check_budget(where: str, needed: int, free: int) -> None:

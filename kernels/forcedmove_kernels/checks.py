@@ -19,11 +19,20 @@ from forcedmove_kernels.arrays import (
     Cohorts,
     Noise,
     Notional,
+    Spread,
     Standing,
     Updates,
     Window,
 )
-from forcedmove_kernels.fixed_point import MAX_LOTS, MAX_NOISE, MAX_ROW_CENTS, NOISE_BITS, PRICE_BITS, SHARE_ONE
+from forcedmove_kernels.fixed_point import (
+    MAX_LOTS,
+    MAX_NOISE,
+    MAX_ROW_CENTS,
+    NOISE_BITS,
+    PRICE_BITS,
+    SHARE_ONE,
+    SPREAD_ONE,
+)
 
 #: widest entry bucket and longest time bucket for which lots-weighted offsets of 2**33 lots fit u64
 MAX_ENTRY_SHIFT = 31 - PRICE_BITS
@@ -93,6 +102,17 @@ def live_lots(cohorts: Cohorts, markets: I32) -> U64:
         slots = slice(cohorts.start[market], cohorts.start[market] + cohorts.used[market])
         live[k] = cohorts.lots[:, slots].sum(1, dtype=np.uint64)
     return live
+
+
+def check_spread(lots: U64, spread: Spread) -> None:
+    """Require a side, a mark and a share of at most one for every row of lots u64 ``[R, C]``."""
+    for name, values in zip(spread._fields, spread, strict=True):
+        if values.shape != (len(lots),):
+            raise ValueError(f"{name}: need {len(lots)}, one for every row, got shape {values.shape}")
+    if len(lots) and (spread.side.min() < 0 or spread.side.max() > 1):
+        raise ValueError("side: must be 0 or 1")
+    if len(lots) and spread.share.max() > SPREAD_ONE:
+        raise ValueError(f"share: must be at most {SPREAD_ONE}, a level's whole distance, got {spread.share.max()}")
 
 
 def check_compaction(ladder: U32, entry_shift: int) -> None:

@@ -16,6 +16,7 @@ accumulated lots        u64     a cell of a grid: at most 2**32 lots, so a sum o
 notional                u64     US cents
 random factor           u32     of a cascade path, in ``2**-NOISE_BITS``; below ``MAX_NOISE``
 share of a row          u64     in ``2**-SHARE_BITS``; at most one
+spread of a level       u32     half-width over distance from the mark, in ``1 / SPREAD_ONE``; at most one
 ======================  ======  ==========================================================================
 """
 
@@ -32,6 +33,9 @@ WEIGHT_BITS = 16
 FRESHNESS_BITS = 16
 NOISE_BITS = 16
 SHARE_BITS = 32
+SPREAD_ONE = 256
+#: fraction of a lot that spreading counts in
+SPREAD_BITS = 15
 
 WEIGHT_ONE = 1 << WEIGHT_BITS
 FRESHNESS_ONE = 1 << FRESHNESS_BITS

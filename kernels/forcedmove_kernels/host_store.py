@@ -22,6 +22,7 @@ from forcedmove_kernels.arrays import (
     Profiles,
     Rendering,
     Rules,
+    Spread,
     Updates,
     View,
     Window,
@@ -32,6 +33,7 @@ from forcedmove_kernels.budget import check_budget, host_free_bytes, store_bytes
 from forcedmove_kernels.checks import check_indices, check_rendered_rows
 from forcedmove_kernels.fixed_point import PHASES
 from forcedmove_kernels.renderings import Renderings
+from forcedmove_kernels.spreads import Spreads
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
@@ -59,6 +61,7 @@ class HostStore:
         self._fresh = UNWEIGHTED
         self._standing = empty_standing(self._cohorts, bins)
         self._renderings = Renderings()
+        self._spreads = Spreads(markets)
         self.used: I32 = self._cohorts.used
         self.first_bin: U32 = self._window.first_bin
 
@@ -82,15 +85,22 @@ class HostStore:
         self._window.first_bin[markets] = first_bin
         self._standing.stale[markets] = 1
 
+    def set_spread(self, markets: I32, share: int) -> None:
+        """Spread the levels of ``markets`` by ``share / SPREAD_ONE`` of their distance from the mark."""
+        check_indices("markets", markets, len(self.used))
+        self._spreads.set(markets, share)
+
     def apply(self, updates: Updates) -> Outcome:
         """Run one lifecycle step. Raises ValueError for a market without rules."""
         if self._without_rules:
             check_indices("market", updates.market, len(self.used))
             if not self._without_rules.isdisjoint(updates.market.tolist()):
                 raise ValueError("market: no rules have been set for a market of the step")
-        return self._backend.apply_updates(
+        outcome = self._backend.apply_updates(
             self._cohorts, self._rules, self._window, self._fresh, self._standing, updates
         )
+        self._spreads.follow(updates)
+        return outcome
 
     def refresh(self) -> None:
         """Rebuild the stale rows of the totals."""
@@ -112,12 +122,14 @@ class HostStore:
         tables = self._rules
         rules = Rules(tables.tiers[markets], tables.multiplier[markets], tables.weight[markets])
         fresh = self._fresh if weighted else UNWEIGHTED
-        return self._backend.leverage_grid(cohorts, rules, window, fresh, np.arange(len(markets), dtype=np.int32))
+        grid = self._backend.leverage_grid(cohorts, rules, window, fresh, np.arange(len(markets), dtype=np.int32))
+        return self._spread(grid, self._spreads.of_grid(markets, window.first_bin, grid.shape[2]))
 
     def profiles(self, markets: I32, first: I64, notional: Notional, rule: ClusterRule) -> Profiles:
         """Return cents of ``markets`` and of their symbols, and the clusters of the symbols."""
-        totals = self.totals(markets, weighted=False)
         window = Window(self.first_bin[markets], self.bins)
+        spread = self._spreads.of_grid(markets, window.first_bin)
+        totals = self._spread(self.totals(markets, weighted=False), spread)
         cents, sums = self._backend.profiles(totals, first, notional, window)
         return Profiles(cents, sums, self._backend.clusters(sums.reshape(-1, self.bins + 2), rule))
 
@@ -127,7 +139,8 @@ class HostStore:
         check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[3])
         k, side, column = np.nonzero(target >= 0)  # rows that nobody sees are not read
         if tiers is None:
-            lots = self._up_to_date(markets, weighted)[markets[k], side]
+            spread = self._spreads.of_rows(markets[k], side, self.first_bin[markets[k]])
+            lots = self._spread(self._up_to_date(markets, weighted)[markets[k], side], spread)
         else:
             lots = self.leverage_grid(markets, weighted)[k, side, tiers[column]]
         money = Notional(notional.base[k], notional.slope[k])
@@ -194,6 +207,12 @@ class HostStore:
             field[..., slots] = other[..., theirs]
         self.used[market] = used
         self._standing.stale[market] = 1
+
+    def _spread(self, lots: U64, spread: Spread | None) -> U64:
+        """Rows ``[.., C]`` of lots, spread unless nothing is to be."""
+        if spread is None or not len(spread.side):
+            return lots
+        return self._backend.spread_levels(lots.reshape(-1, lots.shape[-1]), spread).reshape(lots.shape)
 
     def _up_to_date(self, markets: I32, weighted: bool) -> U64:
         """Totals of the whole store, or those weighted by age, after a look whether rows of ``markets`` are stale."""

@@ -49,6 +49,14 @@ class ResidentStore(Protocol):
         """Let the windows of ``markets`` begin at ``first_bin``; their rows become stale."""
         ...
 
+    def set_spread(self, markets: I32, share: int) -> None:
+        """Spread the levels of ``markets`` by ``share / SPREAD_ONE`` of their distance from the mark, whenever they are
+        read: in grids, profiles and renderings, not in totals. The mark is that of a market's last step, as far as its
+        whole spreads.MARK_STEP bins; see
+        :meth:`forcedmove_kernels.backend.Backend.spread_levels`. Raises ValueError for more than the whole distance.
+        """
+        ...
+
     def apply(self, updates: Updates) -> Outcome:
         """Run one lifecycle step; see :meth:`forcedmove_kernels.backend.Backend.apply_updates`."""
         ...

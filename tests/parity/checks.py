@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from forcedmove_kernels.arrays import NOT_OBSERVED, Standing, Updates
+from forcedmove_kernels.arrays import NOT_OBSERVED, Spread, Standing, Updates
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import MAX_LOTS, SHARE_BITS, SHARE_ONE
+from forcedmove_kernels.fixed_point import MAX_LOTS, SHARE_BITS, SHARE_ONE, SPREAD_ONE
 from forcedmove_kernels.reference import ReferenceBackend
 from tests.parity import builders
 from tests.parity.books import cells
@@ -122,6 +122,23 @@ def leverage_grid(backend: Backend, draws: Draws, size: Size) -> None:
     world = builders.world(draws, size)
     markets = draws.array(Numbers(((0, len(world.cohorts.used) - 1),)), draws.integers(0, 4), np.int32)
     assert_array(backend.leverage_grid(*world, markets), ORACLE.leverage_grid(*world, markets))
+
+
+def spread_levels(backend: Backend, draws: Draws, size: Size) -> None:
+    """No row gains or loses a lot, and none lies where it did not before but away from or towards the mark."""
+    count = draws.integers(0, 5) if size is SMALL else draws.sampled((30, 1))
+    width = cells(draws, size, widest=max(size.bins) + 2)
+    lots = np.zeros((count, width), np.uint64)
+    for row in lots:
+        row[:] = bounded(draws.array(builders.QUANTITIES, width, np.uint64), MAX_LOTS << draws.sampled((0, 16)))
+    spread = Spread(
+        draws.array(Numbers(((0, 1),)), count, np.int32),
+        draws.array(Numbers(((1, width - 2), (-2, width + 1)), (0, 1, width - 2, width - 1)), count, np.int32),
+        draws.array(Numbers(((0, SPREAD_ONE),), (0, 1, 64, SPREAD_ONE)), count, np.uint32),
+    )
+    expected = ORACLE.spread_levels(lots, spread)
+    assert_array(backend.spread_levels(lots, spread), expected)
+    assert_array(expected.sum(1, dtype=np.uint64), lots.sum(1, dtype=np.uint64), "a row's lots")
 
 
 def compact(backend: Backend, draws: Draws, size: Size) -> None:

@@ -30,6 +30,7 @@ CHECKS = (
     Check(checks.rebuild, 30, 4),
     Check(checks.standing_totals, 20, 3),
     Check(checks.leverage_grid, 25, 4),
+    Check(checks.spread_levels, 60, 6),
     Check(checks.compact, 30, 3),
     Check(checks.profiles, 25, 4),
     Check(checks.render, 40, 5),

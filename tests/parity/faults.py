@@ -98,6 +98,7 @@ FAULTS = (
     Fault("too_many_lots", "apply_updates", lambda _, args: args[0].lots),
     Fault("standing_totals", "standing_totals", lambda _, args: args[5]),
     Fault("leverage_grid", "leverage_grid", whole),
+    Fault("spread_levels", "spread_levels", whole),
     Fault("compact", "compact", number),
     Fault("compact", "compact", lambda _, args: args[0].opened_at),
     Fault("profiles", "profiles", lambda found, _: found[0]),

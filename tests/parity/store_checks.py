@@ -27,6 +27,7 @@ LIFE = (
     "window",
     "rules",
     "ages",
+    "spread",
     "compact",
     "replace",
 )
@@ -86,6 +87,8 @@ def resident_store(backend: Backend, draws: Draws, size: Size) -> None:
             pair.both("set_rules", market, rules[market])
         elif deed == "ages":
             pair.both("set_freshness", builders.freshness(draws))
+        elif deed == "spread":
+            pair.both("set_spread", subset(draws, markets), draws.sampled((64, 0, 256, 257, 1)))
         elif deed == "compact":
             now = draws.sampled((NOW, 0, 1 << 33))
             pair.both("compact", market, now, builders.ladder(draws), draws.sampled((0, 1, 21)))

@@ -23,6 +23,7 @@ from forcedmove_kernels.arrays import (
     Outcome,
     Paths,
     Rules,
+    Spread,
     Standing,
     Updates,
     Window,
@@ -45,6 +46,7 @@ from forcedmove_kernels.checks import (
     check_noise,
     check_render,
     check_sides,
+    check_spread,
     check_standing,
     check_totals,
     lots_overflow,
@@ -52,6 +54,7 @@ from forcedmove_kernels.checks import (
 from forcedmove_kernels.cpu import cascade, clusters, frames, grid, lifecycle, profile, schedule
 from forcedmove_kernels.cpu import compact as compaction
 from forcedmove_kernels.cpu import paths as random_paths
+from forcedmove_kernels.cpu import spread as spreading
 from forcedmove_kernels.cpu import volume as trades
 from forcedmove_kernels.cpu.schedule import launch, usable_threads
 from forcedmove_kernels.host_store import HostStore
@@ -126,6 +129,14 @@ class CpuBackend:
         cost = np.repeat(cohorts.used[markets].astype(np.int64), 2) + window.bins
         launch(self.threads, cost, grid.grid_rows, grid.grid_rows_parallel, *arguments)
         return cells
+
+    def spread_levels(self, lots: U64, spread: Spread) -> U64:
+        """Return rows of levels spread over the distances that they may really have."""
+        check_spread(lots, spread)
+        found = np.empty_like(lots)
+        cost = np.where(spread.share > 0, lots.shape[1] // 8, lots.shape[1] // CELLS_PER_COST)
+        launch(self.threads, cost, spreading.spread_rows, spreading.spread_rows_parallel, lots, spread, found)
+        return found
 
     def compact(self, cohorts: Cohorts, market: int, now: int, ladder: U32, entry_shift: int) -> int:
         """Merge a market's cohorts into coarser buckets, in place; return how many remain."""

@@ -27,6 +27,7 @@ from forcedmove_kernels.arrays import (
     Outcome,
     Paths,
     Rules,
+    Spread,
     Standing,
     Updates,
     Window,
@@ -45,6 +46,7 @@ from forcedmove_kernels.checks import (
     check_noise,
     check_render,
     check_sides,
+    check_spread,
     check_standing,
     check_totals,
     live_lots,
@@ -148,6 +150,15 @@ class CudaBackend:
             grid,
         )
         return self._got(grid)
+
+    def spread_levels(self, lots: U64, spread: Spread) -> U64:
+        """Return rows of levels spread over the distances that they may really have."""
+        check_spread(lots, spread)
+        there = self.device.upload(lots)
+        own = self._up(spread)
+        change = self.device.zeros(lots.shape, np.uint64)
+        launches.spread_levels(self.device, *lots.shape, lots=there, change=change, **own._asdict())
+        return self._got(there)
 
     def compact(self, cohorts: Cohorts, market: int, now: int, ladder: U32, entry_shift: int) -> int:
         """Merge a market's cohorts, in place, on the host: a sort of some thousand rows once an hour."""

@@ -3,3 +3,4 @@
 #include "clusters.cuh"
 #include "frames.cuh"
 #include "lifecycle.cuh"
+#include "spread.cuh"

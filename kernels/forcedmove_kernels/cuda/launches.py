@@ -132,6 +132,14 @@ def leverage_grid(
     device.launch("fill_grid", size, pack("GridArguments", fields, device.address), 4 * min(cells, device.chunk))
 
 
+def spread_levels(device: Device, rows: int, cells: int, **fields: Any) -> None:
+    """Spread ``rows`` rows of lots in place; ``fields`` as in ``SpreadArguments``."""
+    if rows:
+        arguments = pack("SpreadArguments", fields | {"cells": cells}, device.address)
+        device.launch("scatter_levels", (rows, _COLUMNS, 1), arguments)
+        device.launch("gather_levels", (rows, 1, 1), arguments)
+
+
 def gather_rows(device: Device, source: Any, markets: Any, rows: Any, count: int, words: int) -> None:
     """Copy ``words`` u64 of each of ``count`` markets of ``source`` to ``rows``."""
     if count:

@@ -83,6 +83,15 @@ struct GridArguments {
     i64 bins;
 };
 
+struct SpreadArguments {
+    u64* lots;         // [R, C]
+    u64* change;       // [R, C], zeroed
+    const i32* side;   // [R] and so on: arrays.Spread
+    const i32* mark;
+    const u32* share;
+    i64 cells;  // C
+};
+
 struct ProfileArguments {
     const u64* totals;     // [M, 2, C]
     const i32* markets;    // [K] rows of totals, in the order of their symbols

@@ -29,6 +29,7 @@ from forcedmove_kernels.arrays import (
     Profiles,
     Rendering,
     Rules,
+    Spread,
     Standing,
     Updates,
     View,
@@ -51,6 +52,7 @@ from forcedmove_kernels.cuda.transfer import Packets, Receiver, Scratch, carved
 from forcedmove_kernels.cuda.watched import WatchedFrames, patched
 from forcedmove_kernels.fixed_point import PHASES
 from forcedmove_kernels.renderings import Renderings
+from forcedmove_kernels.spreads import Spreads
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
@@ -99,9 +101,10 @@ class CudaStore:
         self._ones = UNWEIGHTED._replace(table=device.upload(UNWEIGHTED.table))
         self._fresh, self._aged = self._ones, False
         self._packets, self._receiver = Packets(device), Receiver(device)
-        self._work, self._drawn = Scratch(device), Scratch(device)
+        self._work, self._drawn, self._change = Scratch(device), Scratch(device), Scratch(device)
         self._frames = WatchedFrames(device, self._receiver, watched_bytes(markets, bins))
         self._renderings = Renderings()
+        self._spreads = Spreads(markets)
 
     def set_rules(self, market: int, rules: Rules) -> None:
         """Give a market its tables."""
@@ -125,6 +128,11 @@ class CudaStore:
         for market in markets.tolist():
             self._device.write(self._window.first_bin[market : market + 1], self.first_bin[market : market + 1])
         self._mark(markets)
+
+    def set_spread(self, markets: I32, share: int) -> None:
+        """Spread the levels of ``markets`` by ``share / SPREAD_ONE`` of their distance from the mark."""
+        check_indices("markets", markets, len(self.used))
+        self._spreads.set(markets, share)
 
     def apply(self, updates: Updates) -> Outcome:
         """Run one lifecycle step. Raises ValueError for a market without rules."""
@@ -154,6 +162,7 @@ class CudaStore:
         self.used[updates.market] = got["used"].view(np.int32)
         self._stale[updates.market] = got["stale"].reshape(steps, 2).astype(bool)
         self._live[updates.market] = outcome.live
+        self._spreads.follow(updates)
         return outcome
 
     def refresh(self) -> None:
@@ -178,8 +187,7 @@ class CudaStore:
 
     def totals(self, markets: I32, weighted: bool) -> U64:
         """Return standing totals u64 ``[K, 2, C]``."""
-        there = self._rows(markets, weighted)
-        got: U64 = self._receiver.fetch(there)
+        got: U64 = self._receiver.fetch(self._rows(markets, weighted))
         return got
 
     def leverage_grid(self, markets: I32, weighted: bool, window: Window | None = None) -> U64:
@@ -190,19 +198,24 @@ class CudaStore:
         return got
 
     def profiles(self, markets: I32, first: I64, notional: Notional, rule: ClusterRule) -> Profiles:
-        """Return cents of ``markets`` and of their symbols, and the clusters of the symbols: two launches."""
+        """Return cents of ``markets`` and of their symbols, and the clusters of the symbols."""
         self._require_fresh(markets)
         check_groups(first, len(markets), notional)
         count, symbols, cells = len(markets), len(first) - 1, self.bins + 2
         rows = 2 * symbols
         back = (count, 2, cells), (symbols, 2, cells), (rows,)
         shapes = *back, (rows, cells + 1), (cells // 2 + 1, rows, 4)
-        block = self._work.take((sum(map(math.prod, shapes)),), np.uint64)
+        block = self._drawn.take((sum(map(math.prod, shapes)),), np.uint64)
         cents, sums, found, prefix, runs = carved(block, shapes)
         check_cluster_rule(sums.reshape(rows, cells), rule)
+        spread = self._spreads.of_grid(markets, self.first_bin[markets])
+        totals, own = self._standing.totals, markets.astype(np.int32)
+        if spread is not None:
+            totals = self._spread(self._rows(markets, weighted=False), spread)
+            own = np.arange(count, dtype=np.int32)
         sent = self._packets.send(
             {
-                "markets": markets.astype(np.int32),
+                "markets": own,
                 "first": first.astype(np.int64),
                 "base": notional.base.astype(np.float64),
                 "slope": notional.slope.astype(np.float64),
@@ -210,7 +223,7 @@ class CudaStore:
             }
         )
         device = self._device
-        launches.fill_profiles(device, symbols, cells, totals=self._standing.totals, cents=cents, sums=sums, **sent)
+        launches.fill_profiles(device, symbols, cells, totals=totals, cents=cents, sums=sums, **sent)
         launches.find_clusters(device, rule, rows, cells, notional=sums, prefix=prefix, found=found, runs=runs)
         cents, sums, found = carved(self._receiver.fetch(block[: sum(map(math.prod, back))]), back)
         clusters = launches.clusters_of(found, self._receiver.fetch(runs[: int(found.max(initial=0))]))
@@ -309,6 +322,7 @@ class CudaStore:
         check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[3])
         if tiers is None:
             lots = self._rows(markets, weighted)
+            lots = self._spread(lots, self._spreads.of_grid(markets, self.first_bin[markets]))
             where = target
         else:
             lots = self._grid(markets, weighted, self.first_bin[markets], self.bins)
@@ -375,4 +389,14 @@ class CudaStore:
             len(markets),
             grid,
         )
-        return grid
+        return self._spread(grid, self._spreads.of_grid(markets, first_bin, grid.shape[2]))
+
+    def _spread(self, lots: Any, spread: Spread | None) -> Any:
+        """Spread rows ``[.., C]`` of lots, in place, unless nothing is to be."""
+        if spread is not None:
+            change = self._change.take((math.prod(lots.shape),), np.uint64)
+            self._device.clear(change)
+            sent = self._packets.send(spread._asdict())
+            rows = len(spread.side)
+            launches.spread_levels(self._device, rows, lots.shape[-1], lots=lots, change=change, **sent)
+        return lots

@@ -10,6 +10,7 @@ from forcedmove_kernels.reference.frames import changed_cells, render
 from forcedmove_kernels.reference.grid import leverage_grid, standing_totals
 from forcedmove_kernels.reference.lifecycle import apply_updates
 from forcedmove_kernels.reference.profile import profiles
+from forcedmove_kernels.reference.spread import spread_levels
 from forcedmove_kernels.reference.standing import rebuild
 from forcedmove_kernels.reference.volume import accumulate_volume
 
@@ -28,6 +29,7 @@ class ReferenceBackend:
     rebuild = staticmethod(rebuild)
     standing_totals = staticmethod(standing_totals)
     leverage_grid = staticmethod(leverage_grid)
+    spread_levels = staticmethod(spread_levels)
     compact = staticmethod(compact)
     profiles = staticmethod(profiles)
     render = staticmethod(render)
