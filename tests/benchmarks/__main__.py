@@ -17,7 +17,15 @@ from typing import Any
 from tests.benchmarks.runners import machine
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("margin_bench", "kernels_bench", "replay_bench", "pipeline_bench", "stream_bench", "collect_bench")
+MODULES = (
+    "margin_bench",
+    "kernels_bench",
+    "replay_bench",
+    "pipeline_bench",
+    "inference_bench",
+    "stream_bench",
+    "collect_bench",
+)
 
 
 def table(results: list[dict[str, Any]]) -> str:

@@ -38,8 +38,7 @@ def spread_rows(order: I64, lots: U64, spread: Spread, found: U64) -> None:
             continue
         step = -1 if spread.side[r] == LONG else 1
         outer = mark if step < 0 else cells - 1 - mark
-        change[: outer + 1] = 0
-        before = np.uint64(0)
+        before, reach = np.uint64(0), 0
         for distance in range(outer):
             amount = own[mark + step * distance]
             if amount == 0:
@@ -49,18 +48,21 @@ def spread_rows(order: I64, lots: U64, spread: Spread, found: U64) -> None:
             near, width = distance - half, np.uint64(2 * half + 1)
             fine = amount << _FRACTION
             each = quotient(fine, width)
+            reach = min(distance + half + 1, outer)
             change[near] += each
-            change[min(distance + half + 1, outer)] -= each
+            change[reach] -= each
             rest = fine - each * width
             change[distance] += rest
             change[distance + 1] -= rest
         given, up_to, lots_before = np.uint64(0), np.uint64(0), np.uint64(0)
-        for distance in range(outer):
+        for distance in range(reach):  # beyond it there is nothing and comes nothing
             given += change[distance]
+            change[distance] = 0
             up_to += given
             lots_up_to = up_to >> _FRACTION
             out[mark + step * distance] = lots_up_to - lots_before
             lots_before = lots_up_to
+        change[reach] = 0
         out[mark + step * outer] += before - lots_before
 
 

@@ -53,11 +53,14 @@ class Intervals:
         if not len(rows) or not len(interest):
             first: I64 = self.start[column]
             return first
-        passed = np.zeros((len(interest) + 1, len(self.market)), np.int32)
-        passed[np.arange(1, len(interest) + 1), self._column[interest["market"]]] = 1
-        passed = np.cumsum(passed, 0, dtype=np.int32)
-        seen = np.searchsorted(interest["time_ns"], rows["time_ns"], "left")
-        row: I64 = self.start[column] + passed[seen, column]
+        # market by market in time, events before observations of their time: how many of those came before
+        markets = np.concatenate((column, self._column[interest["market"]]))
+        is_event = np.arange(len(markets)) < len(rows)
+        order = np.lexsort((~is_event, np.concatenate((rows["time_ns"], interest["time_ns"])), markets))
+        passed = np.empty(len(markets), np.int64)
+        passed[order] = np.cumsum(~is_event[order])
+        passed = passed[: len(rows)] - (self.start - np.arange(len(self.market)))[column]  # not those of other markets
+        row: I64 = self.start[column] + passed
         return row
 
     def _find_prices(self, batch: EventBatch, table: MarketTable) -> None:

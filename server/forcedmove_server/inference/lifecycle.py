@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import NOT_OBSERVED, Updates
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import MAX_LOTS, PRICE_BITS
+from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import ModelConfig
+from forcedmove_server.inference.histograms import Histograms
 from forcedmove_server.inference.intervals import Intervals
 from forcedmove_server.inference.markets import BUCKETS, MarketTable
 from forcedmove_server.inference.openings import bar_path, entry_spread, split_openings
@@ -103,18 +104,21 @@ class PositionInference:
         lot_known = markets.lot[spans.market] > 0
         lots = markets.lots(market, rows["quantity"], spans.price[closes])
         lot_fixed_by = _row_fixing_the_lot(spans, market, closes, lot_known)
-        volume, turnover = self._histograms(batch, spans, lot_fixed_by)
+        # the first observation fixes the lot; volume before it has no use
+        counted = spans.trade_row > lot_fixed_by[spans.column(batch.trades["market"])]
+        histograms = Histograms(self._backend, spans, markets, batch.trades, counted)
+        # a move beyond the histogram between two observations: counted at its edge
+        self.defects.note("trades.outside_histogram", histograms.clamped)
         first_trade = np.full(len(spans.market), spans.rows, np.int64)
         np.minimum.at(first_trade, spans.column(batch.trades["market"]), spans.trade_row)
         taped = markets.has_tape[market] | (closes >= first_trade[spans.column(rows["market"])])
         before = _previous(lots, market, round_, markets.open_interest)
         before_ns = _previous(rows["time_ns"], market, round_, markets.open_interest_ns)
-        traded = volume[closes]
-        weight = turnover[closes]
+        traded, weight, first_bucket = histograms.of(closes)
         opened = self._opened(lots, before, rows["time_ns"] - before_ns, traded.sum(1), taped)
-        first_bucket = self._fill_untaped(spans, closes, traded, weight, before < 0)
+        traded, weight, first_bucket = self._fill_untaped(spans, closes, traded, weight, first_bucket, before < 0)
         first_open, entry, open_lots = split_openings(traded, weight, first_bucket, opened, spans.price[closes])
-        self._carry(spans, batch, volume, turnover)
+        self._carry(spans, batch, histograms)
         markets.open_interest[market] = lots
         markets.open_interest_ns[market] = rows["time_ns"]
         for number in range(int(round_.max(initial=-1)) + 1):
@@ -134,30 +138,6 @@ class PositionInference:
                 open_lots=open_lots[openings],
             )
 
-    def _histograms(self, batch: EventBatch, spans: Intervals, lot_fixed_by: I64) -> tuple[U64, U64]:
-        """Return volume and turnover per interval, u64 ``[rows, BUCKETS]``, on top of what was carried over."""
-        markets, trades = self.markets, batch.trades
-        volume = np.zeros((spans.rows, BUCKETS), np.uint64)
-        turnover = np.zeros((spans.rows, BUCKETS), np.uint64)
-        volume[spans.start] = markets.volume[spans.market]
-        turnover[spans.start] = markets.turnover[spans.market]
-        if len(trades):
-            # the first observation fixes the lot; volume before it has no use
-            counted = spans.trade_row > lot_fixed_by[spans.column(trades["market"])]
-            lot = np.where(counted, markets.lot[trades["market"]], np.inf)
-            lots = np.minimum(np.rint(trades["quantity"] / np.where(lot > 0, lot, np.inf)), MAX_LOTS)
-            clamped = self._backend.accumulate_volume(
-                spans.trade_row.astype(np.int32),
-                spans.trade_units,
-                lots.astype(np.uint32),
-                spans.first_bucket,
-                volume,
-                turnover,
-            )
-            # a move beyond the histogram between two observations: counted at its edge
-            self.defects.note("trades.outside_histogram", clamped)
-        return volume, turnover
-
     def _opened(self, lots: I64, before: I64, elapsed_ns: I64, volume: U64, taped: NDArray[np.bool_]) -> I64:
         """Lots opened per side: ``max(dOI, 0) + turnover (max(V, |dOI|) - |dOI|)``, at most the open interest."""
         model = self._model
@@ -170,27 +150,34 @@ class PositionInference:
         opened = np.minimum(np.maximum(change, 0) + replaced, lots).astype(np.int64)
         return np.where(first, lots, opened)
 
-    def _fill_untaped(self, spans: Intervals, closes: I64, volume: U64, turnover: U64, first: NDArray[np.bool_]) -> I64:
+    def _fill_untaped(
+        self, spans: Intervals, closes: I64, volume: U64, turnover: U64, first_bucket: I64, first: NDArray[np.bool_]
+    ) -> tuple[U64, U64, I64]:
         """Give rows without trades the histogram of their price path, and new markets a spread of old entries.
 
-        Fills ``volume`` and ``turnover`` in place; returns every row's first bucket.
+        Returns volume and turnover, wider where they have to be, and every row's first bucket.
         """
-        first_bucket = spans.first_bucket[closes]
-        if first.any():
-            row = closes[first]
-            first_bucket[first] = np.maximum((spans.price[row] >> PRICE_BITS).astype(np.int64) - BUCKETS // 2, 0)
-            volume[first], turnover[first] = entry_spread(
-                first_bucket[first], BUCKETS, spans.price[row], self._model.initial_entry_spread
-            )
-        untaped = np.flatnonzero(~volume.any(1))
-        if len(untaped):
-            row = closes[untaped]
-            path = bar_path(spans.low[row], spans.high[row], spans.price[row], BUCKETS)
-            first_bucket[untaped], width = path[0], path[1].shape[1]
-            volume[untaped, :width], turnover[untaped, :width] = path[1:]
-        return first_bucket
+        rows = [np.flatnonzero(first), np.flatnonzero(~first & ~volume.any(1))]
+        filled: list[tuple[I64, U64, U64]] = []
+        for row, make in zip(rows, (self._old_entries, self._path), strict=True):
+            filled.append(make(spans, closes[row]) if len(row) else (row, volume[:0], turnover[:0]))
+        width = max(volume.shape[1], *(made[1].shape[1] for made in filled))
+        wide = np.zeros((2, len(volume), width), np.uint64)
+        wide[:, :, : volume.shape[1]] = volume, turnover
+        for row, (begins, made_volume, made_turnover) in zip(rows, filled, strict=True):
+            first_bucket[row] = begins
+            wide[:, row] = 0
+            wide[0, row, : made_volume.shape[1]], wide[1, row, : made_volume.shape[1]] = made_volume, made_turnover
+        return wide[0], wide[1], first_bucket
 
-    def _carry(self, spans: Intervals, batch: EventBatch, volume: U64, turnover: U64) -> None:
+    def _old_entries(self, spans: Intervals, row: I64) -> tuple[I64, U64, U64]:
+        begins = np.maximum((spans.price[row] >> PRICE_BITS).astype(np.int64) - BUCKETS // 2, 0)
+        return (begins, *entry_spread(begins, BUCKETS, spans.price[row], self._model.initial_entry_spread))
+
+    def _path(self, spans: Intervals, row: I64) -> tuple[I64, U64, U64]:
+        return bar_path(spans.low[row], spans.high[row], spans.price[row], BUCKETS)
+
+    def _carry(self, spans: Intervals, batch: EventBatch, histograms: Histograms) -> None:
         """Keep each market's open interval for the next batch."""
         markets, open_row = self.markets, spans.pending
         markets.price[spans.market] = spans.price[open_row]
@@ -198,8 +185,7 @@ class PositionInference:
         markets.low[spans.market[seen]] = spans.low[open_row[seen]]
         markets.high[spans.market[seen]] = spans.high[open_row[seen]]
         markets.first_bucket[spans.market] = spans.first_bucket[open_row]
-        markets.volume[spans.market] = volume[open_row]
-        markets.turnover[spans.market] = turnover[open_row]
+        histograms.carry()
         markets.has_tape[batch.trades["market"]] = True
 
 

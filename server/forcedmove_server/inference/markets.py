@@ -51,6 +51,9 @@ class MarketTable:
         self.volume = np.zeros((capacity, BUCKETS), np.uint64)
         self.turnover = np.zeros((capacity, BUCKETS), np.uint64)
         self.first_bucket = np.zeros(capacity, np.int64)
+        # buckets of a row that hold anything lie between these
+        self.lowest_bucket = np.full(capacity, BUCKETS, np.int64)
+        self.highest_bucket = np.full(capacity, -1, np.int64)
         self.last_mark_ns = np.full(capacity, -1, np.int64)
         # logarithms of the last print and of the last one that was believed; see plausible.py
         self.printed_log = np.full(capacity, np.nan)
