@@ -99,7 +99,8 @@ class Spread(NamedTuple):
 
     side: I32  # [R] 0 long, 1 short
     mark: I32  # [R] cell of the mark; outside the inner cells nothing is spread
-    share: U32  # [R] half-width over distance from the mark, in 1 / SPREAD_ONE
+    share: U32  # [R] half-width over distance from the mark, far from it, in 1 / SPREAD_ONE
+    near: U32  # [R] distance in cells at which it is half of that
 
 
 class Window(NamedTuple):

@@ -17,6 +17,7 @@ notional                u64     US cents
 random factor           u32     of a cascade path, in ``2**-NOISE_BITS``; below ``MAX_NOISE``
 share of a row          u64     in ``2**-SHARE_BITS``; at most one
 spread of a level       u32     half-width over distance from the mark, in ``1 / SPREAD_ONE``; at most one
+nearness                u32     share of the mark, in ``2**-NEAR_BITS``; at most one
 ======================  ======  ==========================================================================
 """
 
@@ -36,6 +37,7 @@ SHARE_BITS = 32
 SPREAD_ONE = 256
 #: fraction of a lot that spreading counts in
 SPREAD_BITS = 15
+NEAR_BITS = 16
 
 WEIGHT_ONE = 1 << WEIGHT_BITS
 FRESHNESS_ONE = 1 << FRESHNESS_BITS

@@ -85,10 +85,10 @@ class HostStore:
         self._window.first_bin[markets] = first_bin
         self._standing.stale[markets] = 1
 
-    def set_spread(self, markets: I32, share: int) -> None:
+    def set_spread(self, markets: I32, share: int, near: int) -> None:
         """Spread the levels of ``markets`` by ``share / SPREAD_ONE`` of their distance from the mark."""
         check_indices("markets", markets, len(self.used))
-        self._spreads.set(markets, share)
+        self._spreads.set(markets, share, near)
 
     def apply(self, updates: Updates) -> Outcome:
         """Run one lifecycle step. Raises ValueError for a market without rules."""

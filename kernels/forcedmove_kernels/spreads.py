@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import I32, I64, U32, Spread, Updates
-from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SPREAD_ONE
+from forcedmove_kernels.fixed_point import LONG, NEAR_BITS, PRICE_BITS, SPREAD_ONE
 
 #: a mark that has not been seen yet lies outside every window
 _UNSEEN = -(1 << 30)
@@ -26,13 +26,18 @@ class Spreads:
 
     def __init__(self, markets: int) -> None:
         self._share: U32 = np.zeros(markets, np.uint32)
+        self._near: I64 = np.zeros(markets, np.int64)
         self._mark: I64 = np.full(markets, _UNSEEN, np.int64)
 
-    def set(self, markets: I32, share: int) -> None:
-        """Spread the levels of ``markets`` by ``share``; ValueError for more than their whole distance."""
-        if not 0 <= share <= SPREAD_ONE:
-            raise ValueError(f"share: must lie in 0..{SPREAD_ONE}, got {share}")
-        self._share[markets] = share
+    def set(self, markets: I32, share: int, near: int) -> None:
+        """Spread the levels of ``markets`` by ``share``, by half of it at a distance of ``near`` (share of the mark).
+
+        Raises ValueError for more than their whole distance and for more than the mark.
+        """
+        for name, value, most in (("share", share, SPREAD_ONE), ("near", near, 1 << NEAR_BITS)):
+            if not 0 <= value <= most:
+                raise ValueError(f"{name}: must lie in 0..{most}, got {value}")
+        self._share[markets], self._near[markets] = share, near
 
     def follow(self, updates: Updates) -> None:
         """Note where the marks of a step are."""
@@ -43,8 +48,10 @@ class Spreads:
         share = self._share[markets]
         if not share.any():
             return None
-        cell = nearest(self._mark[markets], side) - first_bin.astype(np.int64) + 1
-        return Spread(side.astype(np.int32), np.clip(cell, -1, 1 << 30).astype(np.int32), share)
+        mark = nearest(self._mark[markets], side)
+        cell = np.clip(mark - first_bin.astype(np.int64) + 1, -1, 1 << 30)
+        near = np.maximum(mark, 0) * self._near[markets] >> NEAR_BITS
+        return Spread(side.astype(np.int32), cell.astype(np.int32), share, near.astype(np.uint32))
 
     def of_grid(self, markets: I32, first_bin: U32, columns: int = 1) -> Spread | None:
         """Return how the rows of ``[K, 2, columns]`` are spread; ``markets`` and ``first_bin`` are ``[K]``."""

@@ -49,11 +49,13 @@ class ResidentStore(Protocol):
         """Let the windows of ``markets`` begin at ``first_bin``; their rows become stale."""
         ...
 
-    def set_spread(self, markets: I32, share: int) -> None:
-        """Spread the levels of ``markets`` by ``share / SPREAD_ONE`` of their distance from the mark, whenever they are
-        read: in grids, profiles and renderings, not in totals. The mark is that of a market's last step, as far as its
-        whole spreads.MARK_STEP bins; see
-        :meth:`forcedmove_kernels.backend.Backend.spread_levels`. Raises ValueError for more than the whole distance.
+    def set_spread(self, markets: I32, share: int, near: int) -> None:
+        """Spread the levels of ``markets`` by ``share / SPREAD_ONE`` of their distance from the mark.
+
+        By half of that at a distance of ``near / 2**NEAR_BITS`` of the mark; whenever they are read, in grids, profiles
+        and renderings, not in totals. The mark is that of a market's last step, as far as its whole spreads.MARK_STEP
+        bins; see :meth:`forcedmove_kernels.backend.Backend.spread_levels`. Raises ValueError for more than the whole
+        distance.
         """
         ...
 

@@ -105,7 +105,7 @@ def test_what_a_tick_asks_for_is_launched_once_and_allocated_once(monkeypatch: p
     backend: Any = host()
     there = backend.open_store(5, 4, 2, 40)
     there.refresh()
-    there.set_spread(np.arange(5, dtype=np.int32), 64)
+    there.set_spread(np.arange(5, dtype=np.int32), 64, 500)
     taken: list[int] = []
     empty = backend.device.empty
 

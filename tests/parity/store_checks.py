@@ -88,7 +88,8 @@ def resident_store(backend: Backend, draws: Draws, size: Size) -> None:
         elif deed == "ages":
             pair.both("set_freshness", builders.freshness(draws))
         elif deed == "spread":
-            pair.both("set_spread", subset(draws, markets), draws.sampled((64, 0, 256, 257, 1)))
+            near = draws.sampled((500, 0, 1 << 16, 65_537))
+            pair.both("set_spread", subset(draws, markets), draws.sampled((128, 0, 256, 257, 1)), near)
         elif deed == "compact":
             now = draws.sampled((NOW, 0, 1 << 33))
             pair.both("compact", market, now, builders.ladder(draws), draws.sampled((0, 1, 21)))

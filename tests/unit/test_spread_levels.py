@@ -12,10 +12,15 @@ from forcedmove_kernels.reference import ReferenceBackend
 KERNELS = ReferenceBackend()
 
 
-def spread(lots: list[int], side: int, mark: int, share: int) -> list[int]:
+def spread(lots: list[int], side: int, mark: int, share: int, near: int = 0) -> list[int]:
     """One row, spread."""
     row = np.array([lots], np.uint64)
-    how = Spread(np.array([side], np.int32), np.array([mark], np.int32), np.array([share], np.uint32))
+    how = Spread(
+        np.array([side], np.int32),
+        np.array([mark], np.int32),
+        np.array([share], np.uint32),
+        np.array([near], np.uint32),
+    )
     found: list[int] = KERNELS.spread_levels(row, how)[0].tolist()
     return found
 
@@ -58,3 +63,11 @@ def test_without_a_mark_in_the_window_nothing_is_spread(mark: int) -> None:
 def test_more_than_the_whole_distance_is_refused() -> None:
     with pytest.raises(ValueError, match="share: must be at most 256, a level's whole distance, got 257"):
         spread([0, 0, 0], 0, 1, SPREAD_ONE + 1)
+
+
+def test_levels_near_the_mark_are_spread_less() -> None:
+    """Half of the share where the distance is ``near``: 4 * 4 / (4 + 4) / 2 = 1 cell, 2 * 2 / (2 + 4) / 2 = 0."""
+    half = SPREAD_ONE // 2
+    assert spread([0, 0, 0, 9, 0, 0, 0, 0, 0], 0, 7, half, near=4) == [0, 0, 3, 3, 3, 0, 0, 0, 0]
+    assert spread([0, 0, 0, 0, 0, 9, 0, 0, 0], 0, 7, half, near=4) == [0, 0, 0, 0, 0, 9, 0, 0, 0]
+    assert spread([0, 0, 0, 0, 0, 9, 0, 0, 0], 0, 7, half, near=0) == [0, 0, 0, 0, 3, 3, 3, 0, 0]

@@ -32,24 +32,25 @@ def spread_rows(order: I64, lots: U64, spread: Spread, found: U64) -> None:
     change = np.zeros(cells + 1, np.uint64)
     for r in order:
         own, out = lots[r], found[r]
-        mark, share = np.int64(spread.mark[r]), np.int64(spread.share[r])
+        mark, share, near = np.int64(spread.mark[r]), np.int64(spread.share[r]), np.int64(spread.near[r])
         out[:] = own
         if share == 0 or mark < 1 or mark > cells - 2:
             continue
         step = -1 if spread.side[r] == LONG else 1
         outer = mark if step < 0 else cells - 1 - mark
-        before, reach = np.uint64(0), 0
+        before, reach = np.uint64(0), np.int64(0)
         for distance in range(outer):
             amount = own[mark + step * distance]
             if amount == 0:
                 continue
             before += amount
-            half = distance * share // SPREAD_ONE
-            near, width = distance - half, np.uint64(2 * half + 1)
+            most = np.uint64(SPREAD_ONE) * np.uint64(max(distance + near, 1))
+            half = np.int64(quotient(np.uint64(distance * distance * share), most))
+            width = np.uint64(2 * half + 1)
             fine = amount << _FRACTION
             each = quotient(fine, width)
             reach = min(distance + half + 1, outer)
-            change[near] += each
+            change[distance - half] += each
             change[reach] -= each
             rest = fine - each * width
             change[distance] += rest

@@ -89,6 +89,7 @@ struct SpreadArguments {
     const i32* side;   // [R] and so on: arrays.Spread
     const i32* mark;
     const u32* share;
+    const u32* near;
     i64 cells;  // C
 };
 

@@ -129,10 +129,10 @@ class CudaStore:
             self._device.write(self._window.first_bin[market : market + 1], self.first_bin[market : market + 1])
         self._mark(markets)
 
-    def set_spread(self, markets: I32, share: int) -> None:
+    def set_spread(self, markets: I32, share: int, near: int) -> None:
         """Spread the levels of ``markets`` by ``share / SPREAD_ONE`` of their distance from the mark."""
         check_indices("markets", markets, len(self.used))
-        self._spreads.set(markets, share)
+        self._spreads.set(markets, share, near)
 
     def apply(self, updates: Updates) -> Outcome:
         """Run one lifecycle step. Raises ValueError for a market without rules."""
