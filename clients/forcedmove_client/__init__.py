@@ -22,6 +22,7 @@ from forcedmove_client.errors import (
 )
 from forcedmove_client.frames import (
     Assumption,
+    Band,
     Chain,
     Cluster,
     Feed,
@@ -35,6 +36,7 @@ from forcedmove_client.frames import (
     VenueInfo,
 )
 from forcedmove_client.margin import Liquidation, OtherPosition
+from forcedmove_client.positions import HeldPosition, HeldPositions, Position, PositionKey, PositionsAnswer
 from forcedmove_client.scorecard import (
     Estimate,
     Figure,
@@ -52,6 +54,7 @@ from forcedmove_client.sync import BlockingSubscription, Client
 __all__ = [
     "Assumption",
     "AsyncClient",
+    "Band",
     "BlockingSubscription",
     "Chain",
     "Client",
@@ -61,6 +64,8 @@ __all__ = [
     "Figure",
     "ForcedMoveClientError",
     "Headline",
+    "HeldPosition",
+    "HeldPositions",
     "InvalidArgumentError",
     "Invariants",
     "Level",
@@ -71,6 +76,9 @@ __all__ = [
     "Market",
     "MarketScore",
     "OtherPosition",
+    "Position",
+    "PositionKey",
+    "PositionsAnswer",
     "ReliabilityBin",
     "Scorecard",
     "ScoringRules",

@@ -9,12 +9,30 @@ from weakref import WeakSet
 
 import grpc
 
-from forcedmove.v1 import cascade_pb2_grpc, heatmap_pb2, heatmap_pb2_grpc, margin_pb2_grpc, scorecard_pb2_grpc
+from forcedmove.v1 import (
+    cascade_pb2_grpc,
+    heatmap_pb2,
+    heatmap_pb2_grpc,
+    margin_pb2_grpc,
+    positions_pb2,
+    positions_pb2_grpc,
+    scorecard_pb2_grpc,
+)
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.decoding import chain_of, symbol_of, venue_of
 from forcedmove_client.errors import ServerError, translated
 from forcedmove_client.frames import AxisName, Chain, MapFrame, SideName, SymbolInfo, VenueInfo, WeightingName
 from forcedmove_client.margin import ContractName, Liquidation, OtherPosition, liquidation_of, liquidation_request
+from forcedmove_client.positions import (
+    HeldPositions,
+    Position,
+    PositionKey,
+    PositionsAnswer,
+    answer_of,
+    clear_request,
+    held_of,
+    set_requests,
+)
 from forcedmove_client.requests import Names, names_of, simulate_request, view_message
 from forcedmove_client.scorecard import Scorecard, scorecard_of, scorecard_request
 from forcedmove_client.subscription import Patience, Subscription
@@ -116,8 +134,10 @@ class AsyncClient:
         keep: AxisName | Iterable[AxisName] = ("side", "price"),
         weighting: WeightingName = "live",
         price_range: float = 0.2,
+        band_level: float = 0,
     ) -> dict[str, MapFrame]:
-        """Return the newest maps by symbol; arguments as in ``subscribe``.
+        """Return the newest maps by symbol; arguments as in ``subscribe``. With a ``band_level``, for example 0.9, each
+        has the credible ``band`` of every cell; not for the weighting ``fresh``.
 
         Raises InvalidArgumentError, UnknownNameError, LimitExceededError, UnavailableError or ServerError.
         """
@@ -126,6 +146,7 @@ class AsyncClient:
             view=view_message(
                 venues=venues, sides=sides, leverage=leverage, keep=keep, weighting=weighting, price_range=price_range
             ),
+            band_level=band_level,
         )
         response = await self._ask(self._heatmap.GetSnapshot, request)
         try:
@@ -213,6 +234,41 @@ class AsyncClient:
         request = scorecard_request(venue, symbol, side, rows)
         return scorecard_of(await self._ask(self._scorecard.GetScorecard, request))
 
+    async def set_positions(
+        self,
+        positions: Iterable[Position],
+        *,
+        producer: str,
+        replace: bool = True,
+        removed: Iterable[PositionKey] = (),
+        representative: bool = False,
+        sequence: int | None = None,
+    ) -> PositionsAnswer:
+        """Tell positions whose liquidation price is known, and return when the server's map has them.
+
+        With ``replace`` those of ``producer`` that are not among them are gone, otherwise only those in ``removed``.
+        They stand for an hour (``exact.max_age_s``) unless the producer is heard of again, for which an empty change
+        without ``replace`` will do. ``representative``: they tell what leverage others use, which a client's own do
+        not. Of a producer only rising ``sequence`` numbers count; None takes the time, so that of two changes the later
+        one stands. More than 1000 positions are several requests, each of which is applied as a whole or not at all.
+        Raises InvalidArgumentError naming the field, UnknownNameError for a market that the server does not have,
+        LimitExceededError or UnavailableError.
+        """
+        answer = PositionsAnswer(False, 0, 0, 0, 0.0)
+        for request in set_requests(producer, positions, removed, replace, representative, sequence):
+            answer = answer_of(await self._ask(self._positions.SetPositions, request))
+        return answer
+
+    async def positions(self, producer: str) -> HeldPositions:
+        """Return what one producer told and that still stands. Raises InvalidArgumentError or UnavailableError."""
+        request = positions_pb2.ListPositionsRequest(producer=producer)
+        return held_of(await self._ask(self._positions.ListPositions, request))
+
+    async def clear_positions(self, producer: str, *, sequence: int | None = None) -> PositionsAnswer:
+        """Take all positions of a producer back. Raises InvalidArgumentError or UnavailableError."""
+        response = await self._ask(self._positions.ClearPositions, clear_request(producer, sequence))
+        return PositionsAnswer(response.applied, response.sequence, 0, 0, 0.0)
+
     async def _ask(
         self, method: Callable[..., grpc.aio.UnaryUnaryCall[Request, Response]], request: Request
     ) -> Response:
@@ -243,3 +299,7 @@ class AsyncClient:
     @property
     def _scorecard(self) -> Any:
         return scorecard_pb2_grpc.ScorecardServiceStub(self._channel)
+
+    @property
+    def _positions(self) -> Any:
+        return positions_pb2_grpc.PositionsServiceStub(self._channel)

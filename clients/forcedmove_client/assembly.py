@@ -23,7 +23,7 @@ from forcedmove_client.decoding import (
     sides_of,
 )
 from forcedmove_client.errors import ServerError
-from forcedmove_client.frames import Assumption, AxisName, MapFrame, ShortScore, SideName
+from forcedmove_client.frames import Assumption, AxisName, Band, MapFrame, ShortScore, SideName
 
 
 class OutOfStepError(Exception):
@@ -123,7 +123,19 @@ class SymbolState:
             assumptions=self._assumptions,
             skipped=skipped,
             score=self._score,
+            band=_band_of(frame.band, grid.shape) if frame.HasField("band") else None,
         )
+
+
+def _band_of(band: heatmap_pb2.CredibleBand, shape: tuple[int, ...]) -> Band:
+    bounds = []
+    for tensor in (band.low, band.high):
+        if tuple(tensor.shape) != shape:
+            raise ServerError(f"band of shape {tuple(tensor.shape)} does not fit the grid's shape {shape}")
+        bound = (array_of(tensor) * tensor.scale).astype(np.float32)
+        bound.flags.writeable = False
+        bounds.append(bound)
+    return Band(band.level, *bounds)
 
 
 def _labels_of(axes: Any, shape: tuple[int, ...]) -> _Labels:

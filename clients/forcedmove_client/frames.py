@@ -199,6 +199,15 @@ class ShortScore:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Band:
+    """Bounds that hold the notional of each cell with probability ``level``: f32 like ``MapFrame.grid``, read-only."""
+
+    level: float
+    low: NDArray[np.float32] = field(repr=False)
+    high: NDArray[np.float32] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MapFrame:
     """The map of one symbol at one tick.
 
@@ -206,7 +215,8 @@ class MapFrame:
     below the window, one per bin and one for everything above; ``price_low`` and ``price_high`` f64 are the cells'
     edges, 0 and +inf at the ends. Labels of axes that were summed over are empty. ``skipped`` counts the frames (of all
     symbols) that the stream left out just before this one because it was read too slowly. ``score`` says how true the
-    symbol's maps have been, None where the server keeps no score or there is nothing to say yet.
+    symbol's maps have been, None where the server keeps no score or there is nothing to say yet. ``band`` comes with
+    snapshots that asked for one.
     """
 
     symbol: str
@@ -232,6 +242,7 @@ class MapFrame:
     assumptions: tuple[Assumption, ...] = field(repr=False)
     skipped: int = 0
     score: ShortScore | None = field(default=None, repr=False)
+    band: Band | None = None
 
     def labels(self, axis: AxisName) -> tuple[Any, ...]:
         """Labels of an axis: names, leverages, or the lower edges of the price cells."""
@@ -267,7 +278,8 @@ class MapFrame:
         return self.grid[tuple(index)]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per cell: symbol, the labels of the axes, price_low, price_high, notional_usd.
+        """Return one row per cell: symbol, the labels of the axes, price_low, price_high, notional_usd, and with a band
+        notional_low_usd, notional_high_usd.
 
         Raises ImportError where pandas is not installed.
         """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from forcedmove_client.frames import MapFrame
 from forcedmove_client.terminal import figures
-from forcedmove_client.terminal.ladder import build_ladder, largest_clusters, split
+from forcedmove_client.terminal.ladder import Ladder, build_ladder, largest_clusters, split
 from forcedmove_client.terminal.palette import (
     BACKGROUND,
     DIM,
@@ -43,15 +45,21 @@ _MOST_COLUMNS = 2_400
 def render_png(frame: MapFrame, path: Path | str, reach: float = 0.1, rows: int = 160) -> None:
     """Draw one map: price against notional, longs to the left, shorts to the right, clusters annotated.
 
-    Bars are stacked by the venue or leverage axis if the frame keeps one. Raises OSError where ``path`` cannot be
-    written.
+    Bars are stacked by the venue or leverage axis if the frame keeps one. A frame with a credible band gets a row per
+    bin, since bands of bins do not add up, and the band as an outline. Raises OSError where ``path`` cannot be written,
+    ValueError for a band of a frame that keeps other axes than side and price.
     """
+    bounds = _bounds(frame)
+    if bounds is not None:
+        rows = 2 * math.ceil(reach * frame.mark_price / frame.bin_width)
     ladder = build_ladder(frame, rows, reach)
     figure, axes = _canvas(11, 9)
     middle = ladder.low + ladder.step / 2
     side_of = np.where(middle < frame.mark_price, -1.0, 1.0)
     _stack(axes, frame, ladder.groups, ladder.by_group, middle, ladder.step, ladder.long, ladder.short)
     widest = max(ladder.peak, 1.0)
+    if bounds is not None:
+        widest = max(widest, _outline(axes, [build_ladder(bound, rows, reach) for bound in bounds]))
     axes.axhline(frame.mark_price, color=MARK, linewidth=1.4)
     axes.axvline(0, color=EDGE, linewidth=1)
     label = f"mark {figures.price(frame.mark_price, frame.bin_width / 100)}"
@@ -78,7 +86,8 @@ def render_png(frame: MapFrame, path: Path | str, reach: float = 0.1, rows: int 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda usd, _: figures.money(abs(usd))))
     axes.yaxis.set_major_formatter(StrMethodFormatter(f"{{x:,.{figures.decimals_for(ladder.step)}f}}"))
     per = f"notional per {figures.price(ladder.step, ladder.step)} USD"
-    axes.set_xlabel(f"longs liquidated   ◂   {per}   ▸   shorts liquidated")
+    if frame.band is not None:
+        per += f", outlined: {100 * frame.band.level:g} % credible band"
     interest = figures.money(sum(market.open_interest_usd for market in frame.markets))
     axes.set_title(
         f"{frame.symbol} liquidation map · {figures.utc(frame.event_time)} UTC · open interest {interest} · "
@@ -87,6 +96,7 @@ def render_png(frame: MapFrame, path: Path | str, reach: float = 0.1, rows: int 
         loc="left",
         fontsize=10,
     )
+    axes.set_xlabel(f"longs liquidated   ◂   {per}   ▸   shorts liquidated")
     figure.savefig(path, format="png", facecolor=BACKGROUND)
 
 
@@ -167,6 +177,26 @@ class History:
         bar.outline.set_edgecolor(EDGE)
         bar.ax.tick_params(colors=DIM)
         figure.savefig(path, format="png", facecolor=BACKGROUND)
+
+
+def _bounds(frame: MapFrame) -> tuple[MapFrame, MapFrame] | None:
+    """Return the band's bounds as maps; None without a band."""
+    if frame.band is None:
+        return None
+    if frame.axes != ("side", "price"):
+        raise ValueError(f"axes = {frame.axes}: the band of a sum is not that of its parts; keep side and price only")
+    return replace(frame, grid=frame.band.low, band=None), replace(frame, grid=frame.band.high, band=None)
+
+
+def _outline(axes: Axes, bounds: Sequence[Ladder]) -> float:
+    """Draw lower and upper bounds by row, in one line each, and return the most of them."""
+    for ladder, colour in zip(bounds, (BACKGROUND, TEXT), strict=True):
+        edges = np.append(ladder.low[::-1], ladder.low[0] + ladder.step)
+        for amounts, sign in ((ladder.long, -1), (ladder.short, 1)):
+            axes.stairs(
+                sign * amounts[::-1], edges, orientation="horizontal", baseline=None, color=colour, linewidth=0.6
+            )
+    return max(ladder.peak for ladder in bounds)
 
 
 def _stack(

@@ -73,6 +73,9 @@ class Client:
     simulate = _blocking(AsyncClient.simulate)
     liquidation_price = _blocking(AsyncClient.liquidation_price)
     scorecard = _blocking(AsyncClient.scorecard)
+    set_positions = _blocking(AsyncClient.set_positions)
+    positions = _blocking(AsyncClient.positions)
+    clear_positions = _blocking(AsyncClient.clear_positions)
 
     def __enter__(self) -> Self:
         return self

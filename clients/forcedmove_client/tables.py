@@ -21,7 +21,7 @@ def to_pandas(frame: MapFrame) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for name, (codes, labels) in _labels(frame).items():
         columns[name] = pd.Categorical.from_codes(codes, list(labels)) if _is_text(labels) else labels[codes]
-    return pd.DataFrame(columns | {"notional_usd": frame.grid.reshape(-1)})
+    return pd.DataFrame(columns | _values(frame))
 
 
 def to_arrow(frame: MapFrame) -> pa.Table:
@@ -32,7 +32,7 @@ def to_arrow(frame: MapFrame) -> pa.Table:
         columns[name] = (
             pa.DictionaryArray.from_arrays(codes, list(labels)) if _is_text(labels) else pa.array(labels[codes])
         )
-    return pa.table(columns | {"notional_usd": pa.array(frame.grid.reshape(-1))})
+    return pa.table(columns | {name: pa.array(values) for name, values in _values(frame).items()})
 
 
 def columns_to_pandas(columns: Mapping[str, tuple[type, list[Any]]]) -> pd.DataFrame:
@@ -69,6 +69,14 @@ def _pyarrow() -> Any:
     except ImportError as error:
         raise ImportError("to_arrow() needs pyarrow: pip install pyarrow") from error
     return pyarrow
+
+
+def _values(frame: MapFrame) -> dict[str, NDArray[np.float32]]:
+    """Columns of notional: the map's, and where there is a band its bounds."""
+    found = {"notional_usd": frame.grid.reshape(-1)}
+    if frame.band is not None:
+        found |= {"notional_low_usd": frame.band.low.reshape(-1), "notional_high_usd": frame.band.high.reshape(-1)}
+    return found
 
 
 def _labels(frame: MapFrame) -> dict[str, tuple[NDArray[np.int32], NDArray[Any]]]:

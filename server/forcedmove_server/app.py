@@ -10,12 +10,16 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from forcedmove_server.config import Config
+from forcedmove_server.collectors.accounts import follow_accounts
+from forcedmove_server.collectors.network import Addresses, Network, http_session
+from forcedmove_server.config import Config, ExactConfig
 from forcedmove_server.engine.engine import Engine
+from forcedmove_server.engine.exact.file import follow_file
 from forcedmove_server.engine.frames import Tick
 from forcedmove_server.errors import ForcedMoveError, InputError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.market.positions import PositionAck, PositionChange
 from forcedmove_server.metrics import MetricsEndpoint, ServerMetrics
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
@@ -73,10 +77,10 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
             ready = tasks.create_task(_announce(engine, server, config.server.host, warm_ns, ready_file))
             defects = tasks.create_task(defect_log.watch())
             faults = tasks.create_task(server.raise_failure(), name="faults of the server")
+            exact = tasks.create_task(feed_exact(config.exact, engine), name="exact positions")
             await stop.wait()
-            ready.cancel()
-            defects.cancel()
-            faults.cancel()
+            for task in (ready, defects, faults, exact):
+                task.cancel()
     finally:
         if metrics is not None:
             await asyncio.to_thread(metrics.close)
@@ -89,6 +93,23 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     for pump in pumps:
         if pump.failure:
             raise pump.failure
+
+
+async def feed_exact(config: ExactConfig, engine: Engine) -> None:
+    """Tell the engine the exact positions that the configuration names, until cancelled."""
+
+    async def tell(change: PositionChange) -> PositionAck:
+        return await asyncio.wrap_future(engine.set_positions(change))
+
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        if config.file is not None:
+            tasks.create_task(follow_file(config.file, tell, config.max_age_s))
+        if config.hyperliquid_accounts:
+            network = Network(await stack.enter_async_context(http_session()), Addresses())
+            interval_s = config.hyperliquid_interval_s
+            tasks.create_task(
+                follow_accounts(config.hyperliquid_accounts, config.hyperliquid_url, interval_s, network, tell)
+            )
 
 
 def _pumps(config: Config, engine: Engine, stop_soon: Callable[[], None]) -> list[Pump]:

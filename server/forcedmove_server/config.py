@@ -6,6 +6,7 @@ Every default stands here and nowhere else; units are in the names. ``docs/CONFI
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,8 +19,12 @@ from forcedmove_server.typed_toml import Key, fill, parse_file, unknown_key
 #: names the config file where no path is given
 CONFIG_VARIABLE = "FORCEDMOVE_CONFIG"
 
+_ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
+_MOST_ACCOUNTS = 500
+
 BackendName = Literal["auto", "cuda", "cpu", "reference"]
 RecordingFormat = Literal["auto", "parquet", "tardis", "binance-archive", "jsonl", "oi-bars"]
+SimulationRegime = Literal["mixed", "calm", "trend", "crash", "squeeze", "low-liquidity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,19 @@ class ModelConfig:
         float,
         Key("share", "share of a leverage tier's interval over which its levels are spread; 0: one leverage", 0, 1),
     ] = 1.0
+    level_width: Annotated[
+        float,
+        Key(
+            "share",
+            "how far a level may be off either way, as a share of its distance from the mark; 0: not at all",
+            0,
+            1,
+        ),
+    ] = 0.5
+    level_width_near: Annotated[
+        float,
+        Key("share of price", "distance from the mark at which levels may be off by half of that share", 0, 1),
+    ] = 0.0075
     impact_y: Annotated[
         float, Key("", "factor Y of the square-root impact law beyond the visible book", 0, 100, above=True)
     ] = 1.0
@@ -146,6 +164,30 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExactConfig:
+    """Positions whose liquidation price is known: where they come from beside clients, and how many there may be."""
+
+    file: Annotated[
+        str | None, Key("", "file of positions, Parquet or CSV (FORMATS.md); read again whenever it changes")
+    ] = None
+    hyperliquid_accounts: Annotated[
+        tuple[str, ...], Key("", "addresses (0x and 40 hexadecimal digits) whose positions are public; at most 500")
+    ] = ()
+    hyperliquid_url: Annotated[str, Key("", "where they are asked for")] = "https://api.hyperliquid.xyz/info"
+    hyperliquid_interval_s: Annotated[
+        float, Key("s", "time between two looks at an account; many accounts take longer", 5, 3_600)
+    ] = 60.0
+    max_age_s: Annotated[
+        float, Key("s", "a producer that was not heard of for longer has no positions any more", 10, 604_800)
+    ] = 3_600.0
+    max_markets: Annotated[int, Key("markets", "markets that may have any; each has a row of the store", 0, 65_536)] = (
+        64
+    )
+    max_positions: Annotated[int, Key("positions", "positions of one producer", 1, 1_000_000)] = 10_000
+    max_producers: Annotated[int, Key("producers", "clients that may tell of positions at a time", 1, 100_000)] = 64
+
+
+@dataclass(frozen=True, slots=True)
 class SimulateSourceConfig:
     """A seeded market with agents that open, close and get liquidated; needs no network and no files."""
 
@@ -155,6 +197,7 @@ class SimulateSourceConfig:
     speed: Annotated[float, Key("x", "event seconds per second; 0 means as fast as possible", 0, 1e6)] = 1.0
     warmup_hours: Annotated[float, Key("h", "history that is played at once before the stream starts", 0, 8_760)] = 8.0
     symbols: Annotated[tuple[str, ...], Key("", "symbols to simulate; empty means all it knows")] = ()
+    regime: Annotated[SimulationRegime, Key("", "the market's weather; mixed changes by itself")] = "mixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +270,7 @@ class Config:
     margin: MarginConfig = field(default_factory=MarginConfig)
     scorecard: ScorecardConfig = field(default_factory=ScorecardConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    exact: ExactConfig = field(default_factory=ExactConfig)
     sources: tuple[SourceConfig, ...] = (SimulateSourceConfig(),)
 
 
@@ -237,6 +281,7 @@ SECTIONS: dict[str, type] = {
     "margin": MarginConfig,
     "scorecard": ScorecardConfig,
     "calibration": CalibrationConfig,
+    "exact": ExactConfig,
 }
 
 
@@ -276,6 +321,13 @@ def read_config(
         values = fill(table, raw.get(name, {}), name, place, errors)
         values |= fill(table, (overrides or {}).get(name, {}), name, "command line", errors)
         sections[name] = table(**values)
+    errors += [
+        ConfigError("exact.hyperliquid_accounts", address, "must be 0x and 40 hexadecimal digits", place)
+        for address in sections["exact"].hyperliquid_accounts
+        if not _ADDRESS.fullmatch(address)
+    ]
+    if (count := len(sections["exact"].hyperliquid_accounts)) > _MOST_ACCOUNTS:
+        errors.append(ConfigError("exact.hyperliquid_accounts", count, f"at most {_MOST_ACCOUNTS} addresses", place))
     sources = _sources(raw["sources"], place, errors) if "sources" in raw else Config().sources
     return Config(**sections, sources=sources), errors
 

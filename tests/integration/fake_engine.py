@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from forcedmove_server.engine.frames import (
     AxisName,
     ChainInfo,
     ClusterInfo,
+    CredibleBand,
     LevelInfo,
     MarginInfo,
     MarketStatus,
@@ -83,6 +84,15 @@ async def serving(engine: FakeEngine, limits: Limits | None = None, port: int = 
 MARGIN = MarginInfo(
     "L1", "DOC", False, "mark", 0.0, 125.0, "shipped table of 2026-09-29", "2026-09-29", True, 0.4, 0.1, "a help page"
 )
+
+
+class FakeUncertainty(NamedTuple):
+    """Bands as wide as their level."""
+
+    view: RenderedView
+
+    def band(self, level: float) -> CredibleBand:
+        return CredibleBand(level, *(self.view.values * np.float32(1 + way * level) for way in (-1, 1)))
 
 
 class FakeEngine:
@@ -147,6 +157,9 @@ class FakeEngine:
 
     def render(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, RenderedView]]:
         return self._submit(lambda: (self._map(symbol), self.view(symbol, spec)))
+
+    def uncertainty(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, FakeUncertainty]]:
+        return self._submit(lambda: (self._map(symbol), FakeUncertainty(self.view(symbol, spec))))
 
     def simulate(
         self, symbol: str, shock_price_usd: Callable[[SymbolMap], float]

@@ -141,7 +141,7 @@ def test_tiers_that_are_not_offered_get_nothing() -> None:
     assert found[1, :, 0] == pytest.approx(1.0)
     assert found.sum(2) == pytest.approx(1.0)
     assert (found[0, 0, :5] / short[:5])[4] > 1.1, "the new market has what its venue has learnt"
-    assert np.isfinite(calibration.alpha(np.array([row, lone]))).all()
+    assert np.isfinite(calibration.shape(np.array([row, lone]))).all()
 
 
 def test_prints_where_nothing_was_crossed_are_told_and_left_out() -> None:

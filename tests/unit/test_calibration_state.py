@@ -88,10 +88,9 @@ def outputs(calibration: Calibration, rows: I64) -> list[F64]:
     captures = [calibration.capture(venue) for venue in "abc"]
     return [
         calibration.weights(rows),
-        calibration.alpha(rows),
         calibration.shape(rows),
         counts.printed,
-        calibration.typical_quantity(rows),
+        *calibration.printed_sizes(rows),
         np.array(
             [(c.overall, c.released, c.reliability, calibration.phi(v)) for c, v in zip(captures, "abc", strict=True)]
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -17,7 +18,16 @@ from typing import Any, Self
 
 import pytest
 
-from forcedmove_client import Chain, MapFrame, MarginRule, SymbolInfo, UnavailableError, UnknownNameError, VenueInfo
+from forcedmove_client import (
+    Band,
+    Chain,
+    MapFrame,
+    MarginRule,
+    SymbolInfo,
+    UnavailableError,
+    UnknownNameError,
+    VenueInfo,
+)
 from forcedmove_client.cli import extensions, joined, main, running
 from forcedmove_client.cli.failures import CommandError, status_of, unreachable
 from forcedmove_client.cli.launch import launched_server
@@ -81,11 +91,15 @@ class FakeClient:
         assert chain is not None
         return chain
 
-    async def snapshot(self, symbols: Any, *, keep: Any = ("side", "price"), **_: Any) -> dict[str, MapFrame]:
+    async def snapshot(
+        self, symbols: Any, *, keep: Any = ("side", "price"), band_level: float = 0, **_: Any
+    ) -> dict[str, MapFrame]:
         for symbol in symbols:
             if symbol != "BTC":
                 raise UnknownNameError(f"unknown symbol {symbol!r}; known: BTC")
-        return {"BTC": sample_frame(tuple(keep))}
+        frame = sample_frame(tuple(keep))
+        band = Band(band_level, frame.grid / 2, frame.grid * 3) if band_level else None
+        return {"BTC": dataclasses.replace(frame, band=band)}
 
     def subscribe(self, symbols: Any, *, keep: Any, **_: Any) -> FakeStream:
         assert tuple(symbols) == ("BTC",)
@@ -109,7 +123,7 @@ def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
 def test_help_lists_all_commands_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = call(capsys, "--help")
     assert status == 0
-    client = ("demo", "watch", "snapshot", "simulate", "symbols", "venues", "score")
+    client = ("demo", "watch", "snapshot", "simulate", "symbols", "venues", "score", "positions")
     for name in (*client, "serve", "liqprice", "check-config"):
         assert f"\n    {name} " in out or f"\n    {name}\n" in out
     assert "simulate-scenario" not in out
@@ -120,7 +134,8 @@ def test_help_lists_all_commands_with_examples(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "watch", "snapshot", "simulate", "symbols", "venues", "score", "liqprice", "check-config"]
+    "name",
+    ["demo", "watch", "snapshot", "simulate", "symbols", "venues", "score", "positions", "liqprice", "check-config"],
 )
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name: str) -> None:
     status, out, _ = call(capsys, name, "--help")
@@ -156,6 +171,9 @@ def test_what_collects_live_says_how_to_choose_the_largest_symbols(
         (["watch", "--png-history", "/nonexistent/h.png"], "no such folder"),
         (["demo", "--seed", "-1"], "'-1' is not a whole number"),
         (["snapshot", "BTC", "--format", "parquet"], "--output is missing"),
+        (["snapshot", "BTC", "--band", "0.9"], "--band is for --png and for --format json, csv or parquet"),
+        (["snapshot", "BTC", "--band", "0.9", "--by", "venue", "--png", "x.png"], "leave out --by"),
+        (["snapshot", "BTC", "--band", "1.2", "--format", "csv"], "'1.2' is not a fraction such as 0.05 or 5%"),
         (["snapshot", "DOGE"], "unknown symbol 'DOGE'; known: BTC"),
         (["snapshot"], "required: SYMBOL"),
         (["unheard-of"], "invalid choice: 'unheard-of'"),
@@ -269,6 +287,14 @@ def test_snapshot_in_every_format(capsys: pytest.CaptureFixture[str], tmp_path: 
     status, _, err = call(capsys, "snapshot", "BTC", "--format", "csv", "--output", str(tmp_path / "no" / "x"))
     assert status == 1
     assert err.endswith("x: No such file or directory\n")
+
+
+@pytest.mark.usefixtures("server")
+def test_snapshot_with_a_band(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (plain,) = json.loads(call(capsys, "snapshot", "BTC", "--band", "90%", "--format", "json")[1])
+    assert plain["band"]["level"] == 0.9
+    assert json.loads(call(capsys, "snapshot", "BTC", "--format", "json")[1])[0]["band"] is None
+    assert call(capsys, "snapshot", "BTC", "--band", "0.9", "--png", str(tmp_path / "m.png"))[0] == 0
 
 
 @pytest.mark.usefixtures("server")

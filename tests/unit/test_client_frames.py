@@ -47,6 +47,7 @@ def test_public_names() -> None:
     assert forcedmove_client.__all__ == [
         "Assumption",
         "AsyncClient",
+        "Band",
         "BlockingSubscription",
         "Chain",
         "Client",

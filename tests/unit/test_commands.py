@@ -109,16 +109,42 @@ def test_replay_refuses_bad_input_by_name(
         assert word in error
 
 
-def test_evaluate_compares_both_weightings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_compares_all_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = tmp_path / "scores.json"
     arguments = ["--hours", "2", "--skip-hours", "1", "--seed", "7", "--symbols", "BTC", "--json", str(scores)]
     assert main(["evaluate", *arguments]) == 0
     told = json.loads(scores.read_text())
-    assert {score["weights"] for score in told["scores"]} == {"prior", "true"}
-    assert told["means"]["true"]["wasserstein_bp"] < told["means"]["prior"]["wasserstein_bp"]
-    assert "true leverage weights" in capsys.readouterr().out
-    assert main(["evaluate", "--hours", "1", "--skip-hours", "2"]) == 2
-    assert "skip-hours = 2" in capsys.readouterr().err
+    means = {(m["map"], m["measure"]): m["value"]["value"] for m in told["summary"]["means"]}
+    assert {name for name, _ in means} == {"prior", "calibrated", "true", "naive", "naive_maintenance", "distance"}
+    assert means["true", "wasserstein_bp"] < means["prior", "wasserstein_bp"] < means["naive", "wasserstein_bp"]
+    printed = capsys.readouterr().out
+    assert "ours, true weights" in printed
+    assert "90 % bands hold" in printed.replace("\xa0", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--hours", "1", "--skip-hours", "2"], "skip-hours = 2"),
+        (["--seeds", "1,1"], "seeds"),
+        (["--jobs", "0"], "jobs = 0"),
+        (["--symbols", "NOPE"], "NOPE"),
+        (["--report", "study.pdf"], "study.pdf"),
+        (["--json", "nowhere/scores.json"], "nowhere"),
+    ],
+)
+def test_evaluate_refuses_bad_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    assert main(["evaluate", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["--seeds", "5-3"], "5-3"), (["--regimes", "storm"], "storm"), (["--seed"], "--seed")]
+)
+def test_evaluate_says_how_it_is_used(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", *arguments])
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "nan"])
@@ -161,7 +187,7 @@ def test_a_store_that_does_not_fit_is_refused_with_the_keys_to_lower(
     path.write_text('[engine]\nbackend = "cpu"\nmax_markets = 65536\nmax_cohorts_per_market = 1048576\n')
     assert main(["serve", "--config", str(path)]) == 2
     error = capsys.readouterr().err
-    assert "engine.max_cohorts_per_market = 1048576: needs 1668.2 GiB, this machine has" in error
+    assert "engine.max_cohorts_per_market = 1048576: needs 1669.8 GiB, this machine has" in error
     assert "lower `max_cohorts_per_market`, `max_markets` or `bins`" in error
     assert "Traceback" not in error
 

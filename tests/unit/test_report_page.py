@@ -21,7 +21,7 @@ pytest.importorskip("matplotlib", reason="comes with the [plot] extra")
 import matplotlib
 
 from forcedmove_server.errors import InputError
-from forcedmove_server.scorecard.report import html, tables
+from forcedmove_server.scorecard.report import document, html, tables
 from forcedmove_server.scorecard.report.result import BacktestResult
 from forcedmove_server.scorecard.report.write import check_report, write_report
 from forcedmove_server.scorecard.rules import ScoringRules
@@ -77,7 +77,7 @@ def whole() -> Page:
 
 @pytest.fixture
 def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "panel_svg", lambda draw, label, prefix: "")
+    monkeypatch.setattr(document, "panel_svg", lambda draw, label, prefix: "")
 
 
 def variants(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -331,7 +331,8 @@ def test_invariants_bands_and_cascades_are_shown() -> None:
     assert card.check_interest(START + 1, [0], [[100.0, 100.0]], [100.0]) == 0.0
     card.check_flows(0.002)
     card.check_flows(0.001)
-    card.check_band(START, 0, np.zeros((2, 4)), np.ones((2, 4)), np.full((2, 4), 0.5), np.ones((2, 4), bool))
+    sides = np.arange(8) // 4
+    card.check_bands(START, np.zeros(8, int), sides, np.zeros(8), np.ones(8), [0.5, 2, 0.5, 0.5, 1, 0, 3, 0.5])
     card.alarm(CascadeAlarm("X", 0, START + 1, START + DAY, 19_000.0, 5e6, 2))
     card.cascade(CascadeSeen("X", 0, START + 11 * 10**9 + 1, 19_000.0, 5e6, 2))
     card.advance(START + DAY)
@@ -339,7 +340,9 @@ def test_invariants_bands_and_cascades_are_shown() -> None:
     assert (found.invariants.worst_interest_error, found.invariants.worst_market) == (pytest.approx(0.01), "venue:X")
     assert (found.invariants.worst_at_ns, found.invariants.checks) == (START, 2)
     assert found.invariants.worst_flow_error == 0.002
-    assert (found.coverage.bins, found.coverage.share) == (8, 1.0)
+    assert (found.coverage.bins, found.coverage.share, found.coverage.above) == (8, 0.75, 0.25)
+    assert found.coverage.share_of_truth == pytest.approx(3.0 / 8.0)
+    assert card.summary(Where(side=1)).coverage.bins == 4
     assert found.cascades is not None
     assert (found.cascades.hits, found.cascades.lead_time_s, found.cascades.false_alarms_per_day) == (1, 11.0, 0.0)
     assert card.summary(Where(venue="venue")).cascades is None

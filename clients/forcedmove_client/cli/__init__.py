@@ -28,7 +28,7 @@ from forcedmove_client.cli.failures import (
 __all__ = ["main"]
 
 #: commands that need a server to talk to, but nothing of it installed; modules beside this one
-CLIENT_COMMANDS = ("demo", "watch", "snapshot", "simulate", "symbols", "venues", "score")
+CLIENT_COMMANDS = ("demo", "watch", "snapshot", "simulate", "symbols", "venues", "score", "positions")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from forcedmove_client.cli.watch import add_watching, options_of
 from forcedmove_client.terminal.live import watch
 
 HELP = "run a server on a simulated market and watch it"
+REGIME_HELP = "weather of the market: mixed (default), calm, trend, crash, squeeze or low-liquidity"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=whole(0, 2**63 - 1), metavar="N", help="the same seed gives the same market (default: 1)"
     )
+    parser.add_argument("--regime", metavar="NAME", help=REGIME_HELP)
     add_watching(parser)
 
 
@@ -40,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     arguments = ["--source", "simulate", "--port", "0", "--log-level", "warning"]
     if args.seed is not None:
         arguments += ["--seed", str(args.seed)]
+    if args.regime is not None:
+        arguments += ["--regime", args.regime]
     if args.symbols:
         arguments += ["--symbols", *args.symbols]
     with launched_server(arguments, "starting a server on a simulated market") as target:

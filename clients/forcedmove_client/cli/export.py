@@ -37,17 +37,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.datetime64):
         return utc(value).replace(" ", "T") + "Z"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def write_csv(frames: Iterable[MapFrame], output: TextIO) -> None:
-    """Write one row per cell: symbol, labels of the kept axes, price_low, price_high, notional_usd."""
+    """Write one row per cell: symbol, labels of the kept axes, price_low, price_high, notional_usd.
+
+    With bands, notional_low_usd and notional_high_usd follow.
+    """
     writer = csv.writer(output, lineterminator="\n")
     header: list[str] = []
     for frame in frames:
         if not header:
             header = ["symbol", *frame.axes[:-1], "price_low", "price_high", "notional_usd"]
+            header += ["notional_low_usd", "notional_high_usd"] if frame.band is not None else []
             writer.writerow(header)
         writer.writerows(_rows(frame))
 
@@ -56,8 +60,9 @@ def _rows(frame: MapFrame) -> Iterator[tuple[Any, ...]]:
     low, high = frame.price_low.tolist(), frame.price_high.tolist()
     for index in np.ndindex(frame.grid.shape[:-1]):
         labels = [frame.labels(axis)[k] for axis, k in zip(frame.axes, index, strict=False)]
-        for cell, usd in enumerate(frame.grid[index].tolist()):
-            yield frame.symbol, *labels, low[cell], high[cell], usd
+        bounds = () if frame.band is None else (frame.band.low[index].tolist(), frame.band.high[index].tolist())
+        for cell, usd in enumerate(zip(frame.grid[index].tolist(), *bounds, strict=True)):
+            yield frame.symbol, *labels, low[cell], high[cell], *usd
 
 
 def write_parquet(frames: Iterable[MapFrame], path: Path) -> None:

@@ -203,7 +203,10 @@ def _sentences(card: Scorecard) -> Iterator[str]:
     yield from _cascades(card)
     inside = card.figure("coverage.share")
     if inside is not None and inside.value is not None:
-        yield f"credible bands: the truth lies inside {inside.value:.1%} of {inside.n:,} bins"
+        yield (
+            f"credible bands: liquidations lie inside the 90 % band in {inside.value:.1%} of {inside.n:,} touched bins "
+            "of complete feeds"
+        )
     kept = card.invariants
     if kept.worst_interest_error is not None:
         at = "" if kept.worst_time is None else f" at {figures.utc(kept.worst_time)}"

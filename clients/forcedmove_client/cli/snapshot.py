@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "forcedmove snapshot BTC ETH --format json | jq '.[].clusters[0]'",
         "forcedmove snapshot BTC --by venue leverage --format parquet --output btc.parquet",
         "forcedmove snapshot BTC --by venue --png btc.png",
+        "forcedmove snapshot BTC --band 0.9 --png btc.png",
     )
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="BTC, binance:BTCUSDT or BTC/USDT:USDT")
     add_server(parser)
@@ -45,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--range", type=share(0, 1), default=0.2, metavar="SHARE", help="around the mark (default: 20%%)"
     )
+    parser.add_argument(
+        "--band",
+        type=share(0, 1),
+        default=0.0,
+        metavar="LEVEL",
+        help="with the credible band of this level: 0.9 or 90%%",
+    )
     add_view(parser)
 
 
@@ -52,13 +60,22 @@ def run(args: argparse.Namespace) -> int:
     """Fetch, then print or write."""
     if args.format == "parquet" and args.output is None:
         raise CommandError("--output is missing: Parquet is written to a file", BAD_INPUT)
+    if args.band and args.png is None and args.format == "table":
+        raise CommandError("--band is for --png and for --format json, csv or parquet", BAD_INPUT)
+    if args.band and args.png is not None and args.by:
+        raise CommandError("--band with --png draws sides as a whole: leave out --by", BAD_INPUT)
     keep: list[AxisName] = [*(axis for name, axis in _AXES.items() if name in args.by), "side", "price"]
     if args.format == "table" and args.png is None and not args.by:
         keep.insert(0, "venue")  # the drawn table has room for it
 
     async def fetch(client: AsyncClient) -> dict[str, MapFrame]:
         asked = client.snapshot(
-            args.symbols, venues=args.venues, keep=keep, weighting=args.weighting, price_range=args.range
+            args.symbols,
+            venues=args.venues,
+            keep=keep,
+            weighting=args.weighting,
+            price_range=args.range,
+            band_level=args.band,
         )
         return await with_spinner(asked, "fetching")
 

@@ -44,7 +44,7 @@ def spread_rows(order: I64, lots: U64, spread: Spread, found: U64) -> None:
             if amount == 0:
                 continue
             before += amount
-            most = np.uint64(SPREAD_ONE) * np.uint64(max(distance + near, 1))
+            most = np.uint64(SPREAD_ONE) * np.uint64(max(np.int64(distance) + near, np.int64(1)))
             half = np.int64(quotient(np.uint64(distance * distance * share), most))
             width = np.uint64(2 * half + 1)
             fine = amount << _FRACTION

@@ -377,18 +377,8 @@ class CudaStore:
         grid = self._work.take((len(markets), 2, self._rules.multiplier.shape[3], bins + 2), np.uint64)
         sent = self._packets.send({"markets": markets.astype(np.int32), "first_bin": first_bin.astype(np.uint32)})
         fresh, aged = (self._fresh, self._aged) if weighted else (self._ones, False)
-        launches.leverage_grid(
-            self._device,
-            self._cohorts,
-            self._rules,
-            fresh,
-            aged,
-            sent["markets"],
-            sent["first_bin"],
-            bins,
-            len(markets),
-            grid,
-        )
+        where = sent["markets"], sent["first_bin"], bins, len(markets)
+        launches.leverage_grid(self._device, self._cohorts, self._rules, fresh, aged, *where, grid)
         return self._spread(grid, self._spreads.of_grid(markets, first_bin, grid.shape[2]))
 
     def _spread(self, lots: Any, spread: Spread | None) -> Any:

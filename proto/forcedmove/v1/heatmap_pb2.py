@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from forcedmove.v1 import model_pb2 as forcedmove_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66orcedmove/v1/heatmap.proto\x12\rforcedmove.v1\x1a\x19\x66orcedmove/v1/model.proto\"f\n\x10SubscribeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x33\n\x0csubscription\x18\x02 \x01(\x0b\x32\x1b.forcedmove.v1.SubscriptionH\x00\x42\t\n\x07request\"\xe2\x01\n\x0cSubscription\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12$\n\x04view\x18\x02 \x01(\x0b\x32\x16.forcedmove.v1.MapView\x12\x13\n\x0bmax_rate_hz\x18\x03 \x01(\x01\x12\x14\n\x0cresume_epoch\x18\x04 \x01(\x04\x12>\n\nresume_seq\x18\x05 \x03(\x0b\x32*.forcedmove.v1.Subscription.ResumeSeqEntry\x1a\x30\n\x0eResumeSeqEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x92\x01\n\x11SubscribeResponse\x12$\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x14.forcedmove.v1.Frame\x12\x16\n\x0eskipped_frames\x18\x02 \x01(\x04\x12+\n\theartbeat\x18\x03 \x01(\x0b\x32\x18.forcedmove.v1.Heartbeat\x12\x12\n\nrequest_id\x18\x04 \x01(\x04\"U\n\tHeartbeat\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04tick\x18\x02 \x01(\x04\x12\x15\n\revent_time_ns\x18\x03 \x01(\x03\x12\x14\n\x0cmissed_ticks\x18\x04 \x01(\x04\"\xe7\x04\n\x05\x46rame\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x10\n\x08prev_seq\x18\x04 \x01(\x04\x12\x15\n\revent_time_ns\x18\x05 \x01(\x03\x12\x19\n\x11published_time_ns\x18\x06 \x01(\x03\x12\x16\n\x0emark_price_usd\x18\x07 \x01(\x01\x12+\n\tweighting\x18\x08 \x01(\x0e\x32\x18.forcedmove.v1.Weighting\x12\'\n\x04\x61xes\x18\t \x03(\x0b\x32\x19.forcedmove.v1.AxisLabels\x12#\n\x04grid\x18\n \x01(\x0b\x32\x15.forcedmove.v1.Tensor\x12+\n\x06update\x18\x0b \x01(\x0b\x32\x1b.forcedmove.v1.SparseUpdate\x12\r\n\x05\x63rc32\x18\x0c \x01(\x07\x12+\n\x07markets\x18\r \x03(\x0b\x32\x1a.forcedmove.v1.MarketState\x12\x10\n\x08\x63overage\x18\x0e \x01(\x01\x12(\n\x08\x63lusters\x18\x0f \x03(\x0b\x32\x16.forcedmove.v1.Cluster\x12.\n\tnext_down\x18\x10 \x01(\x0b\x32\x1b.forcedmove.v1.CascadeChain\x12,\n\x07next_up\x18\x11 \x01(\x0b\x32\x1b.forcedmove.v1.CascadeChain\x12.\n\x0b\x61ssumptions\x18\x12 \x03(\x0b\x32\x19.forcedmove.v1.Assumption\x12(\n\x05score\x18\x13 \x01(\x0b\x32\x19.forcedmove.v1.ScoreStamp\"k\n\nScoreStamp\x12\x11\n\x04\x62its\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x62its_n\x18\x02 \x01(\x04\x12\x15\n\x08released\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05moves\x18\x04 \x01(\x04\x42\x07\n\x05_bitsB\x0b\n\t_released\"]\n\x0cSparseUpdate\x12&\n\x07indices\x18\x01 \x01(\x0b\x32\x15.forcedmove.v1.Tensor\x12%\n\x06values\x18\x02 \x01(\x0b\x32\x15.forcedmove.v1.Tensor\"K\n\x12GetSnapshotRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12$\n\x04view\x18\x02 \x01(\x0b\x32\x16.forcedmove.v1.MapView\";\n\x13GetSnapshotResponse\x12$\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x14.forcedmove.v1.Frame\"\x14\n\x12ListSymbolsRequest\"A\n\x13ListSymbolsResponse\x12*\n\x07symbols\x18\x01 \x03(\x0b\x32\x19.forcedmove.v1.SymbolInfo\"\x88\x01\n\nSymbolInfo\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0f\n\x07markets\x18\x02 \x03(\t\x12\x16\n\x0emark_price_usd\x18\x03 \x01(\x01\x12\x19\n\x11open_interest_usd\x18\x04 \x01(\x01\x12\x15\n\rbin_width_usd\x18\x05 \x01(\x01\x12\x0f\n\x07\x63ohorts\x18\x06 \x01(\x04\"\x13\n\x11ListVenuesRequest\">\n\x12ListVenuesResponse\x12(\n\x06venues\x18\x01 \x03(\x0b\x32\x18.forcedmove.v1.VenueInfo\"\xb1\x01\n\tVenueInfo\x12\r\n\x05venue\x18\x01 \x01(\t\x12+\n\x07markets\x18\x02 \x03(\x0b\x32\x1a.forcedmove.v1.MarketState\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12(\n\x05rules\x18\x05 \x03(\x0b\x32\x19.forcedmove.v1.MarginRule\x12(\n\x05\x66\x65\x65\x64s\x18\x06 \x03(\x0b\x32\x19.forcedmove.v1.FeedStatusJ\x04\x08\x03\x10\x04\"\xdf\x02\n\nFeedStatus\x12+\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x1a.forcedmove.v1.FeedChannel\x12\x16\n\x0ewanted_markets\x18\x02 \x01(\r\x12\x14\n\x0clive_markets\x18\x03 \x01(\r\x12\x13\n\x06\x61ge_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06lag_ms\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x13messages_per_second\x18\x06 \x01(\x01\x12\x10\n\x08messages\x18\x07 \x01(\x04\x12\x0c\n\x04gaps\x18\x08 \x01(\x04\x12\r\n\x05\x64rops\x18\t \x01(\x04\x12\x12\n\nreconnects\x18\n \x01(\x04\x12\x10\n\x08repeated\x18\x0b \x01(\x04\x12\x11\n\tmalformed\x18\x0c \x01(\x04\x12\x0f\n\x07unknown\x18\r \x01(\x04\x12\x0f\n\x07refused\x18\x0e \x01(\x04\x12\x0f\n\x07trouble\x18\x0f \x01(\tB\t\n\x07_age_msB\t\n\x07_lag_ms*\xb9\x01\n\x0b\x46\x65\x65\x64\x43hannel\x12\x1c\n\x18\x46\x45\x45\x44_CHANNEL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x45\x44_CHANNEL_TRADES\x10\x01\x12\x1c\n\x18\x46\x45\x45\x44_CHANNEL_MARK_PRICES\x10\x02\x12\x1e\n\x1a\x46\x45\x45\x44_CHANNEL_OPEN_INTEREST\x10\x03\x12\x1d\n\x19\x46\x45\x45\x44_CHANNEL_LIQUIDATIONS\x10\x04\x12\x16\n\x12\x46\x45\x45\x44_CHANNEL_DEPTH\x10\x05\x32\xe3\x02\n\x0eHeatmapService\x12R\n\tSubscribe\x12\x1f.forcedmove.v1.SubscribeRequest\x1a .forcedmove.v1.SubscribeResponse(\x01\x30\x01\x12T\n\x0bGetSnapshot\x12!.forcedmove.v1.GetSnapshotRequest\x1a\".forcedmove.v1.GetSnapshotResponse\x12T\n\x0bListSymbols\x12!.forcedmove.v1.ListSymbolsRequest\x1a\".forcedmove.v1.ListSymbolsResponse\x12Q\n\nListVenues\x12 .forcedmove.v1.ListVenuesRequest\x1a!.forcedmove.v1.ListVenuesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66orcedmove/v1/heatmap.proto\x12\rforcedmove.v1\x1a\x19\x66orcedmove/v1/model.proto\"f\n\x10SubscribeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x33\n\x0csubscription\x18\x02 \x01(\x0b\x32\x1b.forcedmove.v1.SubscriptionH\x00\x42\t\n\x07request\"\xe2\x01\n\x0cSubscription\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12$\n\x04view\x18\x02 \x01(\x0b\x32\x16.forcedmove.v1.MapView\x12\x13\n\x0bmax_rate_hz\x18\x03 \x01(\x01\x12\x14\n\x0cresume_epoch\x18\x04 \x01(\x04\x12>\n\nresume_seq\x18\x05 \x03(\x0b\x32*.forcedmove.v1.Subscription.ResumeSeqEntry\x1a\x30\n\x0eResumeSeqEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x92\x01\n\x11SubscribeResponse\x12$\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x14.forcedmove.v1.Frame\x12\x16\n\x0eskipped_frames\x18\x02 \x01(\x04\x12+\n\theartbeat\x18\x03 \x01(\x0b\x32\x18.forcedmove.v1.Heartbeat\x12\x12\n\nrequest_id\x18\x04 \x01(\x04\"U\n\tHeartbeat\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04tick\x18\x02 \x01(\x04\x12\x15\n\revent_time_ns\x18\x03 \x01(\x03\x12\x14\n\x0cmissed_ticks\x18\x04 \x01(\x04\"\x92\x05\n\x05\x46rame\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x10\n\x08prev_seq\x18\x04 \x01(\x04\x12\x15\n\revent_time_ns\x18\x05 \x01(\x03\x12\x19\n\x11published_time_ns\x18\x06 \x01(\x03\x12\x16\n\x0emark_price_usd\x18\x07 \x01(\x01\x12+\n\tweighting\x18\x08 \x01(\x0e\x32\x18.forcedmove.v1.Weighting\x12\'\n\x04\x61xes\x18\t \x03(\x0b\x32\x19.forcedmove.v1.AxisLabels\x12#\n\x04grid\x18\n \x01(\x0b\x32\x15.forcedmove.v1.Tensor\x12+\n\x06update\x18\x0b \x01(\x0b\x32\x1b.forcedmove.v1.SparseUpdate\x12\r\n\x05\x63rc32\x18\x0c \x01(\x07\x12+\n\x07markets\x18\r \x03(\x0b\x32\x1a.forcedmove.v1.MarketState\x12\x10\n\x08\x63overage\x18\x0e \x01(\x01\x12(\n\x08\x63lusters\x18\x0f \x03(\x0b\x32\x16.forcedmove.v1.Cluster\x12.\n\tnext_down\x18\x10 \x01(\x0b\x32\x1b.forcedmove.v1.CascadeChain\x12,\n\x07next_up\x18\x11 \x01(\x0b\x32\x1b.forcedmove.v1.CascadeChain\x12.\n\x0b\x61ssumptions\x18\x12 \x03(\x0b\x32\x19.forcedmove.v1.Assumption\x12(\n\x05score\x18\x13 \x01(\x0b\x32\x19.forcedmove.v1.ScoreStamp\x12)\n\x04\x62\x61nd\x18\x14 \x01(\x0b\x32\x1b.forcedmove.v1.CredibleBand\"f\n\x0c\x43redibleBand\x12\r\n\x05level\x18\x01 \x01(\x01\x12\"\n\x03low\x18\x02 \x01(\x0b\x32\x15.forcedmove.v1.Tensor\x12#\n\x04high\x18\x03 \x01(\x0b\x32\x15.forcedmove.v1.Tensor\"k\n\nScoreStamp\x12\x11\n\x04\x62its\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x62its_n\x18\x02 \x01(\x04\x12\x15\n\x08released\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05moves\x18\x04 \x01(\x04\x42\x07\n\x05_bitsB\x0b\n\t_released\"]\n\x0cSparseUpdate\x12&\n\x07indices\x18\x01 \x01(\x0b\x32\x15.forcedmove.v1.Tensor\x12%\n\x06values\x18\x02 \x01(\x0b\x32\x15.forcedmove.v1.Tensor\"_\n\x12GetSnapshotRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12$\n\x04view\x18\x02 \x01(\x0b\x32\x16.forcedmove.v1.MapView\x12\x12\n\nband_level\x18\x03 \x01(\x01\";\n\x13GetSnapshotResponse\x12$\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x14.forcedmove.v1.Frame\"\x14\n\x12ListSymbolsRequest\"A\n\x13ListSymbolsResponse\x12*\n\x07symbols\x18\x01 \x03(\x0b\x32\x19.forcedmove.v1.SymbolInfo\"\x88\x01\n\nSymbolInfo\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0f\n\x07markets\x18\x02 \x03(\t\x12\x16\n\x0emark_price_usd\x18\x03 \x01(\x01\x12\x19\n\x11open_interest_usd\x18\x04 \x01(\x01\x12\x15\n\rbin_width_usd\x18\x05 \x01(\x01\x12\x0f\n\x07\x63ohorts\x18\x06 \x01(\x04\"\x13\n\x11ListVenuesRequest\">\n\x12ListVenuesResponse\x12(\n\x06venues\x18\x01 \x03(\x0b\x32\x18.forcedmove.v1.VenueInfo\"\xb1\x01\n\tVenueInfo\x12\r\n\x05venue\x18\x01 \x01(\t\x12+\n\x07markets\x18\x02 \x03(\x0b\x32\x1a.forcedmove.v1.MarketState\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12(\n\x05rules\x18\x05 \x03(\x0b\x32\x19.forcedmove.v1.MarginRule\x12(\n\x05\x66\x65\x65\x64s\x18\x06 \x03(\x0b\x32\x19.forcedmove.v1.FeedStatusJ\x04\x08\x03\x10\x04\"\xdf\x02\n\nFeedStatus\x12+\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x1a.forcedmove.v1.FeedChannel\x12\x16\n\x0ewanted_markets\x18\x02 \x01(\r\x12\x14\n\x0clive_markets\x18\x03 \x01(\r\x12\x13\n\x06\x61ge_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06lag_ms\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x13messages_per_second\x18\x06 \x01(\x01\x12\x10\n\x08messages\x18\x07 \x01(\x04\x12\x0c\n\x04gaps\x18\x08 \x01(\x04\x12\r\n\x05\x64rops\x18\t \x01(\x04\x12\x12\n\nreconnects\x18\n \x01(\x04\x12\x10\n\x08repeated\x18\x0b \x01(\x04\x12\x11\n\tmalformed\x18\x0c \x01(\x04\x12\x0f\n\x07unknown\x18\r \x01(\x04\x12\x0f\n\x07refused\x18\x0e \x01(\x04\x12\x0f\n\x07trouble\x18\x0f \x01(\tB\t\n\x07_age_msB\t\n\x07_lag_ms*\xb9\x01\n\x0b\x46\x65\x65\x64\x43hannel\x12\x1c\n\x18\x46\x45\x45\x44_CHANNEL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x45\x44_CHANNEL_TRADES\x10\x01\x12\x1c\n\x18\x46\x45\x45\x44_CHANNEL_MARK_PRICES\x10\x02\x12\x1e\n\x1a\x46\x45\x45\x44_CHANNEL_OPEN_INTEREST\x10\x03\x12\x1d\n\x19\x46\x45\x45\x44_CHANNEL_LIQUIDATIONS\x10\x04\x12\x16\n\x12\x46\x45\x45\x44_CHANNEL_DEPTH\x10\x05\x32\xe3\x02\n\x0eHeatmapService\x12R\n\tSubscribe\x12\x1f.forcedmove.v1.SubscribeRequest\x1a .forcedmove.v1.SubscribeResponse(\x01\x30\x01\x12T\n\x0bGetSnapshot\x12!.forcedmove.v1.GetSnapshotRequest\x1a\".forcedmove.v1.GetSnapshotResponse\x12T\n\x0bListSymbols\x12!.forcedmove.v1.ListSymbolsRequest\x1a\".forcedmove.v1.ListSymbolsResponse\x12Q\n\nListVenues\x12 .forcedmove.v1.ListVenuesRequest\x1a!.forcedmove.v1.ListVenuesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SUBSCRIPTION_RESUMESEQENTRY']._loaded_options = None
   _globals['_SUBSCRIPTION_RESUMESEQENTRY']._serialized_options = b'8\001'
-  _globals['_FEEDCHANNEL']._serialized_start=2450
-  _globals['_FEEDCHANNEL']._serialized_end=2635
+  _globals['_FEEDCHANNEL']._serialized_start=2617
+  _globals['_FEEDCHANNEL']._serialized_end=2802
   _globals['_SUBSCRIBEREQUEST']._serialized_start=73
   _globals['_SUBSCRIBEREQUEST']._serialized_end=175
   _globals['_SUBSCRIPTION']._serialized_start=178
@@ -47,29 +47,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEARTBEAT']._serialized_start=555
   _globals['_HEARTBEAT']._serialized_end=640
   _globals['_FRAME']._serialized_start=643
-  _globals['_FRAME']._serialized_end=1258
-  _globals['_SCORESTAMP']._serialized_start=1260
-  _globals['_SCORESTAMP']._serialized_end=1367
-  _globals['_SPARSEUPDATE']._serialized_start=1369
-  _globals['_SPARSEUPDATE']._serialized_end=1462
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1464
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1539
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=1541
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=1600
-  _globals['_LISTSYMBOLSREQUEST']._serialized_start=1602
-  _globals['_LISTSYMBOLSREQUEST']._serialized_end=1622
-  _globals['_LISTSYMBOLSRESPONSE']._serialized_start=1624
-  _globals['_LISTSYMBOLSRESPONSE']._serialized_end=1689
-  _globals['_SYMBOLINFO']._serialized_start=1692
-  _globals['_SYMBOLINFO']._serialized_end=1828
-  _globals['_LISTVENUESREQUEST']._serialized_start=1830
-  _globals['_LISTVENUESREQUEST']._serialized_end=1849
-  _globals['_LISTVENUESRESPONSE']._serialized_start=1851
-  _globals['_LISTVENUESRESPONSE']._serialized_end=1913
-  _globals['_VENUEINFO']._serialized_start=1916
-  _globals['_VENUEINFO']._serialized_end=2093
-  _globals['_FEEDSTATUS']._serialized_start=2096
-  _globals['_FEEDSTATUS']._serialized_end=2447
-  _globals['_HEATMAPSERVICE']._serialized_start=2638
-  _globals['_HEATMAPSERVICE']._serialized_end=2993
+  _globals['_FRAME']._serialized_end=1301
+  _globals['_CREDIBLEBAND']._serialized_start=1303
+  _globals['_CREDIBLEBAND']._serialized_end=1405
+  _globals['_SCORESTAMP']._serialized_start=1407
+  _globals['_SCORESTAMP']._serialized_end=1514
+  _globals['_SPARSEUPDATE']._serialized_start=1516
+  _globals['_SPARSEUPDATE']._serialized_end=1609
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1611
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1706
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=1708
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=1767
+  _globals['_LISTSYMBOLSREQUEST']._serialized_start=1769
+  _globals['_LISTSYMBOLSREQUEST']._serialized_end=1789
+  _globals['_LISTSYMBOLSRESPONSE']._serialized_start=1791
+  _globals['_LISTSYMBOLSRESPONSE']._serialized_end=1856
+  _globals['_SYMBOLINFO']._serialized_start=1859
+  _globals['_SYMBOLINFO']._serialized_end=1995
+  _globals['_LISTVENUESREQUEST']._serialized_start=1997
+  _globals['_LISTVENUESREQUEST']._serialized_end=2016
+  _globals['_LISTVENUESRESPONSE']._serialized_start=2018
+  _globals['_LISTVENUESRESPONSE']._serialized_end=2080
+  _globals['_VENUEINFO']._serialized_start=2083
+  _globals['_VENUEINFO']._serialized_end=2260
+  _globals['_FEEDSTATUS']._serialized_start=2263
+  _globals['_FEEDSTATUS']._serialized_end=2614
+  _globals['_HEATMAPSERVICE']._serialized_start=2805
+  _globals['_HEATMAPSERVICE']._serialized_end=3160
 # @@protoc_insertion_point(module_scope)

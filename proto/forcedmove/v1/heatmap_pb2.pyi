@@ -230,6 +230,7 @@ class Frame(_message.Message):
     NEXT_UP_FIELD_NUMBER: _builtins.int
     ASSUMPTIONS_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    BAND_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     epoch: _builtins.int
     """Changes when the server restarts; seq counts from 1 within it."""
@@ -275,6 +276,10 @@ class Frame(_message.Message):
         to; other deltas keep it. Unset, or empty, where there is nothing to say yet.
         """
 
+    @_builtins.property
+    def band(self) -> Global___CredibleBand:
+        """Only in answers to GetSnapshot that asked for one."""
+
     def __init__(
         self,
         *,
@@ -297,14 +302,49 @@ class Frame(_message.Message):
         next_up: _model_pb2.CascadeChain | None = ...,
         assumptions: _abc.Iterable[_model_pb2.Assumption] | None = ...,
         score: Global___ScoreStamp | None = ...,
+        band: Global___CredibleBand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grid", b"grid", "next_down", b"next_down", "next_up", b"next_up", "score", b"score", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["band", b"band", "grid", b"grid", "next_down", b"next_down", "next_up", b"next_up", "score", b"score", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumptions", b"assumptions", "axes", b"axes", "clusters", b"clusters", "coverage", b"coverage", "crc32", b"crc32", "epoch", b"epoch", "event_time_ns", b"event_time_ns", "grid", b"grid", "mark_price_usd", b"mark_price_usd", "markets", b"markets", "next_down", b"next_down", "next_up", b"next_up", "prev_seq", b"prev_seq", "published_time_ns", b"published_time_ns", "score", b"score", "seq", b"seq", "symbol", b"symbol", "update", b"update", "weighting", b"weighting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumptions", b"assumptions", "axes", b"axes", "band", b"band", "clusters", b"clusters", "coverage", b"coverage", "crc32", b"crc32", "epoch", b"epoch", "event_time_ns", b"event_time_ns", "grid", b"grid", "mark_price_usd", b"mark_price_usd", "markets", b"markets", "next_down", b"next_down", "next_up", b"next_up", "prev_seq", b"prev_seq", "published_time_ns", b"published_time_ns", "score", b"score", "seq", b"seq", "symbol", b"symbol", "update", b"update", "weighting", b"weighting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Frame: _TypeAlias = Frame  # noqa: Y015
+
+@_typing.final
+class CredibleBand(_message.Message):
+    """Bounds that hold the notional of each cell of the grid with probability level; the grid's own value lies between. What
+    makes it uncertain: the leverage weights, taken to be the same for the markets of a venue and independent between
+    venues and sides, and that a few large positions make a cell. Levels are taken to lie as the map spreads them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    level: _builtins.float
+    @_builtins.property
+    def low(self) -> _model_pb2.Tensor:
+        """FLOAT32, of the grid's shape, USD."""
+
+    @_builtins.property
+    def high(self) -> _model_pb2.Tensor: ...
+    def __init__(
+        self,
+        *,
+        level: _builtins.float = ...,
+        low: _model_pb2.Tensor | None = ...,
+        high: _model_pb2.Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "level", b"level", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CredibleBand: _TypeAlias = CredibleBand  # noqa: Y015
 
 @_typing.final
 class ScoreStamp(_message.Message):
@@ -381,6 +421,11 @@ class GetSnapshotRequest(_message.Message):
 
     SYMBOLS_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    BAND_LEVEL_FIELD_NUMBER: _builtins.int
+    band_level: _builtins.float
+    """Level of the credible band that frames carry, from 0.01 to 0.999, for example 0.9; 0: none. Not for
+    WEIGHTING_FRESH.
+    """
     @_builtins.property
     def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in Subscription."""
@@ -392,10 +437,11 @@ class GetSnapshotRequest(_message.Message):
         *,
         symbols: _abc.Iterable[_builtins.str] | None = ...,
         view: _model_pb2.MapView | None = ...,
+        band_level: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["view", b"view"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["symbols", b"symbols", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["band_level", b"band_level", "symbols", b"symbols", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

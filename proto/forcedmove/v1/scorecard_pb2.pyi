@@ -337,9 +337,10 @@ class Figure(_message.Message):
       cascades.depth_error          count         mean absolute error of the levels that fire
       cascades.lead_time            seconds       median from alarm to cascade
       cascades.false_alarms_per_day  per day
-      coverage.share                share         bins whose truth lies inside the credible band
-      coverage.share_of_truth       share         the same weighted by truth
-      coverage.below                share         bins whose truth lies below the band
+    Credible bands of maps frozen five minutes before, on touched bins of markets with a complete feed of liquidations:
+      coverage.share                share         bins whose liquidations lie inside the 90 % band
+      coverage.share_of_truth       share         the same weighted by what was liquidated
+      coverage.below                share         bins whose liquidations lie below the band
       coverage.above                share
     """
 

@@ -19,6 +19,7 @@ from forcedmove_server.config import (
 from forcedmove_server.errors import InputError
 from forcedmove_server.sources.make import bounded_simulation, make_source
 from forcedmove_server.sources.replay.detect import FORMATS
+from forcedmove_server.sources.simulate.regime_profiles import REGIMES
 from forcedmove_server.sources.source import Source
 
 
@@ -59,7 +60,11 @@ def add_replay_arguments(parser: argparse.ArgumentParser, required: bool = False
 
 def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what a simulation is made from."""
-    parser.add_argument("--seed", type=int, default=SimulateSourceConfig().seed, help="same seed, same market")
+    default = SimulateSourceConfig()
+    parser.add_argument("--seed", type=int, default=default.seed, help="same seed, same market")
+    parser.add_argument(
+        "--regime", choices=list(REGIMES), default=default.regime, help="weather of the market (default: %(default)s)"
+    )
 
 
 def add_live_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +100,7 @@ def chosen_source(args: argparse.Namespace) -> Source:
     """Return the source of an offline command: ``--input`` if given, else the simulation of ``--hours``."""
     if args.input is not None:
         return make_source(replay_config(args)).source
-    return bounded_simulation(args.seed, tuple(args.symbols), args.hours)
+    return bounded_simulation(args.seed, tuple(args.symbols), args.hours, args.regime)
 
 
 def read_base_config(args: argparse.Namespace) -> Config:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from forcedmove_server.commands import reports_errors
+from forcedmove_server.commands.account_reports import report_accounts
 from forcedmove_server.commands.arguments import (
     add_config_argument,
     add_replay_arguments,
@@ -28,6 +29,7 @@ from forcedmove_server.sources.simulate import SimulatedSource
 HELP = "score the map on recorded or simulated markets, beside baselines"
 
 _HOURS = 48.0
+_VENUE = "hyperliquid"
 _HOUR_NS = 3600 * 10**9
 
 
@@ -43,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
         "  forcedmove backtest --input recordings/ --fit-until 2026-01-01 --report report.html\n"
-        "  forcedmove backtest --seed 3 --hours 48 --report simulated.html"
+        "  forcedmove backtest --seed 3 --hours 48 --report simulated.html\n"
+        "  forcedmove backtest --accounts positions.parquet --venue hyperliquid"
     )
     add_replay_arguments(parser)
     add_simulation_arguments(parser)
@@ -57,6 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--positions", type=Path, metavar="FILE", help="known positions, .parquet or .csv; see docs/FORMATS.md"
     )
+    parser.add_argument(
+        "--accounts",
+        type=Path,
+        metavar="PATH",
+        help="judge margin rules, prior and maps by known accounts instead: a file of positions with what the accounts "
+        "are worth, or a folder with a ledger of fills, transfers and liquidations; see docs/FORMATS.md",
+    )
+    parser.add_argument("--venue", default=_VENUE, help="venue of --accounts (default: %(default)s)")
+    parser.add_argument(
+        "--max-leverage", type=float, metavar="L", help="greatest leverage of its markets then (default: the ladders')"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a report: .html, .png or .json")
     add_config_argument(parser)
 
@@ -64,6 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @reports_errors
 def run(args: argparse.Namespace) -> int:
     """Backtest, print the headline, write the report."""
+    if args.accounts is not None:
+        for name in ("input", "fit_until", "fit_hours", "positions", "report"):
+            if getattr(args, name) is not None:
+                raise InputError(name.replace("_", "-"), str(getattr(args, name)), "does not go with --accounts")
+        report_accounts(args.accounts, args.venue, args.max_leverage, read_base_config(args).model)
+        return 0
+    if args.max_leverage is not None:
+        raise InputError("max-leverage", args.max_leverage, "goes with --accounts")
     if args.report is not None:
         check_report(args.report)
     positions = PositionSnapshots.read(args.positions) if args.positions is not None else None
@@ -102,6 +124,19 @@ def _print(result: BacktestResult) -> None:
         )
     worst = summary.invariants.worst_interest_error
     out.write(f"worst |live - open interest| / open interest: {worst if worst is not None else 'not checked'}\n")
+    if (steady := result.stability) is not None:
+        out.write(
+            f"map against itself an hour later: rank correlation {_shown(steady.rank)}, moved by "
+            f"{_shown(steady.moved_bp)} bp; changed by {_shown(steady.change_over_flow)} of what was opened, closed "
+            f"and liquidated; jumped {_shown(steady.jumps)}, at most by {steady.worst_unexplained:.2%} of open "
+            f"interest ({steady.worst_market})\n"
+        )
+    for e in result.evidence:
+        leaves = "not seen to follow the map" if e.released_share is None else f"{e.released_share:.2f} of it leaves"
+        out.write(
+            f"{e.venue}: learnt from {e.windows:,.0f} windows of open interest, worth {e.released:,.1f} effective "
+            f"counts (reliability {e.reliability:.2f}, {leaves}), and {e.printed:,.1f} liquidations\n"
+        )
 
 
 def _split(result: BacktestResult) -> str:

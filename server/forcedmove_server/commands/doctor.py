@@ -45,14 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @reports_errors
 def run(args: argparse.Namespace) -> int:
     """Print the report."""
-    engine = load_config(args.config, backend_override(args)).engine
-    found = report(engine)
+    config = load_config(args.config, backend_override(args))
+    engine = config.engine
+    found = report(engine, config.exact.max_markets)
     sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else as_text(found, engine))
     return 1 if found["problem"] else 0
 
 
-def report(engine: EngineConfig) -> dict[str, Any]:
-    """Return all there is to say: ``problem`` is why the configured backend would not start, or None."""
+def report(engine: EngineConfig, exact_markets: int = 0) -> dict[str, Any]:
+    """Return all there is to say: ``problem`` is why the configured backend would not start, or None.
+
+    ``exact_markets`` of the store's rows are for exact positions.
+    """
     devices, no_devices = _devices()
     backends, threads = _backends(engine)
     chosen: BackendChoice | None = None
@@ -60,7 +64,7 @@ def report(engine: EngineConfig) -> dict[str, Any]:
     problem: str | None = None
     try:
         chosen = select_backend(engine.backend, engine.threads or None, engine.device)[1]
-        memory = _memory(engine, chosen, devices)
+        memory = _memory(engine, exact_markets, chosen, devices)
         check_budget(memory["where"], memory["needed_bytes"], memory["free_bytes"])
     except (BackendUnavailableError, MemoryBudgetError) as error:
         problem = str(error)
@@ -101,7 +105,8 @@ def as_text(found: dict[str, Any], engine: EngineConfig) -> str:
     if chosen:
         lines.append(f"backend    {BackendChoice(engine.backend, **chosen).describe()}")
     if memory:
-        size = f"{engine.max_markets:,} markets x {engine.max_cohorts_per_market:,} cohorts, {engine.bins:,} bins"
+        rows = f"{engine.max_markets:,} markets and {memory['exact_markets']:,} with exact positions"
+        size = f"{rows} x {engine.max_cohorts_per_market:,} cohorts, {engine.bins:,} bins"
         needed, free = size_text(memory["needed_bytes"]), size_text(memory["free_bytes"])
         lines.append(f"memory     {needed} for {size}; {memory['where']} has {free} free")
     if found["threads"]:
@@ -145,13 +150,21 @@ def _backends(engine: EngineConfig) -> tuple[dict[str, dict[str, Any]], int | No
     return found, threads
 
 
-def _memory(engine: EngineConfig, chosen: BackendChoice, devices: list[cuda.DeviceInfo]) -> dict[str, Any]:
-    needed = store_bytes(engine.max_markets, engine.max_cohorts_per_market, len(LEVERAGES), engine.bins)
+def _memory(
+    engine: EngineConfig, exact_markets: int, chosen: BackendChoice, devices: list[cuda.DeviceInfo]
+) -> dict[str, Any]:
+    rows = engine.max_markets + exact_markets
+    needed = store_bytes(rows, engine.max_cohorts_per_market, len(LEVERAGES), engine.bins)
     free = host_free_bytes()
     if chosen.device is not None:
-        needed += working_bytes(engine.max_markets, engine.bins)
+        needed += working_bytes(rows, engine.bins)
         free = devices[chosen.device].free_bytes
-    return {"where": chosen.device_name or "this machine", "needed_bytes": needed, "free_bytes": free}
+    return {
+        "where": chosen.device_name or "this machine",
+        "needed_bytes": needed,
+        "free_bytes": free,
+        "exact_markets": exact_markets,
+    }
 
 
 def _kernel_caches(backends: dict[str, dict[str, Any]]) -> dict[str, str]:

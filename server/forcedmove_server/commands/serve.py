@@ -85,6 +85,6 @@ def _config(args: argparse.Namespace) -> Config:
     if args.source == "simulate":
         given = {"speed": args.speed, "warmup_hours": args.warmup_hours}
         chosen = {key: value for key, value in given.items() if value is not None}
-        source = SimulateSourceConfig(seed=args.seed, symbols=tuple(args.symbols), **chosen)
+        source = SimulateSourceConfig(seed=args.seed, regime=args.regime, symbols=tuple(args.symbols), **chosen)
         return dataclasses.replace(config, sources=(source,))
     return config

@@ -28,6 +28,12 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
             "with its neighbours",
             model.tier_width,
         ),
+        AssumptionInfo(
+            "level_width",
+            "a level is spread over the prices that are nearer or further than it by this share of its distance from "
+            f"the mark, by half of it {model.level_width_near:.2%} from the mark",
+            model.level_width,
+        ),
         AssumptionInfo("position_size", "USD size that selects the maintenance tier", model.typical_position_usd),
         AssumptionInfo(
             "isolated_margin",
@@ -39,6 +45,13 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
             "initial_entries",
             "positions open before the first observation: entries spread log-normally around its price",
             model.initial_entry_spread,
+        ),
+        AssumptionInfo(
+            "credible_band",
+            "bands, on request: leverage weights of a venue's markets vary as one, those of venues and sides "
+            "independently; liquidations come one by one, of the size that was printed, or of this many USD; levels "
+            "lie as the map spreads them",
+            model.typical_position_usd,
         ),
         AssumptionInfo("freshness", "half-life in hours of the fresh weighting", model.freshness_half_life_hours),
         AssumptionInfo(
@@ -61,6 +74,7 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
             "depth_withdrawal", "depth falls by e for every such fraction of a move", model.depth_withdrawal_fraction
         ),
     ]
+    listed += _exact_assumptions(pipeline, markets)
     stale = sorted(pipeline.registry[m].key for m in pipeline.left_out(state.rows.symbol))
     if stale:
         listed.append(
@@ -79,6 +93,27 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
             )
         )
     return (*listed, *_margin_assumptions(pipeline, markets))
+
+
+def _exact_assumptions(pipeline: Pipeline, markets: list[int]) -> Iterator[AssumptionInfo]:
+    """Say how much of a map is known, and where more is told than there is."""
+    exact, lot = pipeline.exact, pipeline.inference.markets.lot
+    known = [market for market in markets if market in exact.by_market]
+    for market, live, excess in zip(known, exact.live(known), exact.excess(known), strict=True):
+        key, (long, short) = pipeline.registry[market].key, (live * lot[market]).tolist()
+        yield AssumptionInfo(
+            "exact_positions",
+            f"{key}: {len(exact.held(market))} positions with known liquidation prices, {long:g} long and {short:g} "
+            "short, are taken out of what is inferred; they do not close but by being told or crossed",
+            float(live.sum()) / max(2 * int(pipeline.inference.markets.open_interest[market]), 1),
+        )
+        if excess.any():
+            yield AssumptionInfo(
+                "exact_excess",
+                f"{key}: more is told than its open interest, so that the map exceeds it, on the worse side by this "
+                "many of its units",
+                float(excess.max() * lot[market]),
+            )
 
 
 def _margin_assumptions(pipeline: Pipeline, markets: list[int]) -> Iterator[AssumptionInfo]:

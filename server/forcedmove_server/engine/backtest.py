@@ -17,14 +17,23 @@ from forcedmove_server.engine.forecasts import MAPS, NAIVE, Forecasts
 from forcedmove_server.engine.learning import Learner
 from forcedmove_server.engine.pipeline import configured_pipeline
 from forcedmove_server.engine.rules import LEVERAGES
+from forcedmove_server.engine.stability import StabilityWatch
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import ContractType, InstrumentRegistry
-from forcedmove_server.scorecard.frozen import KnownPositions
+from forcedmove_server.scorecard.frozen import FrozenMap, KnownPositions
 from forcedmove_server.scorecard.known import PositionSnapshots
+from forcedmove_server.scorecard.report.placements import ReportPlacements
 from forcedmove_server.scorecard.report.residuals import residual_bins
-from forcedmove_server.scorecard.report.result import BacktestResult, MarketInput, Setting, WeightSnapshot
+from forcedmove_server.scorecard.report.result import (
+    BacktestResult,
+    MarketInput,
+    Setting,
+    VenueEvidence,
+    WeightSnapshot,
+)
 from forcedmove_server.scorecard.resampling import Resampling
+from forcedmove_server.scorecard.rules import ScoringRules
 from forcedmove_server.scorecard.scorecard import DISTANCE, Scorecard
 from forcedmove_server.scorecard.summary import Summary
 from forcedmove_server.sources.batching import cut_at
@@ -35,6 +44,7 @@ from forcedmove_server.typed_toml import keys_of
 F64 = NDArray[np.float64]
 
 _DAY_NS = 86_400 * 10**9
+_HOUR_NS = 3600 * 10**9
 #: simulated positions have no accounts; so many stand for them when intervals are drawn
 _CLUSTERS = 64
 
@@ -61,7 +71,10 @@ class Backtest:
         truth = _simulated_truth(source, self.pipeline.registry) if isinstance(source, SimulatedSource) else None
         if positions is not None:
             truth = self._recorded_truth(positions)
-        self._forecasts = Forecasts(self.pipeline, self._scorecard(), self._learner, truth)
+        self._placements, self._stability = self._observers()
+        idle = Learner(self.pipeline, CalibrationConfig(enabled=False))  # it still checks bands
+        self._forecasts = Forecasts(self.pipeline, self._scorecard(), self._learner or idle, truth)
+        self._forecasts.watchers.append(self._watch)
         step = self._forecasts.scorecard.rules.step_ns
         self._fit_until_ns = fit_until_ns // step * step if fit_until_ns is not None else None
         self._fit_summary: Summary | None = None
@@ -100,12 +113,16 @@ class Backtest:
             source=self.source.name,
             fit=(self._begin_ns, until) if until is not None else None,
             test=(summary.begin_ns, summary.end_ns + 1),
-            settings=_settings(self._config),
+            settings=model_settings(self._config),
             markets=self._markets(),
             summary=summary,
             fit_summary=self._fit_summary,
             rows=tuple(scorecard.markets()),
             weights=tuple(self._weights),
+            realised=self._placements.examples(scorecard.name_of),
+            deciles=self._placements.deciles(resampling),
+            stability=self._stability.result([i.key for i in self.pipeline.registry], resampling),
+            evidence=self._evidence(),
             residuals=tuple(
                 found
                 for horizon in summary.rules.horizons_ns
@@ -115,7 +132,15 @@ class Backtest:
         )
 
     def _scorecard(self) -> Scorecard:
-        return Scorecard(maps=MAPS, baseline=NAIVE)
+        return Scorecard(maps=MAPS, baseline=NAIVE, observer=self._placements)
+
+    def _observers(self) -> tuple[ReportPlacements, StabilityWatch]:
+        headline_ns = ScoringRules().headline_horizon_ns
+        return ReportPlacements((*MAPS, DISTANCE), NAIVE, headline_ns), StabilityWatch(_HOUR_NS)
+
+    def _watch(self, frozen: FrozenMap) -> None:
+        lot = float(self.pipeline.inference.markets.lot[frozen.market])
+        self._stability.watch(frozen, lot, self.pipeline.store.ledger)
 
     def _take(self, batch: EventBatch) -> None:
         for kind, rows in batch.by_kind().items():
@@ -133,6 +158,7 @@ class Backtest:
         self._fit_summary = self._forecasts.scorecard.summary()
         if self._learner is not None:
             self._learner.calibration.freeze()
+        self._placements, self._stability = self._observers()
         self._forecasts.restart(self._scorecard())
 
     def _note_weights(self, at_ns: int) -> None:
@@ -159,6 +185,31 @@ class Backtest:
                         truth=_shares(true) if true is not None else None,
                     )
                 )
+
+    def _evidence(self) -> tuple[VenueEvidence, ...]:
+        """What the weights of every venue rest on."""
+        if self._learner is None:
+            return ()
+        calibration, found = self._learner.calibration, []
+        keys = calibration.keys()
+        rows = {key: calibration.row(key) for key in keys}
+        venues = {i.key: i.venue for i in self.pipeline.registry}
+        for venue in sorted({venues[key] for key in rows}):
+            own = calibration.counts(np.array([row for key, row in rows.items() if venues[key] == venue]))
+            released, capture = calibration.released_counts(venue), calibration.capture(venue)
+            found.append(
+                VenueEvidence(
+                    venue=venue,
+                    windows=released.windows,
+                    released=float(released.counts.sum()),
+                    reliability=capture.reliability,
+                    released_share=_finite(capture.released),
+                    printed=float(own.printed.sum()),
+                    capture=_finite(capture.overall),
+                    seen=float(own.seen.sum()),
+                )
+            )
+        return tuple(found)
 
     def _true_weights(self, markets: list[int]) -> F64 | None:
         if not isinstance(self.source, SimulatedSource):
@@ -218,12 +269,16 @@ def _by_market(source: SimulatedSource, registry: InstrumentRegistry) -> dict[in
     return found
 
 
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
 def _shares(weights: F64) -> tuple[float, ...]:
     return tuple((weights / weights.sum()).tolist())
 
 
-def _settings(config: Config) -> tuple[Setting, ...]:
-    """What the run depended on: every value of the model, with its meaning."""
+def model_settings(config: Config) -> tuple[Setting, ...]:
+    """Return what a run depended on: every value of the model, with its meaning."""
     return tuple(
         Setting(f"model.{info.name}", f"{getattr(config.model, info.field)} {info.key.unit}".rstrip(), info.key.text)
         for info in keys_of(type(config.model)).values()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_server.config import Config
+from forcedmove_server.engine.bands import Uncertainty, uncertainty_of
+from forcedmove_server.engine.exact.positions import ExactPositions
 from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
+from forcedmove_server.engine.learning import Learner
 from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_states
 from forcedmove_server.engine.pipeline import configured_pipeline
 from forcedmove_server.engine.scores import Scores
@@ -23,6 +28,7 @@ from forcedmove_server.engine.views import plan_view, render_view
 from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.market.positions import HeldPositions, PositionAck, PositionChange
 from forcedmove_server.scorecard.summary import MarketRow, Summary, Where
 
 _LOG = logging.getLogger(__name__)
@@ -30,6 +36,7 @@ _T = TypeVar("_T")
 
 #: batches waiting for the engine at most; a full queue holds a replay back
 QUEUE_LIMIT = 64
+_DONE = object()
 
 
 class Engine:
@@ -44,8 +51,11 @@ class Engine:
     ) -> None:
         self.epoch = time.time_ns()
         self.registry = registry
-        self.pipeline = configured_pipeline(registry, config)
-        self._scores = Scores(self.pipeline, config) if config.scorecard.enabled else None
+        self.pipeline = configured_pipeline(registry, config, config.exact.max_markets)
+        self._exact = ExactPositions(self.pipeline, config.exact)
+        #: knows how sure the weights are; it learns from frozen maps, which only a scorecard has
+        self._learner = Learner(self.pipeline, config.calibration)
+        self._scores = Scores(self.pipeline, config, self._learner) if config.scorecard.enabled else None
         #: draws the intervals of scorecards, beside the engine's thread
         self._summaries = ThreadPoolExecutor(1, "scorecard")
         self.failure: BaseException | None = None
@@ -55,6 +65,8 @@ class Engine:
         self._on_failure = on_failure or (lambda: None)
         self._batches: queue.Queue[EventBatch] = queue.Queue(QUEUE_LIMIT)
         self._requests: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        #: what changes the map: done where a tick begins, answered when it has been published
+        self._changes: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._listeners: list[Callable[[Tick], None]] = []
@@ -65,6 +77,8 @@ class Engine:
         #: nothing has been taken in since the last tick: what readers ask for belongs to the maps it published
         self._at_tick = True
         self._latest: Tick | None = None
+        #: what is left to do of a batch
+        self._unfinished: Iterator[None] | None = None
         #: events of a symbol and which of its markets were fresh, when its map was built
         self._seen: dict[str, tuple[int, bytes]] = {}
         self._states: dict[str, SymbolState] = {}
@@ -128,6 +142,18 @@ class Engine:
         """Render one view of the newest tick."""
         return self._ask(lambda: (self._map(symbol), self._render(symbol, spec)))
 
+    def uncertainty(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, Uncertainty]]:
+        """Render one view of the newest tick, with what its bands are made of."""
+
+        def take() -> tuple[SymbolMap, Uncertainty]:
+            newest, store = self._map(symbol), self.pipeline.store
+            planned = plan_view(store, self._states[symbol].rows, spec)
+            view = planned.filled(store.resident.render(planned.asked))
+            certainty = self._learner.certainty(planned.asked.markets.astype(np.int64))
+            return newest, uncertainty_of(store, planned, view, certainty)
+
+        return self._ask(take)
+
     def simulate(
         self, symbol: str, shock_price_usd: Callable[[SymbolMap], float]
     ) -> Future[tuple[SymbolMap, ChainInfo]]:
@@ -146,6 +172,14 @@ class Engine:
     def scorecard_rows(self) -> Future[tuple[MarketRow, ...]]:
         """List point values by venue, symbol, side, horizon and map. Raises as :meth:`scorecard` does."""
         return self._summarise(lambda scores: scores.rows())
+
+    def set_positions(self, change: PositionChange) -> Future[PositionAck]:
+        """Take in a change of exact positions with the next tick; done when that has been published."""
+        return self._ask(lambda: self._exact.change(change), self._changes)
+
+    def positions(self, producer: str) -> Future[HeldPositions]:
+        """Return the positions that a producer told of, as of the newest tick."""
+        return self._ask(lambda: self._exact.held(producer))
 
     def _summarise(self, ask: Callable[[Scores], Callable[[], _T]]) -> Future[_T]:
         """Take a copy on the engine's thread, and summarise it on another."""
@@ -166,12 +200,14 @@ class Engine:
         self._ask(take_copy).add_done_callback(copied)
         return answer
 
-    def _ask(self, work: Callable[[], _T]) -> Future[_T]:
+    def _ask(
+        self, work: Callable[[], _T], of: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] | None = None
+    ) -> Future[_T]:
         future: Future[_T] = Future()
         if self._stopping.is_set():
             future.set_exception(NotReadyError("the engine has stopped"))
             return future
-        self._requests.put((work, future))
+        (of or self._requests).put((work, future))
         self._wake.set()
         if self._stopping.is_set():  # it may have ended in between, and nobody would answer
             self._refuse()
@@ -217,15 +253,20 @@ class Engine:
         return deadline + (late + 1) * self._interval_s
 
     def _take_one(self) -> bool:
-        try:
-            batch = self._batches.get_nowait()
-        except queue.Empty:
-            return False
+        """Take a batch in, or a bit more of one that takes long; False when there is none."""
+        if self._unfinished is None:
+            try:
+                batch = self._batches.get_nowait()
+            except queue.Empty:
+                return False
+            if self._scores is None:
+                self._at_tick = False
+                self.pipeline.take(batch)
+                return True
+            self._unfinished = self._scores.steps(batch)
         self._at_tick = False
-        if self._scores is not None:
-            self._scores.take(batch)
-        else:
-            self.pipeline.take(batch)
+        if next(self._unfinished, _DONE) is _DONE:
+            self._unfinished = None
         return True
 
     def _answer(self) -> None:
@@ -243,23 +284,44 @@ class Engine:
                 future.set_exception(error)
 
     def _refuse(self) -> None:
-        while True:
-            try:
-                _, future = self._requests.get_nowait()
-            except queue.Empty:
-                return
-            if future.set_running_or_notify_cancel():
-                future.set_exception(NotReadyError("the engine has stopped"))
+        for requests in (self._requests, self._changes):
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    _, future = requests.get_nowait()
+                    if future.set_running_or_notify_cancel():
+                        future.set_exception(NotReadyError("the engine has stopped"))
 
     def _tick(self) -> None:
-        pipeline = self.pipeline
         self._at_tick = True
-        pipeline.sweep()
+        self.pipeline.sweep()
+        self._exact.refresh()
+        answers = self._change()
+        try:
+            self._publish()
+        finally:
+            for answer in answers:
+                answer()
+
+    def _change(self) -> list[Callable[[], None]]:
+        """Do what was asked for; return what tells those who asked."""
+        answers: list[Callable[[], None]] = []
+        while True:
+            try:
+                work, future = self._changes.get_nowait()
+            except queue.Empty:
+                return answers
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                answers.append(partial(future.set_result, work()))
+            except ForcedMoveError as error:
+                answers.append(partial(future.set_exception, error))
+
+    def _publish(self) -> None:
+        pipeline = self.pipeline
         symbols = [s for s in self.registry.symbols() if pipeline.mapped_markets(s)]
         for symbol in symbols:
-            markets = np.array(pipeline.mapped_markets(symbol), np.int64)
-            mark = pipeline.inference.markets.price[markets[0]]
-            pipeline.store.centre(markets, int(mark))
+            pipeline.centre(symbol)
         store_changed = pipeline.store.refresh(pipeline.now_s)
         maps = dict(self._latest.maps) if self._latest else {}
         changed = [symbol for symbol in symbols if self._has_changed(symbol, symbol not in maps, store_changed)]
@@ -289,7 +351,7 @@ class Engine:
         own = [m for m in self.registry.markets_of(symbol) if m < table.capacity]
         seen = int(table.events[own].sum()), self.pipeline.fresh(own).tobytes()
         before, self._seen[symbol] = self._seen.get(symbol), seen
-        return new or seen != before or bool(store_changed[own].any())
+        return new or seen != before or bool(store_changed[self.pipeline.exact.with_exact(own)].any())
 
     def _views(self, maps: dict[str, SymbolMap], changed: list[str]) -> dict[tuple[str, ViewSpec], RenderedView]:
         with self._watch_lock:

@@ -30,11 +30,13 @@ def full_map(pipeline: Pipeline) -> pa.Table:
 
     ``side`` is who would be liquidated, prices are the bin's edges in USD, ``notional_usd`` the live quantity times the
     bin's middle (linear) or the quantity itself (inverse). Rows outside every bin have 0 or infinity as outer edge.
+    Exact positions have rows of their own.
     """
     parts = [
-        _market_rows(pipeline, market)
+        _market_rows(pipeline, market, row)
         for symbol in pipeline.registry.symbols()
         for market in pipeline.mapped_markets(symbol)
+        for row in pipeline.exact.with_exact([market])
     ]
     at = datetime.fromtimestamp(pipeline.newest_event_ns / 1e9, UTC)
     schema = pa.schema(
@@ -65,12 +67,13 @@ def write_map(table: pa.Table, path: Path) -> None:
         raise InputError("dump", str(path), f"cannot be written: {error.strerror or error}") from error
 
 
-def _market_rows(pipeline: Pipeline, market: int) -> dict[str, Any]:
+def _market_rows(pipeline: Pipeline, market: int, row: int) -> dict[str, Any]:
+    """Return what ``row`` of the store has of a market: what is inferred, or its exact positions."""
     store, table, instrument = pipeline.store, pipeline.inference.markets, pipeline.registry[market]
-    highest = int(store.resident.cohorts(market).entry.max(initial=0)) >> PRICE_BITS
+    highest = int(store.resident.cohorts(row).entry.max(initial=0)) >> PRICE_BITS
     bins = min(int(highest * _HIGHEST_LEVEL) + 2, _MOST_BINS)
     window = Window(np.zeros(1, np.uint32), bins)
-    lots = store.resident.leverage_grid(np.array([market], np.int32), weighted=False, window=window)[0]
+    lots = store.resident.leverage_grid(np.array([row], np.int32), weighted=False, window=window)[0]
     side, tier, cell = np.nonzero(lots)
     usd = usd_per_lot(pipeline.notional(), np.array([market]), 0, bins)[0]
     width = float(table.bin_width[market])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import NOT_OBSERVED, Updates, Window
 from forcedmove_kernels.fixed_point import PRICE_BITS
-from forcedmove_server.engine.learning import Learner
+from forcedmove_server.engine.learning import BandCheck, Learner
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.inference.naive_map import NAIVE_LEVERAGES, NaiveMaps
 from forcedmove_server.margin.multipliers import liquidation_multipliers
@@ -17,6 +17,7 @@ from forcedmove_server.market.events import Channel, EventBatch
 from forcedmove_server.market.instruments import ContractType
 from forcedmove_server.market.liquidation_feeds import liquidations_complete
 from forcedmove_server.scorecard.frozen import FrozenMap, KnownPositions
+from forcedmove_server.scorecard.measures.invariants import flow_error
 from forcedmove_server.scorecard.scorecard import Scorecard
 from forcedmove_server.scorecard.tables import MarketName
 from forcedmove_server.sources.batching import cut_at
@@ -25,11 +26,14 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 Truth = Callable[[int, int], KnownPositions | None]
+MapWatcher = Callable[[FrozenMap], None]
 
 #: a frozen map reaches this far from the mark on either side, as a share of it
 REACH = 0.25
 #: markets whose grids are computed at once
 _AT_ONCE = 64
+#: windows that are scored at once
+_SCORED_AT_ONCE = 200
 OURS, NAIVE, NAIVE_MAINTENANCE = "ours", "naive", "naive_maintenance"
 #: what a scorecard of these forecasts is made for, in its order
 MAPS = (OURS, NAIVE, NAIVE_MAINTENANCE)
@@ -49,21 +53,34 @@ class Forecasts:
         self._learner, self._truth = learner, truth
         if learner is not None:
             pipeline.observers.append(learner.observe)
-        self._baselines = {NAIVE: NaiveMaps(), NAIVE_MAINTENANCE: NaiveMaps(self._maintained)}
+        #: by name; fed with what the model itself saw
+        self.baselines = {NAIVE: NaiveMaps(), NAIVE_MAINTENANCE: NaiveMaps(self._maintained)}
+        #: told of every map of ours that is frozen
+        self.watchers: list[MapWatcher] = []
         #: the first grid time of this scorecard
         self._first_ns: int | None = None
         self._known: set[int] = set()
+        #: markets whose feed of liquidations is down
+        self._unfed: set[int] = set()
         #: lots that the baselines count in, NaN before a market's first open interest
         self._lot = np.full(pipeline.inference.markets.capacity, np.nan)
         pipeline.observers.append(self._observe)
 
     def take(self, batch: EventBatch) -> None:
         """Process one batch, stopping at every grid time in it to score and to freeze."""
+        for _ in self.steps(batch):
+            pass
+
+    def steps(self, batch: EventBatch) -> Iterator[None]:
+        """Do what :meth:`take` does bit by bit: a tick may come wherever this yields, but no other event.
+
+        Thousands of markets take seconds to score and to freeze.
+        """
         for part, at_ns in self._parts(batch):
             self.pipeline.take(part)
             self._watch(part)
             if at_ns is not None:
-                self._freeze(at_ns)
+                yield from self._freeze(at_ns)
 
     def restart(self, scorecard: Scorecard) -> None:
         """Go on with another scorecard, which knows nothing of what was scored before."""
@@ -96,7 +113,7 @@ class Forecasts:
         for market in markets.tolist():
             if market not in self._known:
                 self._admit(market)
-        for baseline in self._baselines.values():
+        for baseline in self.baselines.values():
             for market in markets[table.lot[markets] > self._lot[markets]].tolist():
                 baseline.coarsen(market)
             baseline.apply(updates)
@@ -119,9 +136,22 @@ class Forecasts:
             self.scorecard.outcomes.liquidations(
                 rows["market"], rows["time_ns"], rows["price"], rows["quantity"], rows["side"]
             )
-        lost = part.gaps[part.gaps["channel"] == Channel.LIQUIDATIONS]["market"] if len(part.gaps) else part.gaps
-        if len(lost):
-            self.scorecard.outcomes.lost_liquidations([m for m in np.unique(lost).tolist() if m in self._known])
+        gaps, states = part.gaps, part.feed_states
+        self._lost_liquidations(set(gaps["market"][gaps["channel"] == Channel.LIQUIDATIONS].tolist()))
+        for row in states[states["channel"] == Channel.LIQUIDATIONS]:
+            if row["live"]:
+                self._unfed.discard(int(row["market"]))
+            else:
+                self._unfed.add(int(row["market"]))
+                self._lost_liquidations({int(row["market"])})
+
+    def _lost_liquidations(self, markets: set[int]) -> None:
+        """The gap of a lost connection is told when it ends; until then the windows that begin are not whole either."""
+        known = sorted(markets & self._known)
+        if known:
+            self.scorecard.outcomes.lost_liquidations(known)
+            if self._learner is not None:
+                self._learner.lost_liquidations(known)
 
     def _admit(self, market: int) -> None:
         instrument = self.pipeline.registry[market]
@@ -150,20 +180,33 @@ class Forecasts:
         )
         return made.ratio[:, np.searchsorted(np.unique(offered), offered)]
 
-    def _freeze(self, at_ns: int) -> None:
+    def _freeze(self, at_ns: int) -> Iterator[None]:
         """Score the windows that end at a grid time and freeze the maps that begin new ones."""
         pipeline = self.pipeline
         pipeline.sweep()  # also tells the extremes that have been seen since the last open interest
-        self.scorecard.advance(at_ns)
+        left = self.scorecard.advance(at_ns, _SCORED_AT_ONCE)
+        while left:
+            yield
+            left = self.scorecard.catch_up(_SCORED_AT_ONCE)
         if self._learner is not None:
-            self._learner.resolve(at_ns)
+            self._check_bands(at_ns, self._learner.resolve(at_ns))
+        self._lost_liquidations(self._unfed)
         fresh = self._fresh_markets()
         for begin in range(0, len(fresh), _AT_ONCE):
             some = fresh[begin : begin + _AT_ONCE]
             positions = {m: found for m in some if (found := self._positions(m, at_ns)) is not None}
             self.scorecard.freeze(self._frozen(np.array(some, np.int64), at_ns), positions)
-        live = pipeline.store.ledger.live[fresh]
+            yield
+        # what is told beyond the open interest has been told of, and is no fault of the model's
+        live = pipeline.store.ledger.live[fresh] + pipeline.exact.live(fresh) - pipeline.exact.excess(fresh)
         self.scorecard.check_interest(at_ns, fresh, live, pipeline.inference.markets.open_interest[fresh])
+        ledger = pipeline.store.ledger
+        flows = (ledger.opened, ledger.overkill, ledger.live, ledger.closed, ledger.liquidated)
+        self.scorecard.check_flows(float(flow_error(*(column[fresh] for column in flows)).max(initial=0.0)))
+
+    def _check_bands(self, at_ns: int, check: BandCheck) -> None:
+        mine = np.isin(check.market, list(self._known))
+        self.scorecard.check_bands(at_ns, *(column[mine] for column in check))
 
     def _positions(self, market: int, at_ns: int) -> KnownPositions | None:
         return self._truth(market, at_ns) if self._truth is not None else None
@@ -180,28 +223,37 @@ class Forecasts:
         """Yield all maps of some markets, in model units."""
         table = self.pipeline.inference.markets
         mark = (table.price[markets] >> PRICE_BITS).astype(np.int64)
-        half = int(mark.max() * REACH) + 1
+        # levels are spread from as far away as they may be off
+        half = int(mark.max() * REACH / max(1 - self.pipeline.model.level_width, 0.25)) + 1
         first = np.maximum(mark - half, 0)
         window = Window(first.astype(np.uint32), 2 * half + 1)
         grid = self.pipeline.store.resident.leverage_grid(markets.astype(np.int32), weighted=False, window=window)
         ours = grid[..., 1:-1].sum(2, dtype=np.uint64).astype(np.float64)
+        ours += self.pipeline.exact.levels(markets, window)
         for k, market in enumerate(markets.tolist()):
             if self._learner is not None:
                 self._learner.freeze(market, int(first[k]), grid[k, :, :, 1:-1])
             # markets of one call have windows as wide as the one with the most bins needs; each keeps its own reach
-            bins = int(mark[k] * REACH) + 1 + int(mark[k] - first[k])
-            levels = {OURS: ours[k, :, :bins]}
-            for name, baseline in self._baselines.items():
-                levels[name] = baseline.levels(market, int(first[k]), bins)
+            reach = int(mark[k] * REACH) + 1
+            first_bin = max(int(mark[k]) - reach, 0)
+            bins = int(mark[k]) + reach - first_bin
+            begin = first_bin - int(first[k])
+            levels = {OURS: ours[k, :, begin : begin + bins]}
+            for name, baseline in self.baselines.items():
+                levels[name] = baseline.levels(market, first_bin, bins)
             lot, width = float(table.lot[market]), float(table.bin_width[market])
             for name in MAPS:
-                yield FrozenMap(
+                frozen = FrozenMap(
                     name=name,
                     market=market,
                     at_ns=at_ns,
                     mark_usd=float(table.price[market]) * width / (1 << PRICE_BITS),
                     bin_width_usd=width,
-                    first_bin=int(first[k]),
+                    first_bin=first_bin,
                     levels=levels[name] * lot,
                     open_interest=float(table.open_interest[market]) * lot,
                 )
+                if name == OURS:
+                    for watch in self.watchers:
+                        watch(frozen)
+                yield frozen

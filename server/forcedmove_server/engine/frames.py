@@ -71,6 +71,15 @@ class RenderedView:
 
 
 @dataclass(frozen=True, slots=True)
+class CredibleBand:
+    """Bounds that hold the notional of each cell of a view with probability ``level``: f32 like its ``values``, USD."""
+
+    level: float
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class TierMultiplier:
     """The liquidation price of one leverage tier over the entry; pairs are long, short.
 

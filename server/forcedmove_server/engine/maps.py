@@ -60,10 +60,10 @@ def symbol_states(pipeline: Pipeline, symbols: list[str], notional: Notional) ->
     rows = [pipeline.symbol_rows(symbol, notional) for symbol in symbols]
     if not rows:
         return {}
-    markets = np.concatenate([row.markets for row in rows])
-    first = np.cumsum([0, *(len(row.markets) for row in rows)], dtype=np.int64)
-    money = Notional(notional.base[markets], notional.slope[markets])
-    found = pipeline.store.resident.profiles(markets, first, money, cluster_rule(pipeline.model))
+    of_store = np.concatenate([row.rows for row in rows])
+    first = np.cumsum([0, *(len(row.rows) for row in rows)], dtype=np.int64)
+    money = Notional(notional.base[of_store], notional.slope[of_store])
+    found = pipeline.store.resident.profiles(of_store, first, money, cluster_rule(pipeline.model))
     parts = np.split(found.markets, first[1:-1])
     states = {}
     for k, (row, part, profile) in enumerate(zip(rows, parts, found.symbols, strict=True)):
@@ -81,11 +81,12 @@ def cluster_rule(model: ModelConfig) -> ClusterRule:
 def _symbol_state(
     pipeline: Pipeline, rows: SymbolRows, cents: U64, profile: U64, clusters: tuple[Clusters, Clusters]
 ) -> SymbolState:
-    """Return one symbol's state; ``cents`` u64 ``[K, 2, C]`` are those of its markets, ``profile`` their sum."""
+    """Return one symbol's state; ``cents`` u64 ``[K, 2, C]`` are those of its rows, ``profile`` their sum."""
     store, model = pipeline.store, pipeline.model
     first_bin = store.first_bin(int(rows.markets[0]))
     venue_cents: dict[str, U64] = {}
-    for venue, row in zip(rows.venues, cents, strict=True):
+    for place, row in zip(rows.places.tolist(), cents, strict=True):
+        venue = rows.venues[place]
         venue_cents[venue] = venue_cents[venue] + row if venue in venue_cents else row
     stale = pipeline.left_out(rows.symbol)
     booked = [market for market in rows.markets.tolist() if market not in stale]
@@ -200,10 +201,11 @@ def _next_chain(pipeline: Pipeline, state: SymbolState, side: int) -> ChainInfo 
 
 
 def _market_statuses(pipeline: Pipeline, rows: SymbolRows) -> tuple[MarketStatus, ...]:
-    table, ledger, now_ns = pipeline.inference.markets, pipeline.store.ledger, pipeline.now_ns
+    table, now_ns = pipeline.inference.markets, pipeline.now_ns
     statuses = []
     own = rows.markets.tolist()
-    for market, is_fresh in zip(own, pipeline.fresh(own), strict=True):
+    alive = pipeline.store.ledger.live[own] + pipeline.exact.live(own)
+    for market, live, is_fresh in zip(own, alive.tolist(), pipeline.fresh(own), strict=True):
         instrument = pipeline.registry[market]
         price = float(table.price[market]) * rows.bin_width_usd / (1 << PRICE_BITS)
         lot = float(table.lot[market])
@@ -217,13 +219,13 @@ def _market_statuses(pipeline: Pipeline, rows: SymbolRows) -> tuple[MarketStatus
                 mark_price_usd=price,
                 open_interest=interest,
                 open_interest_usd=interest if instrument.contract_type is ContractType.INVERSE else interest * price,
-                live_long=float(ledger.live[market, LONG]) * lot,
-                live_short=float(ledger.live[market, SHORT]) * lot,
+                live_long=live[LONG] * lot,
+                live_short=live[SHORT] * lot,
                 price_age_ms=price_age_ns // 10**6,
                 open_interest_age_ms=interest_age_ns // 10**6,
                 fresh=bool(is_fresh),
                 margin=margin_info(pipeline, market),
-                cohorts=int(pipeline.store.used[market]),
+                cohorts=int(pipeline.store.used[pipeline.exact.with_exact([market])].sum()),
                 events=int(table.events[market]),
             )
         )

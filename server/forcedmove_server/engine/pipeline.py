@@ -16,6 +16,7 @@ from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import Config, EngineConfig, ModelConfig
 from forcedmove_server.engine.activity import Activity
 from forcedmove_server.engine.depth import BookTable
+from forcedmove_server.engine.exact.rows import ExactRows
 from forcedmove_server.engine.feed_states import FeedStates
 from forcedmove_server.engine.frames import MarginInfo
 from forcedmove_server.engine.rules import ladder_book
@@ -42,11 +43,13 @@ class Pipeline:
         leverage_shares: dict[str, F64] | None = None,
         book: LadderBook | None = None,
         tiers_stale_after_days: int = STALE_AFTER_DAYS,
+        exact_markets: int = 0,
     ) -> None:
         """``leverage_shares``: float64 ``[2, T]`` weights per side by market key; they replace the venue's prior.
 
-        ``book`` has the maintenance ladders; default: the shipped ones. Raises ConfigError when the configured backend
-        cannot run here, or has not the memory for the configured store.
+        ``book`` has the maintenance ladders; default: the shipped ones. At most ``exact_markets`` may have positions
+        whose liquidation price is known. Raises ConfigError when the configured backend cannot run here, or has not the
+        memory for the configured store.
         """
         self.registry = registry
         self.model = model
@@ -56,9 +59,16 @@ class Pipeline:
         self.margin_infos: dict[int, tuple[date, MarginInfo]] = {}
         self.backend, self.backend_choice = chosen_backend(engine)
         self.store = CohortStore(
-            self.backend, model, engine.max_markets, engine.max_cohorts_per_market, engine.bins, self.book
+            self.backend,
+            model,
+            engine.max_markets,
+            engine.max_cohorts_per_market,
+            engine.bins,
+            self.book,
+            exact_markets,
         )
         self.inference = PositionInference(registry, model, self.backend, engine.max_markets)
+        self.exact = ExactRows(self.store, self.inference.markets, registry)
         self.feed_states = FeedStates(self.inference.markets, model)
         self.books = BookTable(registry)
         self.activity = Activity(registry)
@@ -99,7 +109,7 @@ class Pipeline:
             self._apply(update)
 
     def notional(self) -> Notional:
-        """Cents per lot of every market; see kernels.arrays.Notional. A market that is left out has none."""
+        """Cents per lot of every row of the store; see kernels.arrays.Notional. A market that is left out has none."""
         markets = self.inference.markets
         inverse = np.zeros(markets.capacity, bool)
         for market, instrument in zip(range(markets.capacity), self.registry, strict=False):
@@ -107,7 +117,12 @@ class Pipeline:
         cents = markets.lot * 100
         for symbol in self.registry.symbols():
             cents[self.left_out(symbol)] = 0.0
-        return Notional(base=np.where(inverse, cents, 0.0), slope=np.where(inverse, 0.0, cents * markets.bin_width))
+        base, slope = np.zeros((2, self.store.rows))
+        base[: markets.capacity] = np.where(inverse, cents, 0.0)
+        slope[: markets.capacity] = np.where(inverse, 0.0, cents * markets.bin_width)
+        for market, row in self.exact.by_market.items():
+            base[row.index], slope[row.index] = base[market], slope[market]
+        return Notional(base, slope)
 
     def fresh(self, markets: list[int]) -> NDArray[np.bool_]:
         """Return which markets' feeds are fresh at the watermark; see :class:`FeedStates`."""
@@ -135,12 +150,19 @@ class Pipeline:
         gone = self.feed_states.gone(mapped, self.now_ns)
         return [m for m, is_gone in zip(mapped, gone.tolist(), strict=True) if not is_gone] if gone.any() else mapped
 
+    def centre(self, symbol: str) -> None:
+        """Re-centre the window of a symbol that has a map when its price nears the edge."""
+        markets = self.mapped_markets(symbol)
+        rows = np.array(self.exact.with_exact(markets), np.int64)
+        self.store.centre(rows, int(self.inference.markets.price[markets[0]]))
+
     def symbol_rows(self, symbol: str, notional: Notional) -> SymbolRows:
         """Return a symbol's rows for rendering. Raises NotReadyError before its first open interest."""
         markets = self.mapped_markets(symbol)
         if not markets:
             raise NotReadyError(f"{symbol}: no market has both a price and an open interest yet")
         table = self.inference.markets
+        exact_of = [k for k, market in enumerate(markets) if market in self.exact.by_market]
         return SymbolRows(
             symbol=symbol,
             markets=np.array(markets, np.int32),
@@ -148,6 +170,8 @@ class Pipeline:
             notional=Notional(notional.base[markets], notional.slope[markets]),
             bin_width_usd=float(table.bin_width[markets[0]]),
             mark_units=self._mark_units(markets),
+            exact=np.array(self.exact.with_exact(markets)[len(markets) :], np.int32),
+            exact_of=np.array(exact_of, np.int64),
         )
 
     def _mark_units(self, markets: list[int]) -> int:
@@ -167,13 +191,15 @@ class Pipeline:
 
     def _apply(self, updates: Updates) -> None:
         while self.inference.markets.coarsened:
-            self.store.coarsen(self.inference.markets.coarsened.pop())
+            market = self.inference.markets.coarsened.pop()
+            self.store.coarsen(market)
+            self.exact.coarsen(market)
         for market, units in zip(updates.market.tolist(), updates.price.tolist(), strict=True):
             if not self.store.has_market(market):
                 instrument = self.registry[market]
                 price_usd = float(units) * self.inference.markets.bin_width[market] / (1 << PRICE_BITS)
                 self.store.add_market(market, instrument, price_usd, self._leverage_shares.get(instrument.key))
-        self.store.apply(updates)
+        self.exact.apply(updates)
         for observe in self.observers:
             observe(updates)
 
@@ -186,12 +212,16 @@ def chosen_backend(engine: EngineConfig) -> tuple[Backend, BackendChoice]:
         raise ConfigError("engine.backend", engine.backend, str(error)) from error
 
 
-def configured_pipeline(registry: InstrumentRegistry, config: Config) -> Pipeline:
-    """Return a pipeline as the configuration has it, with the ladders that its folder holds."""
+def configured_pipeline(registry: InstrumentRegistry, config: Config, exact_markets: int = 0) -> Pipeline:
+    """Return a pipeline as the configuration has it, with the ladders that its folder holds.
+
+    Only who takes in exact positions has room for those of ``exact_markets``.
+    """
     return Pipeline(
         registry,
         config.engine,
         config.model,
         book=ladder_book(config.margin),
         tiers_stale_after_days=config.margin.tiers_stale_after_days,
+        exact_markets=exact_markets,
     )

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import Rules, check_rules
-from forcedmove_kernels.fixed_point import MAX_MULTIPLIER, MULTIPLIER_BITS, PHASES, cumulative_weights, multipliers
+from forcedmove_kernels.fixed_point import (
+    MAX_MULTIPLIER,
+    MULTIPLIER_BITS,
+    PHASES,
+    WEIGHT_ONE,
+    cumulative_weights,
+    multipliers,
+)
 from forcedmove_server.config import MarginConfig
 from forcedmove_server.inference.leverage_prior import prior_for, tier_shares
 from forcedmove_server.margin.ladder_book import LadderBook, book_with, user_folder
@@ -95,6 +102,20 @@ def set_rules(
     rounding = np.abs(rules.multiplier[market] / float(1 << MULTIPLIER_BITS) - within)
     error = np.maximum(exact.error, (spread.error[:, column] + rounding).max(1))
     return replace(exact, ratio=np.minimum(exact.ratio, MAX_MULTIPLIER), error=error)
+
+
+def set_exact_rules(rules: Rules, row: int) -> None:
+    """Fill the row of a market's exact positions, in place: their entries are their liquidation prices.
+
+    All of a cohort is in its highest live tier, and its price takes them all: ``live_tiers`` names the leverage tier.
+    """
+    tiers = len(LEVERAGES)
+    rules.tiers[row] = tiers
+    rules.multiplier[row] = 1 << MULTIPLIER_BITS
+    rules.weight[row] = 0
+    for live in range(1, tiers + 1):
+        rules.weight[row, :, live, live:] = WEIGHT_ONE
+    check_rules(rules_of(rules, row))
 
 
 def ladder_book(config: MarginConfig) -> LadderBook:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,12 +26,12 @@ _SAVE_NS = 3600 * 10**9
 class Scores:
     """What was scored so far. All but what :meth:`summary` and :meth:`rows` return belongs to the engine's thread."""
 
-    def __init__(self, pipeline: Pipeline, config: Config) -> None:
+    def __init__(self, pipeline: Pipeline, config: Config, learner: Learner) -> None:
         """Raise FileFormatError where ``config.scorecard.state`` names a file that is no scorecard of this version."""
         self._pipeline = pipeline
         self._path = Path(config.scorecard.state).expanduser() if config.scorecard.state else None
-        self._learner = Learner(pipeline, config.calibration) if config.calibration.enabled else None
-        self._forecasts = Forecasts(pipeline, Scorecard(maps=MAPS, baseline=NAIVE), self._learner)
+        self._learner = learner
+        self._forecasts = Forecasts(pipeline, Scorecard(maps=MAPS, baseline=NAIVE), learner)
         self._saved_ns = 0
         if self._path is not None and self._path.exists():
             self._scorecard.restore(self._path)
@@ -40,9 +40,9 @@ class Scores:
     def _scorecard(self) -> Scorecard:
         return self._forecasts.scorecard
 
-    def take(self, batch: EventBatch) -> None:
-        """Process one batch with the pipeline, scoring and freezing on the way."""
-        self._forecasts.take(batch)
+    def steps(self, batch: EventBatch) -> Iterator[None]:
+        """Process one batch with the pipeline, scoring and freezing on the way; see :meth:`Forecasts.steps`."""
+        yield from self._forecasts.steps(batch)
         now_ns = self._pipeline.now_ns
         if not self._saved_ns:
             self._saved_ns = now_ns
@@ -65,8 +65,7 @@ class Scores:
     def save(self) -> None:
         """Keep score and weights, where files for them are configured; a full disk is told, and ends nothing."""
         self._saved_ns = self._pipeline.now_ns
-        if self._learner is not None:
-            self._learner.save()
+        self._learner.save()
         if self._path is None:
             return
         try:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
+from forcedmove_server.engine.bands import Uncertainty
 from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.market.positions import HeldPositions, PositionAck, PositionChange
 from forcedmove_server.scorecard.summary import MarketRow, Summary, Where
 
 
@@ -37,6 +39,13 @@ class EngineService(Protocol):
         """Render one view now. The future raises UnknownNameError, NotReadyError or InputError."""
         ...
 
+    def uncertainty(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, Uncertainty]]:
+        """Render one view now, with what its credible bands are made of; any thread may then ask for one.
+
+        The view is one that has bands. The future raises as that of :meth:`render`.
+        """
+        ...
+
     def simulate(
         self, symbol: str, shock_price_usd: Callable[[SymbolMap], float]
     ) -> Future[tuple[SymbolMap, ChainInfo]]:
@@ -55,4 +64,15 @@ class EngineService(Protocol):
 
     def scorecard_rows(self) -> Future[tuple[MarketRow, ...]]:
         """List point values of every venue, symbol, side, horizon and map. The future raises as ``scorecard`` does."""
+        ...
+
+    def set_positions(self, change: PositionChange) -> Future[PositionAck]:
+        """Take in a change of exact positions, all of it or nothing; done when the map that has it was published.
+
+        The future raises InputError naming the field, UnknownNameError, LimitError or NotReadyError.
+        """
+        ...
+
+    def positions(self, producer: str) -> Future[HeldPositions]:
+        """Return the positions that a producer told of; nothing of one that is not known."""
         ...

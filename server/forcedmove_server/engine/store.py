@@ -7,13 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forcedmove_kernels.arrays import Outcome, Rules, Updates
+from forcedmove_kernels.arrays import Cohorts, Outcome, Rules, Updates
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.errors import MemoryBudgetError
-from forcedmove_kernels.fixed_point import PRICE_BITS, WEIGHT_ONE, cumulative_weights
+from forcedmove_kernels.fixed_point import (
+    LONG,
+    NEAR_BITS,
+    PRICE_BITS,
+    SHORT,
+    SPREAD_ONE,
+    WEIGHT_ONE,
+    cumulative_weights,
+)
+from forcedmove_kernels.spreads import nearest
 from forcedmove_server.config import ModelConfig
 from forcedmove_server.engine.freshness import FreshnessClock
-from forcedmove_server.engine.rules import LEVERAGES, empty_rules, rules_of, set_rules
+from forcedmove_server.engine.rules import LEVERAGES, empty_rules, rules_of, set_exact_rules, set_rules
 from forcedmove_server.errors import ConfigError
 from forcedmove_server.margin.ladder_book import LadderBook
 from forcedmove_server.margin.multipliers import Multipliers
@@ -47,6 +56,8 @@ _ATTEMPTS = [
     *((_CRUSH_LADDER, shift) for shift in _SHIFTS),
     *((_LAST_LADDER, shift) for shift in (8, 12, 21)),
 ]
+#: an hour that never comes
+_NEVER = np.iinfo(np.int64).max
 #: a mark this close to the window's edge (share of the bins) re-centres it
 _EDGE_SHARE = 0.25
 
@@ -85,25 +96,34 @@ class CohortStore:
         max_cohorts: int,
         bins: int,
         book: LadderBook | None = None,
+        exact_rows: int = 0,
     ) -> None:
         """``book`` has the maintenance ladders; default: the shipped ones.
+
+        Behind the rows of markets lie ``exact_rows`` for positions whose liquidation price is known.
 
         Raises ConfigError naming the keys to lower when the arrays would not fit into memory.
         """
         try:
-            self.resident = backend.open_store(max_markets, max_cohorts, len(LEVERAGES), bins)
+            self.resident = backend.open_store(max_markets + exact_rows, max_cohorts, len(LEVERAGES), bins)
         except MemoryBudgetError as error:
             raise ConfigError("engine.max_cohorts_per_market", max_cohorts, str(error)) from error
+        #: rows of markets and of exact positions together
+        self.rows = max_markets + exact_rows
         #: what each known market's liquidation table was made from
         self.margins: dict[int, Multipliers] = {}
         #: a host copy of the tables
-        self.rules: Rules = empty_rules(max_markets)
-        self.ledger = Ledger.empty(max_markets)
+        self.rules: Rules = empty_rules(self.rows)
+        self.ledger = Ledger.empty(self.rows)
         self.clock = FreshnessClock(model.freshness_step_s, model.freshness_half_life_hours * 3600)
         self._book = book
         self._typical_usd, self._tier_width = model.typical_position_usd, model.tier_width
-        self._changed = np.zeros(max_markets, bool)
-        self._compacted_in = np.zeros(max_markets, np.int64)
+        self._spread = round(model.level_width * SPREAD_ONE)
+        self._spread_near = round(model.level_width_near * (1 << NEAR_BITS))
+        self._changed = np.zeros(self.rows, bool)
+        self._mark_bin = np.full(self.rows, -1, np.int64)
+        self._compacted_in = np.zeros(self.rows, np.int64)
+        self._compacted_in[max_markets:] = _NEVER  # entries are liquidation prices there: none is moved to another
 
     @property
     def bins(self) -> int:
@@ -127,6 +147,7 @@ class CohortStore:
             self.rules, market, instrument, self._typical_usd, self._tier_width, price_usd, shares, self._book
         )
         self.resident.set_rules(market, rules_of(self.rules, market))
+        self.resident.set_spread(np.array([market], np.int32), self._spread, self._spread_near)
         self._changed[market] = True
 
     def weights(self, markets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -142,6 +163,24 @@ class CohortStore:
         self.rules.weight[market] = cumulative_weights(shares)
         self.resident.set_rules(market, rules_of(self.rules, market))
         self._changed[market] = True
+
+    def open_exact(self, row: int, market: int) -> None:
+        """Give a market a row for exact positions: what enters there at a price is liquidated at that price."""
+        set_exact_rules(self.rules, row)
+        self.resident.set_rules(row, rules_of(self.rules, row))
+        self.resident.move_window(np.array([row], np.int32), self.first_bin(market))
+        for column in (self.ledger.opened, self.ledger.closed, self.ledger.liquidated, self.ledger.overkill):
+            column[row] = 0
+
+    def replace_exact(self, row: int, cohorts: Cohorts) -> None:
+        """Put other cohorts (a store of one market) into a row of exact positions."""
+        self.resident.replace(row, cohorts)
+        live = cohorts.lots.sum(1, dtype=np.int64)
+        more = live - self.ledger.live[row]
+        self.ledger.opened[row] += np.maximum(more, 0)
+        self.ledger.closed[row] += np.maximum(-more, 0)
+        self.ledger.live[row] = live
+        self._changed[row] = True
 
     def has_market(self, market: int) -> bool:
         """Whether the market's rules are set."""
@@ -169,6 +208,11 @@ class CohortStore:
         self.ledger.overkill[market] += outcome.overkill.astype(np.int64)
         self.ledger.live[market] = outcome.live.astype(np.int64)
         moved = outcome.opened + outcome.closed + outcome.liquidated + outcome.overkill
+        mark_bin = (updates.price >> np.uint32(PRICE_BITS)).astype(np.int64)
+        if self._spread:  # levels are spread by their distance
+            for side in (LONG, SHORT):
+                self._changed[market] |= nearest(mark_bin, side) != nearest(self._mark_bin[market], side)
+        self._mark_bin[market] = mark_bin
         self._changed[market] |= moved.any(1)
         return outcome
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ _CROP_STEP_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class SymbolRows:
-    """A symbol's markets in the store, with what turns their lots into USD."""
+    """A symbol's markets in the store, with what turns their lots into USD, and the rows of their exact positions."""
 
     symbol: str
     markets: NDArray[np.int32]
@@ -31,6 +31,18 @@ class SymbolRows:
     notional: Notional  # of the markets, in their order
     bin_width_usd: float
     mark_units: int  # mark price in price units
+    exact: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    exact_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # which market, by its place
+
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        """Rows of the store that make the symbol's map: the markets, then their exact positions."""
+        return np.concatenate([self.markets, self.exact])
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Place among the markets of what each of :attr:`rows` belongs to."""
+        return np.concatenate([np.arange(len(self.markets)), self.exact_of])
 
     @property
     def mark_usd(self) -> float:
@@ -43,6 +55,7 @@ class PlannedView:
     """A view of a symbol, as the kernels are asked for it and as readers see it."""
 
     asked: View
+    market_venues: tuple[str, ...]  # of each row that is asked for
     outputs: tuple[int, ...]  # shape of the kept axes before price
     blank: RenderedView  # everything but the values
 
@@ -74,14 +87,15 @@ def render_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec) -> Rendere
 
 def plan_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec) -> PlannedView:
     """Return what is to be rendered for a view of a symbol. Raises UnknownNameError and InputError."""
-    chosen = _chosen_markets(rows, spec)
+    chosen = _chosen_rows(rows, spec)
+    of = rows.places[chosen]
     tiers = _chosen_tiers(spec)
     sides = [k for k, name in enumerate(SIDES) if not spec.sides or name in spec.sides]
     by_tier = "leverage" in spec.keep or len(tiers) < len(LEVERAGES)
-    venues = tuple(dict.fromkeys(rows.venues[k] for k in chosen))
+    venues = tuple(dict.fromkeys(rows.venues[k] for k in of))
     columns = len(tiers) if by_tier else 1
     axes = {
-        "venue": np.array([venues.index(rows.venues[k]) for k in chosen])[:, None, None],
+        "venue": np.array([venues.index(rows.venues[k]) for k in of])[:, None, None],
         "side": np.arange(len(sides))[:, None],
         "leverage": np.arange(columns),
     }
@@ -94,10 +108,10 @@ def plan_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec) -> PlannedVi
     first_bin = store.first_bin(int(rows.markets[0]))
     low, high = _crop(store.bins, first_bin, rows, spec.price_range_fraction)
     asked = View(
-        markets=rows.markets[chosen],
+        markets=rows.rows[chosen],
         tiers=tiers.astype(np.int32) if by_tier else None,
         weighted=spec.weighting == "fresh",
-        notional=Notional(rows.notional.base[chosen] * gain, rows.notional.slope[chosen] * gain),
+        notional=Notional(rows.notional.base[of] * gain, rows.notional.slope[of] * gain),
         target=target,
         outputs=math.prod(shape),
         low=low,
@@ -113,7 +127,7 @@ def plan_view(store: CohortStore, rows: SymbolRows, spec: ViewSpec) -> PlannedVi
         bin_width_usd=rows.bin_width_usd,
         values=np.zeros(0, np.float32),
     )
-    return PlannedView(asked, shape, blank)
+    return PlannedView(asked, tuple(rows.venues[k] for k in of), shape, blank)
 
 
 def check_view(spec: ViewSpec) -> None:
@@ -128,8 +142,10 @@ def usd_per_lot(notional: Notional, rows: NDArray[np.int64], first_bin: int, bin
     return usd
 
 
-def _chosen_markets(rows: SymbolRows, spec: ViewSpec) -> NDArray[np.int64]:
-    chosen = [k for k, venue in enumerate(rows.venues) if not spec.venues or venue in spec.venues]
+def _chosen_rows(rows: SymbolRows, spec: ViewSpec) -> NDArray[np.int64]:
+    """Return the places among ``rows.rows`` of what the view shows."""
+    venues = (rows.venues[k] for k in rows.places)
+    chosen = [k for k, venue in enumerate(venues) if not spec.venues or venue in spec.venues]
     if not chosen:
         raise UnknownNameError("venue", ", ".join(spec.venues), sorted(set(rows.venues)))
     return np.array(chosen, np.int64)

@@ -18,6 +18,11 @@ from forcedmove_server.errors import InputError
 from forcedmove_server.market.events import Records
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+#: maps are compared this far from the mark on either side, as a share of it
+REACH = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,28 @@ class MapComparison:
     short: SideComparison
 
 
+def within_reach(first_bin: int, bins: int, bin_width_usd: float, mark_usd: float, within: float = REACH) -> Bools:
+    """Return the bins that are compared: longs below the mark, shorts above it, its own bin on both; bool ``[2, B]``.
+
+    Raises InputError for a mark or width that is not positive, ``within`` outside (0, 1].
+    """
+    for name, value in (("mark_usd", mark_usd), ("bin_width_usd", bin_width_usd)):
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(name, value, "must be a positive number")
+    if not 0 < within <= 1:
+        raise InputError("within", within, "must lie in (0, 1]")
+    low = first_bin + np.arange(bins)
+    begin, end = low * bin_width_usd, (low + 1) * bin_width_usd
+    return np.stack(
+        [
+            (begin <= mark_usd) & (end > mark_usd * (1 - within)),
+            (end > mark_usd) & (begin < mark_usd * (1 + within)),
+        ]
+    )
+
+
 def compare_maps(
-    inferred: ArrayLike, true: ArrayLike, first_bin: int, bin_width_usd: float, mark_usd: float, within: float = 0.2
+    inferred: ArrayLike, true: ArrayLike, first_bin: int, bin_width_usd: float, mark_usd: float, within: float = REACH
 ) -> MapComparison:
     """Compare two maps side by side: longs below the mark, shorts above it, up to ``within`` of the mark away.
 
@@ -57,15 +82,7 @@ def compare_maps(
     ours, truth = _checked_map("inferred", inferred), _checked_map("true", true)
     if ours.shape != truth.shape:
         raise InputError("inferred", ours.shape, f"must have the true map's shape {truth.shape}")
-    for name, value in (("mark_usd", mark_usd), ("bin_width_usd", bin_width_usd)):
-        if not (math.isfinite(value) and value > 0):
-            raise InputError(name, value, "must be a positive number")
-    if not 0 < within <= 1:
-        raise InputError("within", within, "must lie in (0, 1]")
-    low = first_bin + np.arange(ours.shape[1])
-    begin, end = low * bin_width_usd, (low + 1) * bin_width_usd
-    below = (begin <= mark_usd) & (end > mark_usd * (1 - within))
-    above = (end > mark_usd) & (begin < mark_usd * (1 + within))
+    below, above = within_reach(first_bin, ours.shape[1], bin_width_usd, mark_usd, within)
     width_bp = bin_width_usd / mark_usd * 1e4
     return MapComparison(
         _compare_side(ours[LONG, below], truth[LONG, below], width_bp),
@@ -122,17 +139,28 @@ def true_map(
     truth; ``inverse`` bool by market index; ``markets`` limits the map to some of them (those of one symbol).
     Positions outside the bins, or never liquidated, are left out.
     """
+    rows, bin_of = place(truth, bin_width_usd, first_bin, bins)
+    if markets is not None:
+        wanted = np.isin(rows["market"], np.asarray(markets))
+        rows, bin_of = rows[wanted], bin_of[wanted]
+    in_usd = np.asarray(inverse, np.bool_)[rows["market"]]
+    notional = rows["quantity"] * np.where(in_usd, 1.0, rows["liquidation_price"])
+    return binned(rows["side"], bin_of, notional, bins)
+
+
+def place(truth: Records, bin_width_usd: float, first_bin: int, bins: int) -> tuple[Records, I64]:
+    """Return the positions whose liquidation price lies on the bins, and the bin of each, from 0."""
     level = truth["liquidation_price"]
     with_level = np.isfinite(level) & (level > 0) & (level / bin_width_usd < MAX_PRICE_UNITS >> PRICE_BITS)
-    if markets is not None:
-        with_level &= np.isin(truth["market"], np.asarray(markets))
     rows = truth[with_level]
     bin_of = (price_units(rows["liquidation_price"], bin_width_usd) >> PRICE_BITS).astype(np.int64) - first_bin
     inside = (bin_of >= 0) & (bin_of < bins)
-    rows, bin_of = rows[inside], bin_of[inside]
-    in_usd = np.asarray(inverse, np.bool_)[rows["market"]]
-    notional = rows["quantity"] * np.where(in_usd, 1.0, rows["liquidation_price"])
-    cells = np.bincount(rows["side"] * bins + bin_of, notional, minlength=2 * bins)
+    return rows[inside], bin_of[inside]
+
+
+def binned(side: I64, bin_of: I64, values: F64, bins: int) -> F64:
+    """Sum values by side and bin: float64 ``[2, bins]``."""
+    cells = np.bincount(side * bins + bin_of, values, minlength=2 * bins)
     return np.asarray(cells, np.float64).reshape(2, bins)
 
 

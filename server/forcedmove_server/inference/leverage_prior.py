@@ -8,7 +8,7 @@ measured on real accounts, and only the size of the tail differs between venues.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +49,7 @@ def tier_shares(prior: LeveragePrior, leverages: F64, max_leverage: float) -> F6
     A tier stands for the leverages between the geometric means with its neighbours; the lowest tier for all below.
     The lowest tier is always offered, whatever the maximum.
     """
-    prior = replace(prior, tail_median=min(prior.tail_median, _BOLDEST * max_leverage))
-    edges = np.sqrt(leverages[:-1] * leverages[1:])
-    cumulative = np.array([_mixture_cdf(prior, float(edge)) for edge in edges])
-    shares = np.diff(np.concatenate(([0.0], cumulative, [1.0])))
+    shares = sum(_parts(prior, leverages, max_leverage))
     offered = leverages <= max_leverage
     offered[0] = True
     shares = np.where(offered, shares, 0.0)
@@ -60,10 +57,25 @@ def tier_shares(prior: LeveragePrior, leverages: F64, max_leverage: float) -> F6
     return result
 
 
-def _mixture_cdf(prior: LeveragePrior, leverage: float) -> float:
-    bulk = _log_normal_cdf(leverage, prior.bulk_median, prior.bulk_log_sd)
-    tail = _log_normal_cdf(leverage, prior.tail_median, prior.tail_log_sd)
-    return (1 - prior.tail_share) * bulk + prior.tail_share * tail
+def tail_membership(prior: LeveragePrior, leverages: F64, max_leverage: float) -> F64:
+    """Share of each tier's weight that the prior has from its tail: float64 ``[T]`` in 0..1."""
+    bulk, tail = _parts(prior, leverages, max_leverage)
+    found: F64 = tail / np.maximum(bulk + tail, np.finfo(np.float64).tiny)
+    return found
+
+
+def _parts(prior: LeveragePrior, leverages: F64, max_leverage: float) -> tuple[F64, F64]:
+    """Shares of bulk and tail per tier, all tiers offered: float64 ``[T]`` each, together one."""
+    median = min(prior.tail_median, _BOLDEST * max_leverage)
+    edges = np.sqrt(leverages[:-1] * leverages[1:])
+    found = []
+    for share, middle, log_sd in (
+        (1 - prior.tail_share, prior.bulk_median, prior.bulk_log_sd),
+        (prior.tail_share, median, prior.tail_log_sd),
+    ):
+        cumulative = [_log_normal_cdf(float(edge), middle, log_sd) for edge in edges]
+        found.append(share * np.diff(np.array([0.0, *cumulative, 1.0])))
+    return found[0], found[1]
 
 
 def _log_normal_cdf(value: float, median: float, log_sd: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove.v1 import heatmap_pb2, model_pb2
-from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
+from forcedmove_server.engine.frames import CredibleBand, RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.messages import (
     assumption_messages,
@@ -79,7 +79,9 @@ class EncodedFrame:
     Snapshots are made either before the frame is published or on the hub's one encoding thread, so never twice.
     """
 
-    __slots__ = ("_counts", "_crc32", "_part", "_snapshot", "_spec", "_view", "delta", "prev_seq", "seq", "symbol")
+    __slots__ = (
+        "_band", "_counts", "_crc32", "_part", "_snapshot", "_spec", "_view", "delta", "prev_seq", "seq", "symbol",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -88,11 +90,12 @@ class EncodedFrame:
         view: RenderedView,
         previous: EncodedFrame | None,
         counts: EncodingCounts,
+        band: CredibleBand | None = None,
     ) -> None:
         self.symbol = part.symbol_map.symbol
         self.seq = part.symbol_map.seq
         self.prev_seq = previous.seq if previous else 0
-        self._part, self._spec, self._view, self._counts = part, spec, view, counts
+        self._part, self._spec, self._view, self._counts, self._band = part, spec, view, counts, band
         self._crc32 = zlib.crc32(_content(view.values))
         self._snapshot: bytes | None = None
         self.delta = self._delta(previous) if previous else None
@@ -123,6 +126,9 @@ class EncodedFrame:
                 body.score.CopyFrom(score_message(self._part.symbol_map.score))
             body.assumptions.extend(assumption_messages(self._part.symbol_map.assumptions))
             body.grid.CopyFrom(_tensor(self._view.values))
+            if (band := self._band) is not None:
+                low, high = _tensor(band.low), _tensor(band.high)
+                body.band.CopyFrom(heatmap_pb2.CredibleBand(level=band.level, low=low, high=high))
             self._snapshot = self._chunk(body)
         return self._snapshot
 

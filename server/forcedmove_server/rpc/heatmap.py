@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from forcedmove.v1 import heatmap_pb2
-from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
+from forcedmove_server.engine.frames import CredibleBand, RenderedView, SymbolMap, ViewSpec
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import LimitError, NotReadyError, UnknownNameError
 from forcedmove_server.market.feeds import FeedStatus
@@ -18,7 +18,7 @@ from forcedmove_server.rpc.encoding import EncodedFrame, SymbolPart, heartbeat, 
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.messages import symbol_message, venue_messages
-from forcedmove_server.rpc.requests import spec_of, subscription_of, symbols_of
+from forcedmove_server.rpc.requests import band_level_of, spec_of, subscription_of, symbols_of
 from forcedmove_server.rpc.status import guarded
 from forcedmove_server.rpc.subscriber import Subscriber
 
@@ -43,6 +43,8 @@ class HeatmapHandlers:
     def __init__(self, engine: EngineService, hub: Hub, limits: Limits, feeds: Feeds = tuple) -> None:
         """``feeds`` tells how live feeds are doing."""
         self._engine, self._hub, self._limits, self._feeds = engine, hub, limits, feeds
+        #: what a band is made of takes ten megabytes, and readers share the cores with the engine
+        self._one_band = asyncio.Lock()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server registers."""
@@ -104,18 +106,18 @@ class HeatmapHandlers:
         tick = self._engine.latest()
         named = symbols_of(request.symbols, self._engine.registry, self._limits)
         spec = spec_of(request.view, self._engine.registry)
+        level = band_level_of(request, spec)
         chunks: list[bytes] = []
         missing: UnknownNameError | None = None
         for symbol in named or tick.maps:  # one after the other: never more than one answer's worth in memory
             try:
-                symbol_map, view = await asyncio.wrap_future(self._engine.render(symbol, spec))
+                symbol_map, view, band = await self._rendered(symbol, spec, level)
             except UnknownNameError as error:
                 if named:
                     raise
                 missing = error  # a symbol without a market on the chosen venues is not one of "all"
                 continue
-            self._limits.check_grid(symbol, spec, view)
-            chunks.append(await self._hub.off_loop(self._snapshot, symbol_map, spec, view))
+            chunks.append(await self._hub.off_loop(self._snapshot, symbol_map, spec, view, band))
             if sum(map(len, chunks)) > self._limits.max_frame_bytes:
                 raise LimitError(
                     f"{len(chunks)} of {len(named or tick.maps)} maps are more than the {self._limits.max_frame_bytes} "
@@ -125,10 +127,23 @@ class HeatmapHandlers:
             raise missing
         return b"".join(chunks)
 
-    def _snapshot(self, symbol_map: SymbolMap, spec: ViewSpec, view: RenderedView) -> bytes:
+    async def _rendered(
+        self, symbol: str, spec: ViewSpec, level: float | None
+    ) -> tuple[SymbolMap, RenderedView, CredibleBand | None]:
+        """Render one map, and its band where a level is given. Raises LimitError before anything large is computed."""
+        if level is None:
+            symbol_map, view = await asyncio.wrap_future(self._engine.render(symbol, spec))
+            self._limits.check_grid(symbol, spec, view)
+            return symbol_map, view, None
+        async with self._one_band:
+            symbol_map, uncertain = await asyncio.wrap_future(self._engine.uncertainty(symbol, spec))
+            self._limits.check_grid(symbol, spec, uncertain.view, tensors=3)
+            return symbol_map, uncertain.view, await asyncio.to_thread(uncertain.band, level)
+
+    def _snapshot(self, symbol_map: SymbolMap, spec: ViewSpec, view: RenderedView, band: CredibleBand | None) -> bytes:
         counts = self._hub.counts
         part = SymbolPart(symbol_map, self._engine.epoch, self._engine.latest().published_ns, counts)
-        return EncodedFrame(part, spec, view, None, counts).encode_snapshot()
+        return EncodedFrame(part, spec, view, None, counts, band).encode_snapshot()
 
     @guarded
     async def list_symbols(

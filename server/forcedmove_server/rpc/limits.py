@@ -17,8 +17,9 @@ class Limits:
     """Bounds of the RPC layer.
 
     ``max_views`` counts pairs of a symbol and a view that somebody reads: each is rendered and encoded once per tick.
-    ``tiers_stale_after_days`` is the age at which a maintenance table is called old. ``max_frame_bytes`` stays at
-    gRPC's default receive limit, so that any client can read any frame.
+    ``max_account_positions`` are those of one question about a cross account, ``max_positions`` the exact ones that one
+    request sets, and those that it removes. ``tiers_stale_after_days`` is the age at which a maintenance table is
+    called old. ``max_frame_bytes`` stays at gRPC's default receive limit, so that any client can read any frame.
     """
 
     heartbeat_s: float = 1.0
@@ -26,19 +27,21 @@ class Limits:
     max_streams: int = 256
     max_views: int = 4_096
     max_account_positions: int = 1_000
+    max_positions: int = 1_000
     tiers_stale_after_days: int = STALE_AFTER_DAYS
     max_request_bytes: int = 256 << 10
     max_message_bytes: int = 1 << 20
     max_frame_bytes: int = 4 << 20
 
-    def check_grid(self, symbol: str, spec: ViewSpec, view: RenderedView) -> None:
-        """Raise LimitError when a view's grid does not fit a frame."""
+    def check_grid(self, symbol: str, spec: ViewSpec, view: RenderedView, tensors: int = 1) -> None:
+        """Raise LimitError when a view's grid, or so many tensors of its size, do not fit a frame."""
         allowed = self.max_frame_bytes - _FRAME_RESERVE_BYTES
-        if view.values.nbytes > allowed:
+        wanted = tensors * view.values.nbytes
+        if wanted > allowed:
+            cells, with_band = "x".join(map(str, view.values.shape)), " with its band" if tensors > 1 else ""
             raise LimitError(
-                f"{symbol}: the view {describe(spec)} has {'x'.join(map(str, view.values.shape))} cells, "
-                f"{view.values.nbytes} bytes; a frame holds {allowed}: keep fewer axes or narrow venues, leverage or "
-                "price range"
+                f"{symbol}: the view {describe(spec)} has {cells} cells, {wanted} bytes{with_band}; a frame holds "
+                f"{allowed}: keep fewer axes or narrow venues, leverage or price range"
             )
 
 

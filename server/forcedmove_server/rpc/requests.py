@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2, scorecard_pb2
+from forcedmove_server.engine.bands import check_band
 from forcedmove_server.engine.frames import AXES, SIDES, AxisName, SideName, SymbolMap, ViewSpec, WeightingName
 from forcedmove_server.engine.views import check_view
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
@@ -102,6 +103,15 @@ def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
     )
     check_view(spec)
     return spec
+
+
+def band_level_of(request: heatmap_pb2.GetSnapshotRequest, spec: ViewSpec) -> float | None:
+    """Return the level of the band that is wanted, None for none. Raises InputError for one that no band has."""
+    level = _finite("band_level", request.band_level, -math.inf)
+    if level == 0:
+        return None
+    check_band(level, spec)
+    return level
 
 
 def shock_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> float:

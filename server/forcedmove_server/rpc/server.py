@@ -12,13 +12,13 @@ from grpc_reflection.v1alpha import reflection
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import InputError
 from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
-from forcedmove_server.rpc import cascade, heatmap, margin, scorecard
+from forcedmove_server.rpc import cascade, heatmap, margin, positions, scorecard
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 
 logger = logging.getLogger(__name__)
 
-_SERVICES = (heatmap.SERVICE, cascade.SERVICE, margin.SERVICE, scorecard.SERVICE)
+_SERVICES = (heatmap.SERVICE, cascade.SERVICE, margin.SERVICE, positions.SERVICE, scorecard.SERVICE)
 _HEALTH_NAMES = ("", *_SERVICES)
 
 
@@ -110,6 +110,7 @@ async def serve(
             heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),
             cascade.CascadeHandlers(engine).handler(),
             margin.MarginHandlers(book or shipped_book(), limits).handler(),
+            positions.PositionsHandlers(engine, limits).handler(),
             scorecard.ScorecardHandlers(engine, limits).handler(),
         )
     )

@@ -27,11 +27,11 @@ _COLUMNS = {
     "notional_usd": ("notional_usd", "position_value"),
     "liquidation_price_usd": ("liquidation_price_usd", "liq_px"),
 }
-_SIDES = {"long": LONG, "short": SHORT}
+SIDES_OF_FILES = {"long": LONG, "short": SHORT}
 #: a snapshot stands for what is open for this long
 _VALID_NS = 25 * 3600 * 10**9
 #: rows this close together are one snapshot
-_SNAPSHOT_NS = 30 * 60 * 10**9
+SNAPSHOT_NS = 30 * 60 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +56,23 @@ class PositionSnapshots:
         Raises FileFormatError naming the file, and the column or the value that is wrong; rows without a liquidation
         price are positions that are never liquidated, and are left out.
         """
-        table = _table(Path(path))
-        columns = {name: _column(table, name, path) for name in _COLUMNS}
+        table = read_table(Path(path))
+        columns = {name: column_of(table, name, path) for name in _COLUMNS}
         usable = pc.and_(
             pc.is_valid(columns["liquidation_price_usd"]),
             pc.greater(columns["liquidation_price_usd"].cast("float64"), 0),
         )
         columns = {name: column.filter(pc.fill_null(usable, False)) for name, column in columns.items()}
-        time_ns = _times(columns["time"], path)
+        time_ns = times_of(columns["time"], path)
         order = np.argsort(time_ns, kind="stable")
         words = [str(word).lower() for word in columns["side"].to_pylist()]
-        for word in set(words) - _SIDES.keys():
+        for word in set(words) - SIDES_OF_FILES.keys():
             raise FileFormatError("side", word, f"must be long or short in {path}")
         accounts = columns["account"].cast("string").dictionary_encode().combine_chunks()
         return cls(
             time_ns=time_ns[order],
             market=np.array(columns["market"].cast("string").to_pylist(), np.str_)[order],
-            side=np.array([_SIDES[word] for word in words], np.int64)[order],
+            side=np.array([SIDES_OF_FILES[word] for word in words], np.int64)[order],
             level_usd=columns["liquidation_price_usd"].cast("float64").to_numpy()[order],
             notional_usd=np.abs(columns["notional_usd"].cast("float64").to_numpy())[order],
             account=accounts.indices.to_numpy().astype(np.int64)[order],
@@ -84,7 +84,7 @@ class PositionSnapshots:
         if not end or time_ns - self.time_ns[end - 1] > _VALID_NS:
             return None
         # rows of one snapshot may be stamped within minutes of each other
-        begin = int(np.searchsorted(self.time_ns, self.time_ns[end - 1] - _SNAPSHOT_NS))
+        begin = int(np.searchsorted(self.time_ns, self.time_ns[end - 1] - SNAPSHOT_NS))
         rows = np.arange(begin, end)
         rows = rows[np.isin(self.market[begin:end], (instrument.key, instrument.symbol))]
         if not len(rows):
@@ -92,25 +92,29 @@ class PositionSnapshots:
         return KnownPositions(self.side[rows], self.level_usd[rows], self.notional_usd[rows], self.account[rows])
 
 
-def _table(path: Path) -> pa.Table:
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet or CSV file. Raises FileFormatError."""
     try:
         if path.suffix == ".parquet":
             return pyarrow.parquet.read_table(path)
         if path.suffix == ".csv":
-            return pyarrow.csv.read_csv(path)
+            # an account of few digits is no number, 0x10 is not 16
+            names = {known: pa.string() for name in ("account", "market") for known in _COLUMNS[name]}
+            return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=names))
     except (OSError, pa.ArrowException) as error:
-        raise FileFormatError("positions", str(path), f"cannot be read: {error}") from error
-    raise FileFormatError("positions", str(path), "must end in .parquet or .csv")
+        raise FileFormatError("file", str(path), f"cannot be read: {error}") from error
+    raise FileFormatError("file", str(path), "must end in .parquet or .csv")
 
 
-def _column(table: pa.Table, name: str, path: str | Path) -> Any:
+def column_of(table: pa.Table, name: str, path: str | Path) -> Any:
+    """Return a column by our name or another of its names. Raises FileFormatError where there is none."""
     for known in _COLUMNS[name]:
         if known in table.column_names:
             return table[known]
     raise FileFormatError("positions", str(path), f"has no column {name} (or {', '.join(_COLUMNS[name][1:])})")
 
 
-def _times(column: Any, path: str | Path) -> NDArray[np.int64]:
+def times_of(column: Any, path: str | Path) -> NDArray[np.int64]:
     """UTC nanoseconds of timestamps, or of integers that count milliseconds."""
     if pa.types.is_integer(column.type):
         milliseconds: NDArray[np.int64] = column.to_numpy().astype(np.int64)

@@ -6,13 +6,15 @@ distance prior, which is the null of bits, capture and deviance as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_server.scorecard.distance import band_means, band_of
-from forcedmove_server.scorecard.frozen import Axis
+from forcedmove_server.scorecard.frozen import Axis, Outcome
 from forcedmove_server.scorecard.measures.bits import log_gain
 from forcedmove_server.scorecard.measures.capture import decile_members, floored_mass
 from forcedmove_server.scorecard.measures.profile import profile_distance
@@ -97,6 +99,25 @@ class TouchedSide:
                 distance, rank = profile_distance(self.profiles[:, :n], usd, width_bp)
                 per_map[:, 9], per_map[:, 10] = distance * total, rank * total
         return np.concatenate([common, per_map.ravel()])
+
+
+class Placed(NamedTuple):
+    """What was realised on one side of one window, for those who draw it.
+
+    ``market`` is the number that the tables know it by; ``source`` is ``"liquidations"`` (of complete feeds) or
+    ``"positions"``; ``cluster`` i64 ``[A]``, the day or the accounts; ``events`` and ``usd`` float64 ``[touched, A]``.
+    """
+
+    market: int
+    outcome: Outcome
+    view: TouchedSide
+    source: str
+    cluster: I64
+    events: F64
+    usd: F64
+
+
+PlacementObserver = Callable[[Placed], None]
 
 
 def width(maps: int) -> int:

@@ -20,16 +20,17 @@ from forcedmove_server.market.events import Records
 from forcedmove_server.scorecard.distance import DistancePrior
 from forcedmove_server.scorecard.frozen import FrozenMap, KnownPositions, Outcome
 from forcedmove_server.scorecard.measures.cascades import CascadeAlarm, CascadeSeen
-from forcedmove_server.scorecard.measures.coverage import coverage_sums
+from forcedmove_server.scorecard.measures.coverage import coverage_counts
 from forcedmove_server.scorecard.measures.invariants import interest_error
 from forcedmove_server.scorecard.measures.reach import REACH_DISTANCES, reach_probability, reach_sums
 from forcedmove_server.scorecard.outcomes import Outcomes
+from forcedmove_server.scorecard.placement import PlacementObserver
 from forcedmove_server.scorecard.reporting import market_rows, short_score, summarise
 from forcedmove_server.scorecard.rules import ScoringRules
 from forcedmove_server.scorecard.saved import restored, save
 from forcedmove_server.scorecard.scoring import Frozen, Scores, score_window
 from forcedmove_server.scorecard.summary import MarketRow, ShortScore, Summary, Where
-from forcedmove_server.scorecard.tables import REACH_WIDTH, MarketName, Tables
+from forcedmove_server.scorecard.tables import COVERAGE_WIDTH, REACH_WIDTH, MarketName, Tables
 
 F64 = NDArray[np.float64]
 
@@ -64,8 +65,13 @@ class Scorecard:
         rules: ScoringRules | None = None,
         maps: Sequence[str] = ("ours", "naive", "naive_maintenance"),
         baseline: str | None = "naive",
+        observer: PlacementObserver | None = None,
     ) -> None:
-        """Raise InputError for an empty or repeated list of maps, or a baseline that is not one of them."""
+        """Raise InputError for an empty or repeated list of maps, or a baseline that is not one of them.
+
+        ``observer`` is told of every window what fell on which bins: see
+        :class:`~forcedmove_server.scorecard.placement.Placed`.
+        """
         self.rules = rules or ScoringRules()
         if not maps or len(set(maps)) < len(maps) or DISTANCE in maps:
             raise InputError("maps", maps, f"must be names, each once; {DISTANCE!r} is added by itself")
@@ -73,6 +79,7 @@ class Scorecard:
             raise InputError("baseline", baseline, f"must be one of {tuple(maps)}")
         self.map_names = tuple(maps)
         self.baseline = baseline
+        self._observer = observer
         self.outcomes = Outcomes(self.rules)
         self._tables = Tables(self.rules, (*maps, DISTANCE))
         self._number: dict[int, int] = {}
@@ -192,14 +199,15 @@ class Scorecard:
         """Note a balance error of flows; see :func:`~forcedmove_server.scorecard.measures.invariants.flow_error`."""
         self._tables.worst_flow = max(error, self._tables.worst_flow or 0.0)
 
-    def check_band(
-        self, at_ns: int, market: int, low: ArrayLike, high: ArrayLike, truth: ArrayLike, region: ArrayLike
+    def check_bands(
+        self, at_ns: int, market: ArrayLike, side: ArrayLike, low: ArrayLike, high: ArrayLike, truth: ArrayLike
     ) -> None:
-        """Compare a credible band with a true map, both ``[2, B]``, on the bins of ``region`` (bool ``[2, B]``)."""
-        bounds = [np.asarray(values) for values in (low, high, truth, region)]
-        keys = np.array([[at_ns // _DAY_NS, self._number[market], side, 0] for side in (0, 1)])
-        sums = np.stack([coverage_sums(*(values[side] for values in bounds)) for side in (0, 1)])
-        self._tables.coverage.add(keys, sums)
+        """Compare credible bands with what came, on touched bins: arrays ``[n]``, the last three in USD."""
+        of, which = np.unique(2 * np.asarray(market, np.int64) + np.asarray(side, np.int64), return_inverse=True)
+        sums = np.zeros((len(of), COVERAGE_WIDTH))
+        np.add.at(sums, which, coverage_counts(low, high, truth))
+        keys = [(at_ns // _DAY_NS, self._number[one // 2], one % 2, 0) for one in of.tolist()]
+        self._tables.coverage.add(np.array(keys, np.int64).reshape(-1, 4), sums)
 
     def alarm(self, alarm: CascadeAlarm) -> None:
         """Note a cascade that was announced, once it is known when the alarm ended."""
@@ -221,6 +229,10 @@ class Scorecard:
         if horizon_ns not in self.rules.horizons_ns:
             raise InputError("horizon_ns", horizon_ns, f"must be one of {self.rules.horizons_ns}")
         return self._tables.moves[self.rules.horizons_ns.index(horizon_ns)].moves()
+
+    def name_of(self, number: int) -> MarketName:
+        """Return what the market is called that the tables know by ``number``."""
+        return self._tables.names[number]
 
     def short(self, where: Where = _EVERYWHERE) -> ShortScore:
         """Return the headline figures without intervals; remembered until something new is scored."""
@@ -276,9 +288,8 @@ class Scorecard:
                 scores.unscored["no map at the start"] += 1
                 continue
             market = outcome.market
-            score_window(
-                scores, frozen, outcome, self._number[market], self._prior[market], self._inverse[market], rules
-            )
+            number, inverse = self._number[market], self._inverse[market]
+            score_window(scores, frozen, outcome, number, self._prior[market], inverse, rules, self._observer)
         if scores.moves:
             rows = scores.move_rows()
             tables.moves[index].add(rows, tables.hashes(rows["market"]))

@@ -16,7 +16,7 @@ from forcedmove_server.market.events import Records
 from forcedmove_server.scorecard.distance import DistancePrior
 from forcedmove_server.scorecard.frozen import Axis, FrozenMap, KnownPositions, Outcome, bin_of
 from forcedmove_server.scorecard.measures.released import move_dtype
-from forcedmove_server.scorecard.placement import TouchedSide
+from forcedmove_server.scorecard.placement import Placed, PlacementObserver, TouchedSide
 from forcedmove_server.scorecard.placement import width as row_width
 from forcedmove_server.scorecard.rules import ScoringRules
 
@@ -93,8 +93,12 @@ def score_window(
     prior: DistancePrior,
     inverse: bool,
     rules: ScoringRules,
+    observer: PlacementObserver | None = None,
 ) -> None:
-    """Score one window; ``market`` is the number that the tables know it by. What cannot be scored is counted."""
+    """Score one window; ``market`` is the number that the tables know it by. What cannot be scored is counted.
+
+    ``observer`` is told what was placed on which bins.
+    """
     if outcome.unscored is not None:
         scores.unscored[outcome.unscored] += 1
         return
@@ -118,8 +122,12 @@ def score_window(
                 _add_move(scores, outcome, market, side, profiles[:, :touched].sum(axis=1))
         if placed:
             view = TouchedSide(axis, side, profiles, touched, unit)
-            _add_liquidations(scores, outcome, market, view, rules)
-            _add_positions(scores, outcome, market, view, frozen.positions, rules)
+            for placed_now in (
+                _add_liquidations(scores, outcome, market, view, rules),
+                _add_positions(scores, outcome, market, view, frozen.positions, rules),
+            ):
+                if observer is not None and placed_now is not None:
+                    observer(placed_now)
 
 
 def excursions(outcome: Outcome) -> tuple[float, float]:
@@ -161,10 +169,12 @@ def _add_move(scores: Scores, outcome: Outcome, market: int, side: int, crossed:
     )
 
 
-def _add_liquidations(scores: Scores, outcome: Outcome, market: int, view: TouchedSide, rules: ScoringRules) -> None:
+def _add_liquidations(
+    scores: Scores, outcome: Outcome, market: int, view: TouchedSide, rules: ScoringRules
+) -> Placed | None:
     forced = outcome.liquidations
     if forced is None:
-        return
+        return None
     offset = view.axis.offsets(view.side, forced.bin)
     ours = forced.side == view.side
     inside = ours & (offset >= 0) & (offset < view.touched)
@@ -181,20 +191,23 @@ def _add_liquidations(scores: Scores, outcome: Outcome, market: int, view: Touch
     row = view.window_sums(events, usd, rules)
     if inside.any():
         row += view.sums(events[:, None], usd[:, None], squared[:, None], rules)[0]
-    cluster = COMPLETE if outcome.liquidations_complete else SAMPLED
-    scores.liquidation_keys.append((outcome.at_ns // _DAY_NS, market, view.side, cluster))
+    cluster, day = COMPLETE if outcome.liquidations_complete else SAMPLED, outcome.at_ns // _DAY_NS
+    scores.liquidation_keys.append((day, market, view.side, cluster))
     scores.liquidation_sums.append(row)
+    if cluster == SAMPLED or not inside.any():
+        return None
+    return Placed(market, outcome, view, "liquidations", np.array([day]), events[:, None], usd[:, None])
 
 
 def _add_positions(
     scores: Scores, outcome: Outcome, market: int, view: TouchedSide, known: KnownPositions | None, rules: ScoringRules
-) -> None:
+) -> Placed | None:
     if known is None:
-        return
+        return None
     offset = view.axis.offsets(view.side, bin_of(known.level_usd, view.axis.bin_width_usd))
     inside = (known.side == view.side) & (offset >= 0) & (offset < view.touched)
     if not inside.any():
-        return
+        return None
     accounts, column = np.unique(known.account[inside], return_inverse=True)
     at, usd = (offset[inside], column), known.notional_usd[inside]
     table = np.zeros((3, view.touched, len(accounts)))
@@ -204,6 +217,7 @@ def _add_positions(
     keys[:, :3], keys[:, 3] = (outcome.at_ns // _DAY_NS, market, view.side), accounts
     scores.position_keys.append(keys)
     scores.position_sums.append(view.sums(table[0], table[1], table[2], rules))
+    return Placed(market, outcome, view, "positions", accounts, table[0], table[1])
 
 
 def _with_level(axis: Axis, known: KnownPositions | None) -> KnownPositions | None:

@@ -17,6 +17,7 @@ from forcedmove_server.config import (
     LiveSourceConfig,
     ReplaySourceConfig,
     SimulateSourceConfig,
+    SimulationRegime,
     SourceConfig,
 )
 from forcedmove_server.errors import ConfigError, InputError, UnknownNameError
@@ -79,14 +80,16 @@ def live_settings(config: LiveSourceConfig, max_markets: int) -> LiveSettings:
 def simulation_config(config: SimulateSourceConfig) -> SimulationConfig:
     """Return the simulation a source's configuration describes."""
     symbols = tuple(symbol.upper() for symbol in config.symbols) or SimulationConfig().symbols
-    return SimulationConfig(seed=config.seed, symbols=symbols, warmup_hours=config.warmup_hours)
+    return SimulationConfig(seed=config.seed, regime=config.regime, symbols=symbols, warmup_hours=config.warmup_hours)
 
 
-def bounded_simulation(seed: int, symbols: tuple[str, ...], hours: float) -> SimulatedSource:
+def bounded_simulation(
+    seed: int, symbols: tuple[str, ...], hours: float, regime: SimulationRegime = "mixed"
+) -> SimulatedSource:
     """Return a simulation that ends after ``hours``, in minute batches. Raises InputError where it would not end."""
     if not (math.isfinite(hours) and hours > 0):
         raise InputError("hours", hours, "a simulation needs an end: a positive number of hours")
-    config = simulation_config(SimulateSourceConfig(seed=seed, symbols=symbols, warmup_hours=hours))
+    config = simulation_config(SimulateSourceConfig(seed=seed, regime=regime, symbols=symbols, warmup_hours=hours))
     return SimulatedSource(dataclasses.replace(config, duration_hours=hours))
 
 

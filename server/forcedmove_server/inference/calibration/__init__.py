@@ -8,8 +8,20 @@ by what was touched before they are read as shares of what is open. Markets of a
 ``market_fit`` turn both into weights, ``band`` into bands per bin.
 """
 
-from forcedmove_server.inference.calibration.band import Dispersion, credible_band, gamma_band, weight_variance
-from forcedmove_server.inference.calibration.calibration import Calibration, Capture, EvidenceCounts
+from forcedmove_server.inference.calibration.band import (
+    Dispersion,
+    check_level,
+    credible_band,
+    gamma_band,
+    weight_deviations,
+    weight_variance,
+)
+from forcedmove_server.inference.calibration.calibration import (
+    Calibration,
+    Capture,
+    EvidenceCounts,
+    ReleasedCounts,
+)
 from forcedmove_server.inference.calibration.settings import CalibrationSettings
 from forcedmove_server.inference.calibration.tiers import tiers_of_leverage, tiers_of_prices
 from forcedmove_server.inference.calibration.window import Prints, Window
@@ -21,10 +33,13 @@ __all__ = [
     "Dispersion",
     "EvidenceCounts",
     "Prints",
+    "ReleasedCounts",
     "Window",
+    "check_level",
     "credible_band",
     "gamma_band",
     "tiers_of_leverage",
     "tiers_of_prices",
+    "weight_deviations",
     "weight_variance",
 ]

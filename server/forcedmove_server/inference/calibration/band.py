@@ -19,25 +19,37 @@ from forcedmove_server.errors import InputError
 F64 = NDArray[np.float64]
 
 #: shapes of the table of quantiles: below the first all but the tail is at zero, above the last its cube root is normal
-_SHAPES = np.geomspace(1e-3, 500.0, 240)
-_BISECTIONS = 50
+_SHAPES = np.geomspace(1e-3, 500.0, 80)
+_BISECTIONS = 32
+#: what a Gamma law can be asked for: its tails beyond are not known
+LEVELS = (0.01, 0.999)
+
+
+def weight_deviations(tier_cells: F64, alpha: F64, weights: F64 | None = None) -> F64:
+    """Return what one standard deviation of each tier's weight adds to ``sum_t w_t x_t``, float64 ``[.., T, B]``.
+
+    ``tier_cells`` float64 ``[.., T, B]`` are ``w_t x_t``, zero also for tiers that are left out of the sum. With
+    ``alpha`` ``[.., T]`` alone the weights are Dirichlet. With ``weights`` ``[.., T]`` given, ``alpha`` are shapes of
+    Gamma variables with other scales (:meth:`Calibration.shape`), so that a tier that was seen often is surer than one
+    that never was. To first order ``(w_t / sqrt(alpha_t)) (x_t - mean)``, signed: deviations of markets whose weights
+    are the same are added up before they are squared.
+    """
+    total = alpha.sum(-1, keepdims=True)
+    means = alpha / total if weights is None else weights
+    relative = np.sqrt(np.divide(total / (total + 1), alpha, out=np.zeros_like(means), where=alpha > 0))
+    # w_t (x_t - mean), without dividing by a weight that may be zero
+    away = tier_cells - means[..., None] * tier_cells.sum(-2, keepdims=True)
+    found: F64 = relative[..., None] * away
+    return found
 
 
 def weight_variance(tier_cells: F64, alpha: F64, weights: F64 | None = None) -> F64:
     """Return the variance of ``sum_t w_t x_t`` from the weights alone, float64 ``[.., B]``.
 
-    ``tier_cells`` float64 ``[.., T, B]`` are ``w_t x_t``. With ``alpha`` ``[.., T]`` alone the weights are Dirichlet:
-    ``(sum w_t x_t^2 - mean^2) / (alpha0 + 1)``. With ``weights`` ``[.., T]`` given, ``alpha`` are shapes of Gamma
-    variables with other scales (:meth:`Calibration.shape`), so that a tier that was seen often is surer than one that
-    never was: ``sum (w_t^2 / alpha_t) (x_t - mean)^2``, to first order; both agree where ``w`` is ``alpha / alpha0``.
+    Arguments as in :func:`weight_deviations`, whose squares it sums: ``(sum w_t x_t^2 - mean^2) / (alpha0 + 1)`` for a
+    Dirichlet law.
     """
-    total = alpha.sum(-1, keepdims=True)
-    means = alpha / total if weights is None else weights
-    held = np.where(means > 0, means, np.inf)
-    unit = tier_cells / held[..., None]
-    away = unit - tier_cells.sum(-2, keepdims=True)
-    spread = np.divide(means**2, alpha, out=np.zeros_like(means), where=alpha > 0)
-    found: F64 = (spread[..., None] * away**2).sum(-2) * (total / (total + 1))
+    found: F64 = (weight_deviations(tier_cells, alpha, weights) ** 2).sum(-2)
     return found
 
 
@@ -45,17 +57,26 @@ def gamma_band(mean: F64, variance: F64, level: float = 0.9) -> tuple[F64, F64]:
     """Return the quantiles that hold ``level`` of a Gamma law, float64 like ``mean``.
 
     Both tails are cut alike, unless nothing at all is likelier than the lower tail (``exp(-shape)``, the chance of no
-    event of a compound Poisson of that shape): then the band begins at zero and leaves out the upper tail alone.
+    event of a compound Poisson of that shape): then the band begins at zero and leaves out the upper tail alone. A bin
+    that holds far less than one position is nearly always empty, so that its quantile lies below its mean: the band is
+    then widened to the mean, which it never leaves out. Raises :class:`InputError` unless ``level`` lies in
+    ``LEVELS``.
     """
-    if not 0 < level < 1:
-        raise InputError("level", level, "must lie between 0 and 1")
+    check_level(level)
     known = (mean > 0) & (variance > 0)
     shape = np.where(known, mean**2 / np.where(known, variance, 1.0), 1.0)
     tail = (1 - level) / 2
     may_be_empty = np.exp(-shape) > tail
-    low = np.where(may_be_empty, 0.0, mean * _quantile(shape, tail))
-    high = mean * np.where(may_be_empty, _quantile(shape, level), _quantile(shape, 1 - tail))
+    low = np.where(may_be_empty, 0.0, mean * np.minimum(_quantile(shape, tail), 1.0))
+    high = mean * np.maximum(np.where(may_be_empty, _quantile(shape, level), _quantile(shape, 1 - tail)), 1.0)
     return np.where(known, low, mean), np.where(known, high, mean)
+
+
+def check_level(level: float, field: str = "level") -> None:
+    """Raise :class:`InputError` for a level that no band can have."""
+    low, high = LEVELS
+    if not low <= level <= high:
+        raise InputError(field, level, f"must lie between {low:g} and {high:g}")
 
 
 def credible_band(
@@ -70,7 +91,7 @@ def credible_band(
 
     Two float64 ``[.., B]``. ``tier_cells``, ``alpha`` and ``weights`` as in :func:`weight_variance`;
     ``typical_quantity`` is the size-biased mean quantity of a liquidation, ``phi`` what :class:`Dispersion` found, both
-    broadcast over ``[.., B]``. Raises :class:`InputError` if ``level`` is not between 0 and 1.
+    broadcast over ``[.., B]``. Raises :class:`InputError` as :func:`gamma_band` does.
     """
     mean = tier_cells.sum(-2)
     return gamma_band(mean, weight_variance(tier_cells, alpha, weights) + phi * mean * typical_quantity, level)
@@ -87,8 +108,7 @@ class Dispersion:
     LADDER = np.geomspace(1 / 16, 64, 41)
 
     def __init__(self, level: float = 0.9, prior_bins: float = 50.0) -> None:
-        if not 0 < level < 1:
-            raise InputError("level", level, "must lie between 0 and 1")
+        check_level(level)
         self.level, self._prior_bins = level, prior_bins
         self.covered, self.bins = np.zeros(len(self.LADDER)), 0.0
 
@@ -131,7 +151,7 @@ class Dispersion:
 
 @lru_cache(maxsize=64)
 def _table(probability: float) -> F64:
-    """Logarithms of the quantiles over the mean at ``_SHAPES``."""
+    """Logarithms of the quantiles over the mean at ``_SHAPES``, times the shape, which bends little between them."""
     found = np.empty(len(_SHAPES))
     for index, shape in enumerate(_SHAPES.tolist()):
         # below the first: P(a, x) < x^a / Gamma(a + 1)
@@ -141,13 +161,14 @@ def _table(probability: float) -> F64:
             middle = (low + high) / 2
             short = _lower(shape, math.log(shape) + middle) < probability
             low, high = (middle, high) if short else (low, middle)
-        found[index] = (low + high) / 2
+        found[index] = shape * (low + high) / 2
     return found
 
 
 def _quantile(shape: F64, probability: float) -> F64:
-    """Quantile of a Gamma law of mean 1: from a table, above it by Wilson and Hilferty (PNAS 17, 1931); within 1 %."""
-    tabled = np.exp(np.interp(np.log(shape), np.log(_SHAPES), _table(probability)))
+    """Quantile of a Gamma law of mean 1: from a table, above it by Wilson and Hilferty (PNAS 17, 1931); within 2 %."""
+    held = np.clip(shape, _SHAPES[0], _SHAPES[-1])
+    tabled = np.exp(np.interp(np.log(held), np.log(_SHAPES), _table(probability)) / held)
     normal = NormalDist().inv_cdf(probability)
     found: F64 = np.where(shape < _SHAPES[-1], tabled, (1 - 1 / (9 * shape) + normal / (3 * np.sqrt(shape))) ** 3)
     return found

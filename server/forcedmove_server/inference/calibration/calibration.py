@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from forcedmove_server.errors import InputError, UnknownNameError
 from forcedmove_server.inference.calibration import saved
 from forcedmove_server.inference.calibration.learnt import Learnt
-from forcedmove_server.inference.calibration.market_fit import MarketCounts, concentration, fit_markets, readable
+from forcedmove_server.inference.calibration.market_fit import MarketCounts, fit_markets, readable
 from forcedmove_server.inference.calibration.settings import DAY_NS, CalibrationSettings
-from forcedmove_server.inference.calibration.venue_fit import VenueCounts, fit_venues
+from forcedmove_server.inference.calibration.venue_fit import VenueCounts, fit_venues, usual_tail
 from forcedmove_server.inference.calibration.window import Window, checked_positions
 
 F64 = NDArray[np.float64]
@@ -36,6 +36,17 @@ class Capture:
     by_tier: F64
     released: float
     reliability: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedCounts:
+    """What open interest has told of a venue: ``windows`` that it was watched in, and ``counts`` float64 ``[2, T]``.
+
+    ``counts`` are what it is worth by side and tier, in effective counts as those of prints; 0 while it is not trusted.
+    """
+
+    windows: float
+    counts: F64
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +77,26 @@ class Calibration:
         self.leverages, self.settings = leverages.astype(np.float64), settings or CalibrationSettings()
         self._learnt = Learnt(self.leverages, self.settings)
 
-    def new_market(self, key: str, venue: str, prior: F64, publishes_all: bool | None) -> int:
+    def new_market(self, key: str, venue: str, prior: F64, publishes_all: bool | None, tail: F64 | None = None) -> int:
         """Register a market and return its row; one known by this key (restored, delisted) gets its row back.
 
         ``prior`` float64 ``[2, T]``: each side sums to one, tiers that are not offered are zero. ``publishes_all``:
         whether the venue publishes all liquidations (True), some (False) or none (None); the same for all of a venue.
+        ``tail`` float64 ``[T]`` in 0..1: how much each tier belongs to the prior's tail, which gains or loses as a
+        whole; default: :func:`~.venue_fit.usual_tail`.
         """
         if prior.shape != (2, len(self.leverages)):
             raise InputError("prior", prior.shape, f"must have shape {(2, len(self.leverages))}")
         if not ((prior >= 0).all() and np.allclose(prior.sum(1), 1.0)):
             raise InputError("prior", prior.tolist(), "each side must sum to one")
+        if tail is None:
+            tail = usual_tail(self.leverages)
+        if tail.shape != self.leverages.shape or not ((tail >= 0) & (tail <= 1)).all():
+            raise InputError("tail", tail.tolist(), "must be a share in 0..1 per tier")
         markets = self._learnt.markets
         known = markets.row_of.get(key)
         before = None if known is None else markets.prior[known].copy()
-        row = markets.add(key, venue, prior, publishes_all)
+        row = markets.add(key, venue, prior, publishes_all, tail)
         self._learnt.make_room()
         if before is None or (before != prior).any():
             self._learnt.set_unseen(np.array([row]))
@@ -161,13 +178,18 @@ class Calibration:
         found: F64 = self._learnt.market_fit.shape[rows]
         return found
 
-    def alpha(self, rows: I64) -> F64:
-        """Return Dirichlet concentrations with the weights as means, float64 ``[K, 2, T]``; see ``concentration``."""
-        return concentration(self.weights(rows), self.shape(rows))
+    def printed_sizes(self, rows: I64) -> tuple[F64, F64]:
+        """Return the sum of printed quantities and that of their squares, float64 ``[K]`` each."""
+        evidence = self._learnt.evidence
+        return evidence.size[rows], evidence.size_squared[rows]
 
-    def typical_quantity(self, rows: I64) -> F64:
-        """Return the size-biased mean of printed quantities, float64 ``[K]``; NaN where nothing was printed."""
-        found: F64 = self._learnt.evidence.typical_quantity()[rows]
+    def size_from(self, total: F64, squares: F64, expected: F64 | float) -> F64:
+        """Return size-biased mean quantities from such sums, as if ``size_prints`` of ``expected`` stood before them.
+
+        It is what the variance of a compound Poisson bin is made of, per quantity in the mean.
+        """
+        before = self.settings.size_prints * np.asarray(expected, np.float64)
+        found: F64 = (squares + before * expected) / (total + before)
         return found
 
     def counts(self, rows: I64) -> EvidenceCounts:
@@ -195,6 +217,13 @@ class Calibration:
         whole = (learnt.markets.mean_prior() * learnt.venue_fit.ratio)[number].sum() / 2
         released = float(learnt.venue_fit.released_capture[number] * whole) if reliability > 0 else float("nan")
         return Capture(overall, by_tier, released, reliability)
+
+    def released_counts(self, venue: str) -> ReleasedCounts:
+        """Return the evidence of open interest of a venue; :class:`UnknownNameError` if it never had a market."""
+        learnt = self._learnt
+        number = learnt.markets.venue_number(venue)
+        counts = learnt.venue_fit.interest[number].reshape(2, len(self.leverages)).copy()
+        return ReleasedCounts(float(learnt.released.windows[number]), counts)
 
     def save(self, path: Path) -> None:
         """Write everything learnt to one file; it appears whole or not at all."""
@@ -251,7 +280,7 @@ class Calibration:
         own = self._market_counts()
         counts = self._venue_counts(own)
         markets = learnt.markets
-        learnt.venue_fit = fit_venues(counts, self.leverages, self.settings, learnt.venue_fit)
+        learnt.venue_fit = fit_venues(counts, self.settings, learnt.venue_fit)
         before = learnt.market_fit.weights
         learnt.market_fit = fit_markets(markets.prior, own, markets.venue, counts, learnt.venue_fit, self.settings)
         offered = markets.prior > 0
@@ -297,4 +326,5 @@ class Calibration:
             profiled.cross * reliability[:, None],
             markets.publishes == 1,
             markets.mean_prior(),
+            markets.mean_tail(),
         )

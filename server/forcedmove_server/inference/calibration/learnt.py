@@ -70,7 +70,7 @@ class Learnt:
     def state(self) -> saved.State:
         """Return everything in the form in which it is saved, markets in the order of venue and key."""
         markets, rows = self.markets, self.markets.sorted_rows
-        of_markets = {"prior": markets.prior[rows]}
+        of_markets = {"prior": markets.prior[rows], "tail": markets.tail[rows]}
         of_markets |= {name: getattr(self.evidence, name)[rows] for name in (*BY_TIER, *BY_MARKET)}
         of_markets |= {f"fit.{name}": getattr(self.market_fit, name)[rows] for name in MarketFit.__slots__}
         of_venues = {name: getattr(self.released, name) for name in BY_VENUE}
@@ -103,9 +103,11 @@ class Learnt:
         try:
             for name, publishes_all in zip(state.venues, state.publishes_all, strict=True):
                 markets.add_venue(name, publishes_all)
-            for key, name, prior in zip(state.keys, state.venue_of, state.markets["prior"], strict=True):
+            for key, name, prior, tail in zip(
+                state.keys, state.venue_of, state.markets["prior"], state.markets["tail"], strict=True
+            ):
                 if key not in markets.row_of:
-                    markets.add(key, name, prior, state.publishes_all[state.venues.index(name)], live=False)
+                    markets.add(key, name, prior, state.publishes_all[state.venues.index(name)], tail, live=False)
                 elif markets.venues[markets.venue[markets.row_of[key]]] != name:
                     raise InputError("venue", name, f"{key} belongs to another venue here")
         except InputError as error:

@@ -121,20 +121,6 @@ def within_bounds(prior: F64, ratio: F64, most_change: float) -> F64:
     return whole
 
 
-def concentration(weights: F64, shape: F64) -> F64:
-    """Return the Dirichlet ``alpha`` with these means and the same total variance, float64 ``[K, 2, T]``.
-
-    One number has to stand for the certainty of all tiers: ``alpha0 + 1 = (1 - sum w^2) / sum var(w)``, the variances
-    being those of normalised Gamma variables, ``var(w_t) = w_t^2 ((1 - 2 w_t) / n_t + sum w^2 / n)``.
-    """
-    spread = weights**2 / shape
-    variance = (spread * (1 - 2 * weights) + weights**2 * spread.sum(2, keepdims=True)).sum(2, keepdims=True)
-    room = 1 - (weights**2).sum(2, keepdims=True)
-    total = np.where(room > 1e-12, room / np.where(variance > 0, variance, 1.0) - 1, shape.sum(2, keepdims=True))
-    found: F64 = weights * np.maximum(total, 1.0)
-    return found
-
-
 def _rest(total: F64, own: F64, venue: I64) -> F64:
     """What the other markets of a venue hold; sums are rounded, so it may come out just below zero."""
     found: F64 = np.maximum(total[venue] - own, 0.0)

@@ -18,9 +18,10 @@ _FIRST_ROWS = 16
 class Registered:
     """Rows of markets and numbers of venues; rows are added by doubling, those without a market are free.
 
-    ``keys`` by row, "" for a free one; ``venue`` i64 ``[rows]``; ``prior`` float64 ``[rows, 2, T]``; ``live`` and
-    ``used`` bool ``[rows]``: not live but used are those delisted or not registered since a restore. ``publishes`` i64
-    ``[V]``: 1 all liquidations, 0 some, -1 none.
+    ``keys`` by row, "" for a free one; ``venue`` i64 ``[rows]``; ``prior`` float64 ``[rows, 2, T]``; ``tail`` float64
+    ``[rows, T]`` how much each tier belongs to the prior's tail; ``live`` and ``used`` bool ``[rows]``: not live but
+    used are those delisted or not registered since a restore. ``publishes`` i64 ``[V]``: 1 all liquidations, 0 some,
+    -1 none.
     """
 
     def __init__(self, tiers: int) -> None:
@@ -31,6 +32,7 @@ class Registered:
         self.publishes: I64 = np.zeros(0, np.int64)
         self.venue: I64 = np.zeros(0, np.int64)
         self.prior: F64 = np.zeros((0, 2, tiers))
+        self.tail: F64 = np.zeros((0, tiers))
         self.live, self.used = np.zeros(0, bool), np.zeros(0, bool)
         self._free: list[int] = []
         self._sorted: tuple[I64, I64] | None = None
@@ -74,7 +76,7 @@ class Registered:
             raise InputError("publishes_all", publishes_all, f"must be the same for all markets of {venue}")
         return number
 
-    def add(self, key: str, venue: str, prior: F64, publishes_all: bool | None, live: bool = True) -> int:
+    def add(self, key: str, venue: str, prior: F64, publishes_all: bool | None, tail: F64, live: bool = True) -> int:
         """Register a market, or make one that is known live again, and return its row."""
         row = self.row_of.get(key)
         if not key or (row is not None and (self.live[row] or self.venues[self.venue[row]] != venue)):
@@ -84,7 +86,7 @@ class Registered:
             row = self._free_row()
             self._sorted = None
         self.keys[row], self.row_of[key] = key, row
-        self.venue[row], self.prior[row] = number, prior
+        self.venue[row], self.prior[row], self.tail[row] = number, prior, tail
         self.live[row], self.used[row] = live, True
         return row
 
@@ -98,7 +100,7 @@ class Registered:
     def copy(self) -> Registered:
         """Return a registry of the same rows that can be changed on its own."""
         found = Registered(self._tiers)
-        for name in ("publishes", "venue", "prior", "live", "used"):
+        for name in ("publishes", "venue", "prior", "tail", "live", "used"):
             setattr(found, name, getattr(self, name).copy())
         found.keys, found.venues, found._free = self.keys.copy(), self.venues.copy(), self._free.copy()
         found.row_of = self.row_of.copy()
@@ -112,9 +114,15 @@ class Registered:
 
     def mean_prior(self) -> F64:
         """Return the mean of the markets' priors per venue, ``[V, 2T]``; even where a venue has no market left."""
-        total = self.sum_by_venue(self.prior.reshape(self.rows, 2 * self._tiers))
+        return self._mean(self.prior.reshape(self.rows, 2 * self._tiers), 1 / self._tiers)
+
+    def mean_tail(self) -> F64:
+        """Return the mean of the markets' memberships in the tail per venue, ``[V, T]``; zero without a market."""
+        return self._mean(self.tail, 0.0)
+
+    def _mean(self, values: F64, otherwise: float) -> F64:
         markets = np.bincount(self.venue[self.sorted_rows], minlength=len(self.venues))[:, None]
-        found: F64 = np.where(markets > 0, total / np.maximum(markets, 1), 1 / self._tiers)
+        found: F64 = np.where(markets > 0, self.sum_by_venue(values) / np.maximum(markets, 1), otherwise)
         return found
 
     def _free_row(self) -> int:
@@ -125,6 +133,7 @@ class Registered:
             self.venue = np.concatenate([self.venue, np.zeros(added, np.int64)])
             # any prior that can be divided by
             self.prior = np.concatenate([self.prior, np.full((added, 2, self._tiers), 1 / self._tiers)])
+            self.tail = np.concatenate([self.tail, np.zeros((added, self._tiers))])
             self.live = np.concatenate([self.live, np.zeros(added, bool)])
             self.used = np.concatenate([self.used, np.zeros(added, bool)])
         return heapq.heappop(self._free)

@@ -17,7 +17,7 @@ from forcedmove_server.errors import FileFormatError
 F64 = NDArray[np.float64]
 Arrays = dict[str, F64]
 
-_KIND, _VERSION = "forcedmove calibration", 1
+_KIND, _VERSION = "forcedmove calibration", 2
 
 
 @dataclass(frozen=True, slots=True)

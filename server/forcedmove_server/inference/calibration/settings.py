@@ -18,6 +18,7 @@ class CalibrationSettings:
     move a weight half-way. ``market_counts`` (kappa) is the strength with which a market is held to its venue.
     ``half_life_days`` of event time is the age at which evidence counts half. ``most_change`` bounds weight over prior
     both ways. The visible positions of a market count at most ``most_positions``: who can be seen is no fair sample.
+    ``size_prints`` prints of the expected size stand before what was printed when its size is asked for.
     ``level`` is that of the bands whose coverage is watched. ``refresh_ns`` of event time lie between two solutions.
 
     What priors disagree on most is the tail as a whole: the logarithm of its ratio to the prior is normal with
@@ -47,6 +48,7 @@ class CalibrationSettings:
     misplaced: float = 0.005
     most_deviations: float = 4.0
     trust_counts: float = 10.0
+    size_prints: float = 3.0
     level: float = 0.9
 
     def __post_init__(self) -> None:

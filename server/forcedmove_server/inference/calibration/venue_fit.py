@@ -32,7 +32,7 @@ _HALVINGS = 12
 _CONVERGED = 1e-10
 #: width of the logarithm of a capture ratio that is not known at all
 FREE_LOG_SD = 5.0
-#: leverage up to which a position belongs to the bulk, and from which on to the tail
+#: where nothing else is known: leverage up to which a position belongs to the bulk, and from which on to the tail
 BULK_LEVERAGE, TAIL_LEVERAGE = 5.0, 20.0
 #: smallest capture ratios
 _FLOOR = 1e-6
@@ -44,7 +44,7 @@ class VenueCounts:
 
     ``gram`` ``[V, M, M]`` and ``cross`` ``[V, M]`` are those of open interest, already multiplied by its reliability.
     ``complete`` bool ``[V]``: whether all liquidations are published. ``prior`` ``[V, M]``: the mean of the markets'
-    priors, whose two halves sum to one.
+    priors, whose two halves sum to one; ``tail`` ``[V, T]``: how much each tier belongs to the prior's tail, in 0..1.
     """
 
     printed: F64
@@ -55,6 +55,7 @@ class VenueCounts:
     cross: F64
     complete: NDArray[np.bool_]
     prior: F64
+    tail: F64
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +92,15 @@ def unfitted(venues: int, width: int, settings: CalibrationSettings) -> VenueFit
     )
 
 
-def tail_membership(leverages: F64) -> F64:
+def usual_tail(leverages: F64) -> F64:
     """How much each tier belongs to the tail, in 0..1: rises with the logarithm of leverage from 5x to 20x."""
     found: F64 = np.clip(np.log(leverages / BULK_LEVERAGE) / np.log(TAIL_LEVERAGE / BULK_LEVERAGE), 0.0, 1.0)
     return found
 
 
-def fit_venues(counts: VenueCounts, leverages: F64, settings: CalibrationSettings, start: VenueFit) -> VenueFit:
-    """Return the maximum of the posterior of each venue, from ``start`` on; ``leverages`` are the tiers' ``[T]``."""
-    model = _Posterior(counts, tail_membership(leverages), settings)
+def fit_venues(counts: VenueCounts, settings: CalibrationSettings, start: VenueFit) -> VenueFit:
+    """Return the maximum of the posterior of each venue, from ``start`` on."""
+    model = _Posterior(counts, settings)
     point = np.concatenate(
         [
             np.log(start.ratio),
@@ -131,10 +132,11 @@ def fit_venues(counts: VenueCounts, leverages: F64, settings: CalibrationSetting
 class _Posterior:
     """The posterior of all venues at once; a point is ``[ln r (M), u (2), ln c, ln b]`` per venue."""
 
-    def __init__(self, counts: VenueCounts, tail: F64, settings: CalibrationSettings) -> None:
+    def __init__(self, counts: VenueCounts, settings: CalibrationSettings) -> None:
         self._counts, self._strength = counts, settings.prior_counts
-        self._width = 2 * len(tail)
-        self._loading = np.kron(np.eye(2), tail)
+        self._width = counts.prior.shape[1]
+        #: ``[V, 2, M]``: ``g`` of each side's tiers
+        self._loading = np.kron(np.eye(2), counts.tail[:, None, :])
         self._tail_precision = settings.tail_log_sd**-2.0
         self._capture_precision = np.where(counts.complete, settings.capture_log_sd, FREE_LOG_SD) ** -2.0
 
@@ -143,7 +145,7 @@ class _Posterior:
         data, n0 = self._counts, self._strength
         log_ratio, tail, log_capture, log_released = self._parts(point)
         ratio, capture, released = np.exp(log_ratio), np.exp(log_capture), np.exp(log_released)
-        own = log_ratio - tail @ self._loading
+        own = log_ratio - self._raised(tail)
         found: F64 = (
             n0 * (own - np.exp(own)).sum(1)
             + ((data.printed + data.seen) * log_ratio).sum(1)
@@ -163,7 +165,7 @@ class _Posterior:
         log_ratio, tail, _, _ = self._parts(point)
         ratio = np.exp(log_ratio)
         capture, released = np.exp(point[:, -2:-1]), np.exp(point[:, -1:])
-        held = n0 * np.exp(log_ratio - tail @ self._loading)
+        held = n0 * np.exp(log_ratio - self._raised(tail))
         printed = capture * data.hazard * ratio
         crossed = released**2 * ratio * _times(data.gram, ratio)
         along = released * ratio * data.cross
@@ -171,14 +173,14 @@ class _Posterior:
         gradient[:, :width] = (
             n0 - held + data.printed + data.seen - printed - data.seen_expected * ratio + along - crossed
         )
-        gradient[:, -4:-2] = (held - n0) @ self._loading.T - self._tail_precision * tail
+        gradient[:, -4:-2] = np.einsum("vm,vsm->vs", held - n0, self._loading) - self._tail_precision * tail
         gradient[:, -2] = (data.printed - printed).sum(1) - self._capture_precision * point[:, -2]
         gradient[:, -1] = (along - crossed).sum(1) - FREE_LOG_SD**-2.0 * point[:, -1]
         information = np.zeros((len(point), width + 4, width + 4))
         information[:, :width, :width] = released[:, :, None] ** 2 * ratio[:, :, None] * ratio[:, None, :] * data.gram
         own = np.arange(width)
         information[:, own, own] += held + data.seen_expected * ratio + printed
-        leaning = held[:, :, None] * self._loading.T
+        leaning = held[:, :, None] * np.swapaxes(self._loading, 1, 2)
         information[:, :width, -4:-2] = -leaning
         information[:, -4:-2, :width] = -np.swapaxes(leaning, 1, 2)
         information[:, -4:-2, -4:-2] = self._loading @ leaning + self._tail_precision * np.eye(2)
@@ -208,10 +210,15 @@ class _Posterior:
             tail,
             np.exp(point[:, -2]),
             released,
-            self._strength * np.exp(-tail @ self._loading),
+            self._strength * np.exp(-self._raised(tail)),
             counts + np.maximum(pull, 0.0),
             (counts + np.maximum(-pull, 0.0)) / ratio,
         )
+
+    def _raised(self, tail: F64) -> F64:
+        """Return ``u g`` of every tier, ``[V, M]``."""
+        found: F64 = np.einsum("vs,vsm->vm", tail, self._loading)
+        return found
 
     def _parts(self, point: F64) -> tuple[F64, F64, F64, F64]:
         width = self._width

@@ -92,6 +92,39 @@ def released(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class RankResiduals:
+    """What the rank form of :func:`released` correlates, move by move: ranks about their market's means, controls out.
+
+    ``released`` float64 ``[N]`` and ``crossed`` ``[N, K]`` by map; ``day`` i64 ``[N]`` is the UTC day of each move.
+    ``explained`` bool ``[K + 1]``, released first: nothing but rounding is left of it beside the controls.
+    """
+
+    day: I64
+    released: F64
+    crossed: F64
+    explained: NDArray[np.bool_]
+
+
+def rank_residuals(moves: Records, least_moves: int = 50) -> RankResiduals | None:
+    """Return the residuals whose correlations are the ``rank`` estimates of :func:`released`; None for too few moves.
+
+    The same markets, controls and levels per market; rows by time and market.
+    """
+    rows = _repeated(moves[np.lexsort((moves["market"], moves["at_ns"]))])
+    if len(rows) < least_moves:
+        return None
+    _, market = np.unique(rows["market"], return_inverse=True)
+    markets = int(market.max()) + 1
+    raw = np.column_stack(_controls(rows))
+    controls = _standardised(_within(raw, market, markets), raw)
+    columns = [rows["released"], *rows["crossed"].T]
+    ranks = _within(np.column_stack([_ranks(column) for column in columns]), market, markets)
+    left = ranks - controls @ np.linalg.lstsq(controls, ranks, rcond=1e-8)[0]
+    explained = (left**2).sum(axis=0) <= _NOTHING_LEFT * np.maximum((ranks**2).sum(axis=0), 1e-300)
+    return RankResiduals(rows["at_ns"] // _DAY_NS, left[:, 0], left[:, 1:], explained)
+
+
 def _repeated(rows: Records) -> Records:
     """Moves of markets that have at least two."""
     _, index, counts = np.unique(rows["market"], return_inverse=True, return_counts=True)

@@ -100,12 +100,13 @@ def draw_lift(axes: Axes, found: list[DecileLift]) -> None:
     matched = np.array(found[0].matched) * 10
     label = "random bins, same distance"
     axes.stairs(matched, np.arange(0.5, 11), fill=True, color=_WASH, zorder=0.5, label=label)
-    axes.set_ylim(0, top * 1.05)
+    # room for the legend above the points
+    axes.set_ylim(0, top * 1.5)
     axes.set_xticks(deciles)
     axes.set_xlabel("tenth of touched bins, 10 = densest")
     axes.set_ylabel("times what random bins catch")
     axes.set_title(f"By {found[0].source}, {duration(found[0].horizon_ns)}")
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", ncols=2, columnspacing=1.0, fontsize=6.5)
 
 
 def draw_reliability(axes: Axes, score: ReachScore) -> None:

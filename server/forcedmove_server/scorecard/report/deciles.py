@@ -49,27 +49,33 @@ class DecileSums:
         map_name: str,
         horizon_ns: int,
         source: str,
-        cluster: int,
+        cluster: ArrayLike,
         profile: ArrayLike,
         usd: ArrayLike,
         band: I64,
         events: int,
     ) -> None:
-        """Take one side of one window: ``profile``, ``usd`` and ``band`` ``[n]`` on the touched bins, outward.
+        """Take one side of one window: ``profile`` and ``band`` ``[n]`` on the touched bins, outward.
 
-        ``usd`` is what was realised per bin in ``events`` events; ``band`` ascending distance bands
+        ``usd`` ``[n, A]`` (``[n]`` for a single ``cluster``) is what was realised per bin and cluster in ``events``
+        events, ``cluster`` ``[A]`` who or when that was; ``band`` ascending distance bands
         (:func:`~forcedmove_server.scorecard.distance.band_of`). Windows of fewer than ten bins have no deciles and are
         left out. Raises InputError for arrays of different lengths.
         """
-        values, amount = np.asarray(profile, np.float64), np.asarray(usd, np.float64)
+        values, labels = np.asarray(profile, np.float64), np.atleast_1d(np.asarray(cluster, np.int64))
+        amount = np.asarray(usd, np.float64)
         if not len(values) == len(amount) == len(band):
             raise InputError("usd", len(amount), f"must have the profile's length {len(values)}, as band", map_name)
+        amount = amount.reshape(len(amount), -1)
+        if amount.shape[1] != len(labels):
+            raise InputError("usd", amount.shape[1], f"must have a column per cluster, {len(labels)}", map_name)
         if len(values) < DECILES or not amount.any():
             return
         key, member = (map_name, horizon_ns, source), decile_members(values)
-        row = np.concatenate([member @ amount, band_means(member, band) @ amount, [amount.sum()]])
+        rows = np.concatenate([member @ amount, band_means(member, band) @ amount, [amount.sum(axis=0)]]).T
         clusters = self._sums.setdefault(key, {})
-        clusters[cluster] = clusters[cluster] + row if cluster in clusters else row
+        for label, row in zip(labels.tolist(), rows, strict=True):
+            clusters[label] = clusters[label] + row if label in clusters else row
         self._events[key] = self._events.get(key, 0) + events
 
     def lifts(self, resampling: Resampling) -> tuple[DecileLift, ...]:

@@ -1,11 +1,11 @@
-"""The page: one HTML file without scripts, fonts or anything else to fetch, for paper, desk and phone."""
+"""The page of a backtest, for paper, desk and phone."""
 
 from __future__ import annotations
 
-from forcedmove_server.scorecard.report.figures import Group, all_groups, headline_group
-from forcedmove_server.scorecard.report.markup import Markup, join, table, tag, text
+from forcedmove_server.scorecard.report.document import Charts, definitions, document, section
+from forcedmove_server.scorecard.report.figures import all_groups, headline_group
+from forcedmove_server.scorecard.report.markup import Markup, join, table, tag
 from forcedmove_server.scorecard.report.result import BacktestResult
-from forcedmove_server.scorecard.report.style import panel_svg
 from forcedmove_server.scorecard.report.tables import (
     headline_table,
     intensity_table,
@@ -17,68 +17,31 @@ from forcedmove_server.scorecard.report.tables import (
     rules_table,
     split_table,
 )
-from forcedmove_server.scorecard.report.wording import Verdict, count, moment, overall, part, period, verdicts
-
-_CSS = """
-:root{--ink:#1d2430;--dim:#5a6472;--rule:#d4d9e0;--wash:#f5f7f9}
-*{box-sizing:border-box}
-html{color-scheme:light;-webkit-text-size-adjust:100%}
-body{margin:0 auto;max-width:66rem;padding:2rem 1.25rem 4rem;background:#fff;color:var(--ink);
-font:1rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;overflow-wrap:break-word}
-h1{font-size:1.7rem;line-height:1.2;margin:0 0 .4rem}
-h2{font-size:1.2rem;margin:2.6rem 0 .6rem;padding-top:.8rem;border-top:2px solid var(--ink)}
-h3{font-size:1rem;margin:1.8rem 0 .2rem}
-p{margin:.4rem 0;max-width:46rem}
-.note,.none,figcaption{color:var(--dim);font-size:.85rem}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.8rem 0}
-dt{color:var(--dim)}dd{margin:0;min-width:0}
-.overall{font-size:1.1rem;font-weight:600;margin-top:1rem}
-.cards,.panels,.grid{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0}
-.card{flex:1 1 17rem;border:1px solid var(--rule);border-top:4px solid var(--dim);border-radius:3px;padding:.8rem 1rem;
-break-inside:avoid}
-.card.yes{border-top-color:#0072b2}.card.no{border-top-color:#d55e00}.card.open{border-top-color:#e69f00}
-.card h3{margin:0;font-size:.95rem;line-height:1.35}
-.card .figure{font-size:1.35rem;font-weight:700;font-variant-numeric:tabular-nums;margin:.4rem 0 0}
-.card .basis{color:var(--dim);font-size:.85rem;margin:0 0 .4rem}
-.card p{max-width:none}
-figure{flex:1 1 18rem;max-width:25rem;margin:0;break-inside:avoid;min-width:0}
-figure svg{display:block;width:100%;height:auto}
-svg *{stroke-linejoin:round;stroke-linecap:butt}
-.scroll{overflow-x:auto;margin:.8rem 0}
-table{border-collapse:collapse;font-size:.84rem;font-variant-numeric:tabular-nums;min-width:100%}
-caption{text-align:left;font-weight:700;font-size:.95rem;padding:.3rem 0}
-th,td{padding:.25rem .6rem;text-align:right;vertical-align:top;border-bottom:1px solid var(--rule)}
-th:first-child,td:first-child{padding-left:0}
-thead th{color:var(--dim);font-weight:600;vertical-align:bottom;border-bottom:1.5px solid var(--ink)}
-tbody th{font-weight:400;min-width:3.5rem}
-.w{text-align:left}
-td b{font-weight:inherit;white-space:nowrap}td small{display:block;color:var(--dim);font-size:.88em}
-.n{white-space:nowrap}
-.grid{gap:0 2rem}.grid>div{flex:1 1 18rem}
-code{font:.92em ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace}
-ul{padding-left:1.2rem;max-width:46rem}
-@page{size:A4;margin:14mm}
-@media print{
-html{font-size:9.5pt}
-body{max-width:none;padding:0}
-h2,h3,caption,.lead{break-after:avoid}tr,tbody.together{break-inside:avoid}thead{display:table-header-group}
-.cards{display:grid;grid-template-columns:repeat(3,1fr);gap:.6rem}.card .figure{font-size:1.05rem}
-.panels{gap:.6rem}figure{flex:0 0 31%}
-.scroll{overflow:visible}table{font-size:7.2pt}th,td{padding:.15rem .3rem}
-}
-"""
+from forcedmove_server.scorecard.report.wording import (
+    Verdict,
+    count,
+    duration,
+    estimate,
+    moment,
+    number,
+    overall,
+    part,
+    percent,
+    period,
+    verdicts,
+)
 
 
 def page(result: BacktestResult) -> str:
     """Return the whole report as HTML. Needs matplotlib."""
     summary = result.summary
     answers = verdicts(summary)
-    charts = _Charts()
+    charts = Charts()
     body = (
         tag(
             "header",
             tag("h1", result.title),
-            _definitions(
+            definitions(
                 ("Source", result.source),
                 ("Scored on", period(result.test)),
                 ("Fitted on", "nothing: no weight was fitted" if result.fit is None else period(result.fit)),
@@ -86,52 +49,24 @@ def page(result: BacktestResult) -> str:
             ),
         ),
         _headline(result, answers, charts),
-        _section("Fit and test", *_split(result)),
-        _section("Charts", *(charts.group(group) for group in all_groups(result))),
-        _section(
+        section("Fit and test", *_split(result)),
+        section("Charts", *(charts.group(group) for group in all_groups(result))),
+        section(
             "Every map, every horizon",
             released_table(summary),
             placement_tables(summary),
             intensity_table(summary),
             reach_table(summary),
         ),
-        _section("By market", market_table(result.rows, summary)),
-        _section("What must hold", other_tables(summary)),
-        _section("What was left out, and why", *_left_out(result)),
-        _section("What it was measured with", *_conditions(result)),
+        section("By market", market_table(result.rows, summary)),
+        section("What must hold", other_tables(summary), *_learnt_and_steady(result)),
+        section("What was left out, and why", *_left_out(result)),
+        section("What it was measured with", *_conditions(result)),
     )
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        # nothing may be fetched, whatever a name in here tries
-        Markup(
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        ),
-        tag("title", result.title),
-        tag("style", Markup(_CSS)),
-    )
-    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', join(body, chr(10))), lang='en')}\n"
+    return document(result.title, body)
 
 
-class _Charts:
-    """Numbers the charts of a page, so that no two share an id."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def group(self, group: Group) -> Markup:
-        return join((tag("h3", group.title), tag("p", group.caption, class_="note lead"), self.panels(group)))
-
-    def panels(self, group: Group) -> Markup:
-        drawn = []
-        for label, draw in group.panels:
-            self._count += 1
-            svg = Markup(panel_svg(draw, text(label), f"c{self._count}"))
-            drawn.append(tag("figure", svg, tag("figcaption", label)))
-        return tag("div", join(drawn, "\n"), class_="panels") if drawn else Markup("")
-
-
-def _headline(result: BacktestResult, answers: tuple[Verdict, ...], charts: _Charts) -> Markup:
+def _headline(result: BacktestResult, answers: tuple[Verdict, ...], charts: Charts) -> Markup:
     group = headline_group(result)
     cards = (
         tag(
@@ -166,6 +101,46 @@ def _split(result: BacktestResult) -> list[Markup]:
     return [tag("p", told), split_table(result.summary, result.fit_summary)]
 
 
+def _learnt_and_steady(result: BacktestResult) -> list[Markup]:
+    """How steady maps were, and what the weights were learnt from."""
+    parts, steady = [], result.stability
+    if steady is not None:
+        step = duration(steady.every_ns)
+        rows: list[tuple[object, ...]] = [
+            (f"rank correlation of a map with itself {step} later", estimate(steady.rank)),
+            ("distance, Wasserstein-1, in basis points", estimate(steady.moved_bp, digits=1, signed=False)),
+            ("change of a map in that time, over open interest", estimate(steady.change, signed=False)),
+            ("change over all that was opened, closed and liquidated", estimate(steady.change_over_flow, signed=False)),
+            ("maps that changed by more than that and 1 % of open interest", estimate(steady.jumps, signed=False)),
+            ("largest change beyond that, over open interest", percent(steady.worst_unexplained, 4)),
+            ("market, time", f"{steady.worst_market}, {moment(steady.worst_at_ns)} UTC"),
+        ]
+        parts.append(table("Stability", ("", "value"), rows))
+    if result.evidence:
+        head = ("venue", "windows of open interest", "worth", "reliability", "share of crossed that leaves")
+        rows = [
+            (
+                e.venue,
+                number(e.windows, 0),
+                number(e.released, 1),
+                number(e.reliability, 3),
+                number(e.released_share, 3),
+                number(e.printed, 1),
+                number(e.capture, 3),
+                number(e.seen, 1),
+            )
+            for e in result.evidence
+        ]
+        parts.append(
+            table(
+                "What weights were learnt from, in effective counts",
+                (*head, "liquidations", "over crossed", "visible positions"),
+                rows,
+            )
+        )
+    return parts
+
+
 def _left_out(result: BacktestResult) -> list[Markup]:
     defects = [
         (f"{m.venue} {m.instrument}", reason, count(number)) for m in result.markets for reason, number in m.defects
@@ -197,11 +172,3 @@ def _conditions(result: BacktestResult) -> list[Markup]:
         rules_table(summary.rules),
         tag("p", span, class_="note"),
     ]
-
-
-def _section(title: str, *parts: Markup) -> Markup:
-    return tag("section", tag("h2", title), join(parts, "\n"))
-
-
-def _definitions(*pairs: tuple[str, str]) -> Markup:
-    return tag("dl", join(join((tag("dt", name), tag("dd", value))) for name, value in pairs))

@@ -145,6 +145,48 @@ class ResidualBins:
 
 
 @dataclass(frozen=True, slots=True)
+class Stability:
+    """How steady maps were from one time to the next, ``every_ns`` later, market by market and side by side.
+
+    ``rank`` is the mean rank correlation over bins, ``moved_bp`` the mean Wasserstein-1 distance; ``change`` the mean
+    sum of absolute changes over open interest, and ``change_over_flow`` that over all that was opened, closed and
+    liquidated in between, at most one where a map only changes for a reason. ``jumps`` is the share of maps that
+    changed by more than that and one per cent of open interest, ``worst_unexplained`` the largest such change of any
+    market: levels that are spread by their distance from the mark move with it, and cohorts are joined as they age.
+    """
+
+    every_ns: int
+    rank: Estimate
+    moved_bp: Estimate
+    change: Estimate
+    change_over_flow: Estimate
+    jumps: Estimate
+    worst_unexplained: float
+    worst_market: str
+    worst_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class VenueEvidence:
+    """What a venue's weights were learnt from, forgotten as of the end, in effective counts of both sides.
+
+    ``windows`` of open interest were regressed on; they are worth ``released`` counts. ``reliability`` is the share of
+    the predicted gain that came true out of sample and ``released_share`` the share of what is crossed that leaves open
+    interest (None while it is not seen to follow the map). ``printed`` liquidations are ``capture`` of what was
+    crossed; ``seen`` are visible positions.
+    """
+
+    venue: str
+    windows: float
+    released: float
+    reliability: float
+    released_share: float | None
+    printed: float
+    capture: float | None
+    seen: float
+
+
+@dataclass(frozen=True, slots=True)
 class BacktestResult:
     """A backtest: what ran on what, and what came out.
 
@@ -169,6 +211,8 @@ class BacktestResult:
     realised: tuple[RealisedExample, ...] = ()
     deciles: tuple[DecileLift, ...] = ()
     residuals: tuple[ResidualBins, ...] = ()
+    stability: Stability | None = None
+    evidence: tuple[VenueEvidence, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

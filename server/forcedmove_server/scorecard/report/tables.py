@@ -257,16 +257,16 @@ def other_tables(summary: Summary) -> Markup:
         ("checks", count(i.checks)),
     ]
     built = [table("Conservation", ("", "value"), rows)]
-    rows = [("bins compared with a truth", count(c.bins))]
+    rows = [("touched bins of complete liquidation feeds", count(c.bins))]
     if c.reason is None:
         rows += [
-            ("truth inside the band, of bins", percent(c.share)),
-            ("truth inside the band, of notional", percent(c.share_of_truth)),
-            ("truth below / above the band", f"{percent(c.below)} / {percent(c.above)}"),
+            ("liquidated inside the band, of bins", percent(c.share)),
+            ("liquidated inside the band, of notional", percent(c.share_of_truth)),
+            ("liquidated below / above the band", f"{percent(c.below)} / {percent(c.above)}"),
         ]
     else:
         rows.append(("", c.reason))
-    built.append(table("Coverage of the credible band", ("", "value"), rows))
+    built.append(table("Coverage of the 90 % credible band", ("", "value"), rows))
     rows = [("", "scored for all venues of a symbol together, after some time only")]
     if k is not None:
         rows = [

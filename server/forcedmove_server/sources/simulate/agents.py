@@ -38,6 +38,9 @@ OPENING = np.dtype(
     ]
 )
 
+#: how strongly funding leans the crowd against its own imbalance, as a share of open interest
+FUNDING_PULL = 8.0
+
 _TIERS = np.array(LEVERAGE_TIERS, np.float64)
 _CROSS_UP_TO = 10.0
 _HISTORY_STEP_S = 60
@@ -99,7 +102,9 @@ class Agents:
         equilibrium, are alive unless the walk has crossed their liquidation price since.
         """
         rng, config = self._rng, self._config
-        counts = np.floor(self.live * config.initial_share + rng.random(len(self.live))).astype(np.int64)
+        # A crowd is there from the first day: market makers hold its other side.
+        lean = np.tile(1 + np.array([0.5, -0.5]) * config.weather.crowd / FUNDING_PULL, len(self.live) // 2)
+        counts = np.floor(self.live * lean * config.initial_share + rng.random(len(self.live))).astype(np.int64)
         rows = np.repeat(np.arange(len(counts)), counts)
         kind = rng.choice(len(self._lifetimes), len(rows), p=self._live_shares)
         age = rng.exponential(self._lifetimes[kind])

@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from forcedmove_server.config import SimulationRegime
 from forcedmove_server.errors import InputError, UnknownNameError
 from forcedmove_server.margin.multipliers import LEVERAGE_TIERS
 from forcedmove_server.margin.rules import rule_for
 from forcedmove_server.market.instruments import ContractType, Instrument
+from forcedmove_server.sources.simulate.regime_profiles import RegimeProfile, regime_profile
 
 STEP_S = 1
 STEP_NS = STEP_S * 1_000_000_000
@@ -102,12 +104,14 @@ class SimulationConfig:
     epoch and includes the warm-up, None never ends. History is coarser than a live feed: in the warm-up open interest
     and books come every ``warmup_poll_s``, of all venues together, or as rarely as the venue sends them.
     ``initial_share`` is the share of the equilibrium population that is open at the epoch: 0 starts an empty market,
-    whose every opening is then on the tape.
+    whose every opening is then on the tape. ``crashes_per_day`` is a chance that only the mixed regime has;
+    ``scheduled_crash_hours`` come on top of what the regime schedules.
 
-    Raises InputError naming the field, UnknownNameError for a venue or symbol without a profile.
+    Raises InputError naming the field, UnknownNameError for a venue, symbol or regime without a profile.
     """
 
     seed: int = 1
+    regime: SimulationRegime = "mixed"
     venues: tuple[str, ...] = tuple(VENUES)
     symbols: tuple[str, ...] = ("BTC", "ETH", "SOL")
     #: a Monday at the time of the shipped maintenance tables, which are what the simulated venues liquidate by
@@ -144,6 +148,7 @@ class SimulationConfig:
             for name in names:
                 if name not in known:
                     raise UnknownNameError(kind, name, sorted(known))
+        regime_profile(self.regime)
         for field_name, low, high in (
             ("batch_s", 1, 3_600),
             ("warmup_batch_s", 1, 3_600),
@@ -164,6 +169,11 @@ class SimulationConfig:
             raise InputError("duration_hours", self.duration_hours, "must be a positive number of hours, or None")
         if len(self.lifetime_s) != len(self.lifetime_shares) or not math.isclose(sum(self.lifetime_shares), 1):
             raise InputError("lifetime_shares", self.lifetime_shares, "one share per lifetime, adding up to 1")
+
+    @property
+    def weather(self) -> RegimeProfile:
+        """What the regime fixes."""
+        return regime_profile(self.regime)
 
     @property
     def warmup_steps(self) -> int:

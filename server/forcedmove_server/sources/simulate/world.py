@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forcedmove_server.margin.rules import rule_for
 from forcedmove_server.market.events import Records
-from forcedmove_server.sources.simulate.agents import Agents
+from forcedmove_server.sources.simulate.agents import FUNDING_PULL, Agents
 from forcedmove_server.sources.simulate.config import STEP_NS, STEP_S, SYMBOLS, SimulationConfig
 from forcedmove_server.sources.simulate.positions import POSITION, TRUTH, PositionTable
 from forcedmove_server.sources.simulate.prices import PriceField
@@ -65,7 +65,7 @@ class World:
         share = np.array([profile.open_interest_share for profile, _ in self.markets])
         share = share / np.bincount(self.symbol, share)[self.symbol]
         self.open_interest_usd = total * share
-        depth_usd = self.open_interest_usd * config.depth_share_1_percent * 100
+        depth_usd = self.open_interest_usd * config.depth_share_1_percent * 100 * config.weather.depth
         people, weather, flow = (np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(3))
         self._flow_rng = flow
         self._prices = PriceField(config, self.symbol, share, depth_usd)
@@ -147,7 +147,7 @@ class World:
         # Funding leans the crowd against its own imbalance, which the market maker holds; a trend leans it along.
         price = self._prices.price
         imbalance = self._maker_lots * self.usd_per_lot(price) / self.open_interest_usd
-        crowd = np.tanh(8 * imbalance + 2_000 * weather.drift[0])
+        crowd = np.tanh(FUNDING_PULL * imbalance + 2_000 * weather.drift[0] + self.config.weather.crowd)
         self._openings = self._agents.openings(SPAN_STEPS, weather.activity, price, crowd)
         self._opening_bounds = np.searchsorted(self._openings["step"], np.arange(SPAN_STEPS + 1))
         rate = self.config.churn_per_open_interest_day * STEP_S / 86_400

@@ -1,0 +1,282 @@
+"""Who told which exact positions, and for how long that counts: changes checked as a whole, then put into the map."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from forcedmove_kernels.fixed_point import PRICE_BITS
+from forcedmove_server.config import ExactConfig
+from forcedmove_server.engine.exact.rows import ExactRows, Held
+from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.engine.rules import LEVERAGES
+from forcedmove_server.errors import InputError, LimitError
+from forcedmove_server.inference.markets import IMPLAUSIBLE_OPEN_INTEREST_USD
+from forcedmove_server.market.positions import (
+    ExactPosition,
+    HeldPosition,
+    HeldPositions,
+    PositionAck,
+    PositionChange,
+    PositionKey,
+    PositionState,
+)
+
+_LOG = logging.getLogger(__name__)
+
+#: names that others may use; those of the server's own producers have a colon in them
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LOOK_S = 1.0
+
+
+@dataclass(slots=True)
+class _Producer:
+    sequence: int
+    heard_s: float
+    held: dict[PositionKey, Held] = field(default_factory=dict)
+
+
+class ExactPositions:
+    """Implements what the engine is asked about exact positions. Belongs to its thread; nothing outlives a restart."""
+
+    def __init__(self, pipeline: Pipeline, config: ExactConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` gives the seconds by which producers grow old."""
+        self._pipeline, self._config, self._clock = pipeline, config, clock
+        self._producers: dict[str, _Producer] = {}
+        #: by market key: those whose market is not ready
+        self._waiting: dict[str, list[Held]] = {}
+        self._looked_s = -_LOOK_S
+        self._full: set[str] = set()
+
+    @property
+    def _rows(self) -> ExactRows:
+        return self._pipeline.exact
+
+    def change(self, change: PositionChange) -> PositionAck:
+        """Apply a change, all of it or nothing; to be called after a sweep.
+
+        A sequence that is not newer than the producer's last changes nothing. Raises InputError naming the field,
+        UnknownNameError for a market that is not here, and LimitError.
+        """
+        if change.sequence < 1:
+            raise InputError("sequence", change.sequence, "must be above zero, and rise with every change")
+        producer = self._producers.get(change.producer)
+        if producer is not None and change.sequence <= producer.sequence:
+            return self._ack(producer, applied=False)
+        if producer is None:
+            self._check_producers(change.producer)
+        before = producer.held if producer is not None else {}
+        told, left_out = self._checked(change, before)
+        new = {key: held for key, held in told.items() if held is not before.get(key)}
+        gone = {key for key in (before if change.replace else (*change.removed, *new)) if key in before}
+        gone -= told.keys() - new.keys()
+        count = len(before) - len(gone) + len(new)
+        if count > self._config.max_positions:
+            raise LimitError(
+                f"{change.producer} would have {count} positions, exact.max_positions is {self._config.max_positions}"
+            )
+        after = self._after([before[key] for key in gone], new.values())
+        self._rows.check_room(after)
+        if producer is None:
+            producer = self._producers[change.producer] = _Producer(0, 0.0)
+        producer.sequence, producer.heard_s = change.sequence, self._clock()
+        self._drop(producer, gone)
+        producer.held |= new
+        for held in new.values():
+            if held.state is PositionState.WAITING:
+                self._waiting.setdefault(held.position.key.market, []).append(held)
+        for held in producer.held.values():
+            held.representative = change.representative
+        for market, all_held in after.items():
+            self._rows.set(market, all_held)
+        return self._ack(producer, applied=True, left_out=left_out)
+
+    def held(self, name: str) -> HeldPositions:
+        """Return what a producer told and still stands; nothing of one that is not known."""
+        producer = self._producers.get(name)
+        if producer is None:
+            return HeldPositions(0, 0.0, ())
+        return HeldPositions(
+            producer.sequence, self._expires_in_s(producer), tuple(_as_held(held) for held in producer.held.values())
+        )
+
+    def refresh(self) -> None:
+        """Bring the map up to date, after a sweep: who was not heard of for too long is gone, who waited may begin."""
+        self._tell_crossed()
+        now_s = self._clock()
+        if now_s - self._looked_s >= _LOOK_S:
+            self._looked_s = now_s
+            for name, producer in list(self._producers.items()):
+                if self._expires_in_s(producer) <= 0:
+                    self._expire(name, producer)
+        for key in list(self._waiting):
+            market = self._pipeline.registry.find(key)
+            if market is not None and self._rows.is_ready(market):
+                self._begin(market, self._waiting.pop(key))
+        for market in [market for market, row in self._rows.by_market.items() if not row.held]:
+            self._rows.set(market, [])  # all were crossed: their row is free
+
+    def _checked(
+        self, change: PositionChange, before: Mapping[PositionKey, Held]
+    ) -> tuple[dict[PositionKey, Held], int]:
+        """Return the positions by key, with what their markets make of them, and how many were left out.
+
+        Who is told again as it is stays the same object; who is told again otherwise keeps its age.
+        """
+        new: dict[PositionKey, Held] = {}
+        left_out = 0
+        for place, position in enumerate(change.positions):
+            try:
+                held = self._held(f"positions[{place}]", position, change)
+                if position.key in new:
+                    raise InputError(
+                        f"positions[{place}]", position.key.market, "told twice, with the same account and side"
+                    )
+            except InputError:
+                if not change.lenient:
+                    raise
+                left_out += 1
+                continue
+            new[position.key] = _renewed(before.get(position.key), held)
+        for place, key in enumerate(change.removed):
+            if key in new:
+                raise InputError(f"removed[{place}]", key.market, "is set in the same change")
+        return new, left_out
+
+    def _held(self, field_name: str, position: ExactPosition, change: PositionChange) -> Held:
+        position.check(field_name)
+        opened_at_s = self._pipeline.now_s if position.opened_at_ns is None else position.opened_at_ns // 10**9
+        held = Held(position, min(opened_at_s, max(self._pipeline.now_s, 0)), change.representative)
+        registry = self._pipeline.registry
+        market = registry.find(position.key.market) if change.lenient else registry.index_of(position.key.market)
+        if market is None or not self._rows.is_ready(market):
+            return held
+        price = float(self._pipeline.inference.markets.price[market])
+        mark = price * self._pipeline.inference.markets.bin_width[market] / (1 << PRICE_BITS)
+        if not self._rows.place(market, held):
+            raise InputError(
+                f"{field_name}.liquidation_price_usd",
+                position.liquidation_price_usd,
+                f"must be {'below' if position.key.side == 0 else 'above'} the mark, {mark:g}: it has been crossed",
+            )
+        if registry[market].notional_usd(held.quantity, mark) > IMPLAUSIBLE_OPEN_INTEREST_USD:
+            raise InputError(f"{field_name}.quantity", held.quantity, "is not a plausible position")
+        held.state = PositionState.LIVE
+        return held
+
+    def _after(self, gone: Iterable[Held], new: Iterable[Held]) -> dict[int, list[Held]]:
+        """Return what the markets that change will hold."""
+        find = self._pipeline.registry.index_of
+        leaving: dict[int, list[Held]] = {}
+        coming: dict[int, list[Held]] = {}
+        for group, some in ((leaving, gone), (coming, new)):
+            for held in some:
+                if held.state is PositionState.LIVE:
+                    group.setdefault(find(held.position.key.market), []).append(held)
+        after = {}
+        for market in leaving.keys() | coming.keys():
+            out = set(map(id, leaving.get(market, ())))
+            stay = [held for held in self._rows.held(market) if id(held) not in out]
+            after[market] = [*stay, *coming.get(market, ())]
+        return after
+
+    def _drop(self, producer: _Producer, gone: Iterable[PositionKey]) -> None:
+        waiting = []
+        for key in gone:
+            held = producer.held.pop(key)
+            if held.state is PositionState.WAITING:
+                waiting.append(held)
+        for held in waiting:
+            others = self._waiting[held.position.key.market]
+            others.remove(held)
+            if not others:
+                del self._waiting[held.position.key.market]
+
+    def _begin(self, market: int, waiting: list[Held]) -> None:
+        """Put positions into the map whose market has become ready."""
+        key, alive = self._pipeline.registry[market].key, []
+        for held in waiting:
+            if self._rows.place(market, held):
+                alive.append(held)
+            else:
+                held.state = PositionState.CROSSED
+        if len(alive) < len(waiting):
+            _LOG.info("%s: %d exact positions had been crossed before the map began", key, len(waiting) - len(alive))
+        after = {market: [*self._rows.held(market), *alive]}
+        try:
+            self._rows.check_room(after)
+        except LimitError as error:
+            self._waiting[key] = alive
+            if key not in self._full:
+                self._full.add(key)
+                _LOG.warning("%d exact positions wait: %s", len(alive), error)
+            return
+        self._full.discard(key)
+        self._rows.set(market, after[market])
+
+    def _expire(self, name: str, producer: _Producer) -> None:
+        after = self._after(producer.held.values(), ())
+        if producer.held:
+            _LOG.warning(
+                "exact positions of %s are gone: %d, not heard of for %g s",
+                name,
+                len(producer.held),
+                self._config.max_age_s,
+            )
+        self._drop(producer, list(producer.held))
+        del self._producers[name]
+        for market, held in after.items():
+            self._rows.set(market, held)
+
+    def _tell_crossed(self) -> None:
+        crossed, self._rows.crossed = self._rows.crossed, []
+        for market, count in Counter(held.position.key.market for held in crossed).items():
+            _LOG.info("%s: %d exact positions were crossed", market, count)
+
+    def _check_producers(self, name: str) -> None:
+        if ":" in name:
+            return
+        others = sum(":" not in known for known in self._producers)
+        if others >= self._config.max_producers:
+            raise LimitError(f"there are {others} producers of exact positions; exact.max_producers allows no more")
+
+    def _expires_in_s(self, producer: _Producer) -> float:
+        return self._config.max_age_s - (self._clock() - producer.heard_s)
+
+    def _ack(self, producer: _Producer, applied: bool, left_out: int = 0) -> PositionAck:
+        states = Counter(held.state for held in producer.held.values())
+        return PositionAck(
+            applied=applied,
+            sequence=producer.sequence,
+            live=states[PositionState.LIVE],
+            waiting=states[PositionState.WAITING],
+            left_out=left_out,
+            expires_in_s=self._expires_in_s(producer),
+        )
+
+
+def check_producer(name: str) -> None:
+    """Raise InputError for a name that no client can have."""
+    if not _NAME.fullmatch(name):
+        raise InputError("producer", name[:80], "must be 1 to 64 letters, digits, dots, dashes and underscores")
+
+
+def _renewed(before: Held | None, now: Held) -> Held:
+    """Return what is held from now on of a position that may have been told before."""
+    if before is None or before.state is PositionState.CROSSED:
+        return now
+    if now.position.opened_at_ns is None:
+        now.opened_at_s = before.opened_at_s
+    # what is given as notional follows the mark
+    same = now.position == before.position and now.position.quantity is not None
+    return before if same and now.state is before.state else now
+
+
+def _as_held(held: Held) -> HeldPosition:
+    live = held.state is PositionState.LIVE
+    quantity = held.quantity if held.state is not PositionState.WAITING else held.position.quantity
+    return HeldPosition(held.position, held.state, quantity, float(LEVERAGES[held.tier]) if live else None)

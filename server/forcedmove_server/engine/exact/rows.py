@@ -1,0 +1,321 @@
+"""Exact positions in the cohort store: one more row per market, whose cohorts' entries are their liquidation prices."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forcedmove_kernels.arrays import NOT_OBSERVED, Cohorts, Updates, Window, no_trigger
+from forcedmove_kernels.fixed_point import MAX_LOTS, MAX_PRICE_UNITS, PRICE_BITS
+from forcedmove_server.engine.exact.sharing import openings_of_the_rest, shared
+from forcedmove_server.engine.rules import LEVERAGES
+from forcedmove_server.engine.store import CohortStore
+from forcedmove_server.errors import LimitError
+from forcedmove_server.inference.calibration import tiers_of_leverage, tiers_of_prices
+from forcedmove_server.inference.markets import MarketTable
+from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.market.positions import ExactPosition, PositionState
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A position that somebody told of. What follows from its market is filled in when that is ready.
+
+    ``trigger`` is the liquidation price in price units, ``quantity`` in model units.
+    """
+
+    position: ExactPosition
+    opened_at_s: int
+    representative: bool
+    state: PositionState = PositionState.WAITING
+    quantity: float = 0.0
+    trigger: int = 0
+    lots: int = 0
+    tier: int = 0
+
+
+@dataclass(slots=True)
+class ExactRow:
+    """The exact positions of one market: ``index`` is its row in the store, arrays ``[P]`` are those of ``held``.
+
+    ``excess`` int64 ``[2]`` is by how many lots they exceed the open interest of their side. ``interest`` and
+    ``inferred`` ``[2]`` are the open interest last observed, and what it left for the inferred part.
+    """
+
+    index: int
+    interest: int
+    inferred: I64
+    excess: I64 = field(default_factory=lambda: np.zeros(2, np.int64))
+    held: list[Held] = field(default_factory=list)
+    side: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    trigger: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    lots: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def live(self) -> I64:
+        """Lots of both sides, int64 ``[2]``."""
+        return np.array([self.lots[self.side == side].sum() for side in (0, 1)], np.int64)
+
+    def fill(self, held: Iterable[Held]) -> None:
+        """Hold these instead."""
+        self.held = sorted(held, key=lambda one: one.opened_at_s)
+        self.side = np.array([one.position.key.side for one in self.held], np.int64)
+        self.trigger = np.array([one.trigger for one in self.held], np.int64)
+        self.lots = np.array([one.lots for one in self.held], np.int64)
+        for one in self.held:
+            one.state = PositionState.LIVE
+
+    def sweep(self, low: int, high: int) -> list[Held]:
+        """Let go of the positions whose price lies within reach of trigger prices ``low .. high``; return them."""
+        crossed = np.where(self.side == 0, self.trigger >= low, self.trigger <= high)
+        if not crossed.any():
+            return []
+        held = self.held
+        self.fill([held[k] for k in np.flatnonzero(~crossed).tolist()])
+        dead = [held[k] for k in np.flatnonzero(crossed).tolist()]
+        for one in dead:
+            one.state = PositionState.CROSSED
+        return dead
+
+    def cohorts(self) -> Cohorts:
+        """Return them as cohorts: one slot each, alive on its own side only, up to the tier that it belongs to."""
+        count = len(self.held)
+        lots, live = np.zeros((2, count), np.uint32), np.zeros((2, count), np.uint8)
+        lots[self.side, np.arange(count)] = self.lots
+        live[self.side, np.arange(count)] = [one.tier + 1 for one in self.held]
+        return Cohorts(
+            start=np.array([0, count], np.int64),
+            used=np.array([count], np.int32),
+            entry=self.trigger.astype(np.uint32),
+            opened_at=np.array([one.opened_at_s for one in self.held], np.int64).astype(np.uint32),
+            lots=lots,
+            live_tiers=live,
+        )
+
+
+class ExactRows:
+    """The rows of all markets that have exact positions. Belongs to the thread of the store."""
+
+    def __init__(self, store: CohortStore, table: MarketTable, registry: InstrumentRegistry) -> None:
+        self._store, self._table, self._registry = store, table, registry
+        self._free = list(range(store.rows - 1, table.capacity - 1, -1))
+        self.by_market: dict[int, ExactRow] = {}
+        #: what was crossed so far of each market, float64 ``[M]`` in model units, both sides together
+        self.crossed_quantity = np.zeros(table.capacity)
+        #: positions that were crossed since somebody looked
+        self.crossed: list[Held] = []
+        self._told_excess: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.by_market)
+
+    def is_ready(self, market: int) -> bool:
+        """Whether positions of a market can be in the map: it has a price, an open interest, and rules."""
+        table = self._table
+        if market >= table.capacity:
+            return False
+        known = table.price[market] > 0 and table.open_interest[market] >= 0 and table.lot[market] > 0
+        return bool(known) and self._store.has_market(market)
+
+    def with_exact(self, markets: Sequence[int]) -> list[int]:
+        """Return rows of the store: these markets, then those of their exact positions."""
+        return [*markets, *(self.by_market[m].index for m in markets if m in self.by_market)]
+
+    def live(self, markets: Sequence[int]) -> I64:
+        """Exact lots of markets by side, int64 ``[K, 2]``."""
+        return self._by_side(markets, lambda row: row.live)
+
+    def excess(self, markets: Sequence[int]) -> I64:
+        """Lots by which the exact positions of markets exceed their open interest, int64 ``[K, 2]``."""
+        return self._by_side(markets, lambda row: row.excess)
+
+    def levels(self, markets: I64, window: Window) -> U64:
+        """Exact lots of ``K`` markets by liquidation price, u64 ``[K, 2, B]``, in windows of their own."""
+        found = np.zeros((len(markets), 2, window.bins), np.uint64)
+        known = [k for k, market in enumerate(markets.tolist()) if market in self.by_market]
+        if known:
+            rows = np.array(self.with_exact(markets.tolist())[len(markets) :], np.int32)
+            their = Window(window.first_bin[known], window.bins)
+            grid = self._store.resident.leverage_grid(rows, weighted=False, window=their)
+            found[known] = grid[..., 1:-1].sum(2, dtype=np.uint64)
+        return found
+
+    def held(self, market: int) -> list[Held]:
+        """Return the positions that are alive in a market."""
+        row = self.by_market.get(market)
+        return row.held if row is not None else []
+
+    def place(self, market: int, held: Held) -> bool:
+        """Fill in what follows from a market that is ready; False where the mark has passed the liquidation price."""
+        position, table = held.position, self._table
+        side, width, mark = position.key.side, float(table.bin_width[market]), int(table.price[market])
+        if position.liquidation_price_usd is None:
+            held.trigger = no_trigger(side)
+        else:
+            units = min(position.liquidation_price_usd * (1 << PRICE_BITS) / width, MAX_PRICE_UNITS)
+            held.trigger = max(round(units), 1)
+        if position.quantity is not None:
+            held.quantity = position.quantity
+        elif position.notional_usd is not None:
+            per_unit = 1.0 if table.inverse[market] else mark * width / (1 << PRICE_BITS)
+            held.quantity = position.notional_usd / per_unit
+        held.lots = round(min(held.quantity / float(table.lot[market]), float(MAX_LOTS)))
+        held.tier = self._tier(market, position)
+        return held.trigger < mark if side == 0 else held.trigger > mark
+
+    def check_room(self, after: dict[int, list[Held]]) -> None:
+        """Raise LimitError where markets cannot have these positions, saying which limit that is."""
+        new = sum(1 for market, held in after.items() if held and market not in self.by_market)
+        if new > len(self._free):
+            raise LimitError(
+                f"exact positions of more than {len(self.by_market) + len(self._free)} markets: raise exact.max_markets"
+            )
+        most = self._store.resident.capacity - 1  # a step needs one slot for what it opens
+        for market, held in after.items():
+            key = self._registry[market].key
+            if len(held) > most:
+                raise LimitError(f"{key}: at most {most} exact positions; raise engine.max_cohorts_per_market")
+            for side in (0, 1):
+                if sum(one.lots for one in held if one.position.key.side == side) >= MAX_LOTS:
+                    raise LimitError(f"{key}: the exact positions of one side are more than a market can hold")
+
+    def set(self, market: int, held: Sequence[Held]) -> None:
+        """Let a market have these positions and no others, and the inferred ones the rest.
+
+        To be called after a sweep, with what :meth:`check_room` let through. What is alive in the market stays as it
+        is, to the lot, unless the exact positions of a side exceed it.
+        """
+        if not held and market not in self.by_market:
+            return
+        store, table = self._store, self._table
+        if market not in self.by_market:
+            index = self._free.pop()
+            store.open_exact(index, market)
+            interest = int(table.open_interest[market])
+            self.by_market[market] = ExactRow(index, interest, np.full(2, interest, np.int64))
+        row, live = self.by_market[market], store.ledger.live[market].copy()
+        whole = live + row.live - row.excess
+        row.fill(held)
+        store.replace_exact(row.index, row.cohorts())
+        rest, row.excess = shared(whole, row.live)
+        row.inferred += rest - live
+        self._tell_excess(market, row)
+        if (rest != live).any():
+            price = table.price[market : market + 1]
+            store.apply(
+                Updates(
+                    market=np.array([market], np.int32),
+                    low=price,
+                    high=price,
+                    price=price,
+                    open_interest=rest[None].astype(np.uint32),
+                    opened_at=np.array([table.price_ns[market] // 10**9], np.uint32),
+                    first_open=np.array([0, 1], np.int64),
+                    open_entry=price,
+                    open_lots=np.zeros(1, np.uint32),
+                )
+            )
+        if not row.held:
+            self._free.append(self.by_market.pop(market).index)
+            self._told_excess.discard(market)
+
+    def apply(self, updates: Updates) -> None:
+        """Run one lifecycle step of some markets on the store, with their exact positions."""
+        self._store.apply(self._with_exact_rows(updates) if self.by_market else updates)
+
+    def coarsen(self, market: int) -> None:
+        """Follow a market's lot that became ten times as large."""
+        row = self.by_market.get(market)
+        if row is None:
+            return
+        for one in row.held:
+            one.lots = round(one.quantity / float(self._table.lot[market]))
+        row.fill(row.held)
+        row.interest //= 10
+        row.inferred //= 10
+        row.excess //= 10
+        self._store.coarsen(row.index)
+        self._store.replace_exact(row.index, row.cohorts())
+
+    def visible(self) -> tuple[I64, I64, NDArray[np.float64], I64]:
+        """Return market, side, quantity in lots and tier of the positions that stand for others, arrays ``[P]``."""
+        seen = [
+            (market, one.position.key.side, one.lots, one.tier)
+            for market, row in self.by_market.items()
+            for one in row.held
+            if one.representative and one.lots
+        ]
+        columns = np.array(seen, np.int64).reshape(-1, 4).T
+        return columns[0], columns[1], columns[2].astype(np.float64), columns[3]
+
+    def _by_side(self, markets: Sequence[int], of: Callable[[ExactRow], I64]) -> I64:
+        found = np.zeros((len(markets), 2), np.int64)
+        if self.by_market:
+            for k, market in enumerate(markets):
+                if market in self.by_market:
+                    found[k] = of(self.by_market[market])
+        return found
+
+    def _tier(self, market: int, position: ExactPosition) -> int:
+        offered = int(self._store.rules.tiers[market])
+        if position.leverage is not None:
+            return int(tiers_of_leverage(LEVERAGES, np.array([position.leverage]), offered)[0])
+        entry, level = position.entry_price_usd, position.liquidation_price_usd
+        if entry is None or level is None or (level >= entry if position.key.side == 0 else level <= entry):
+            return 0
+        ratio = self._store.margins[market].ratio[:, :offered]
+        return int(tiers_of_prices(ratio, np.array([position.key.side]), np.array([entry]), np.array([level]))[0])
+
+    def _with_exact_rows(self, updates: Updates) -> Updates:
+        """Return the step with the rows of exact positions in it, and what they leave of the open interest."""
+        own = [k for k, market in enumerate(updates.market.tolist()) if market in self.by_market]
+        if not own:
+            return updates
+        interest, lots = updates.open_interest.copy(), updates.open_lots.copy()
+        for k in own:
+            market = int(updates.market[k])
+            row = self.by_market[market]
+            dead = row.sweep(int(updates.low[k]), int(updates.high[k]))
+            self.crossed += dead
+            self.crossed_quantity[market] += sum(one.quantity for one in dead)
+            if interest[k, 0] == NOT_OBSERVED:
+                row.excess = np.minimum(row.excess, row.live)
+                continue
+            rest, row.excess = shared(interest[k].astype(np.int64), row.live)
+            opened = slice(int(updates.first_open[k]), int(updates.first_open[k + 1]))
+            lots[opened] = openings_of_the_rest(lots[opened], row.interest, int(interest[k, 0]), row.inferred, rest)
+            row.interest, row.inferred = int(interest[k, 0]), rest
+            interest[k] = rest
+            self._tell_excess(market, row)
+        index = np.array([self.by_market[int(updates.market[k])].index for k in own], np.int32)
+        return Updates(
+            market=np.concatenate([updates.market, index]),
+            low=np.concatenate([updates.low, updates.low[own]]),
+            high=np.concatenate([updates.high, updates.high[own]]),
+            price=np.concatenate([updates.price, updates.price[own]]),
+            open_interest=np.concatenate([interest, np.full((len(own), 2), NOT_OBSERVED, np.uint32)]),
+            opened_at=np.concatenate([updates.opened_at, updates.opened_at[own]]),
+            first_open=np.concatenate([updates.first_open, updates.first_open[-1] + 1 + np.arange(len(own))]),
+            open_entry=np.concatenate([updates.open_entry, updates.price[own]]),
+            open_lots=np.concatenate([lots, np.zeros(len(own), np.uint32)]),
+        )
+
+    def _tell_excess(self, market: int, row: ExactRow) -> None:
+        if not row.excess.any():
+            self._told_excess.discard(market)
+        elif market not in self._told_excess:
+            self._told_excess.add(market)
+            _LOG.warning(
+                "%s: exact positions exceed the open interest by %g long, %g short: nothing is left to infer there",
+                self._registry[market].key,
+                *(row.excess * self._table.lot[market]).tolist(),
+            )

@@ -1,0 +1,212 @@
+"""What is known and what is inferred add up to the open interest, to the lot, whatever happens in whatever order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forcedmove_kernels.arrays import Cohorts, Updates
+from forcedmove_kernels.backend import Backend, BackendChoice
+from forcedmove_kernels.errors import BackendUnavailableError
+from forcedmove_kernels.fixed_point import PRICE_BITS
+from forcedmove_server.config import EngineConfig, ExactConfig, ModelConfig
+from forcedmove_server.engine import pipeline
+from forcedmove_server.engine.exact.positions import ExactPositions
+from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.errors import InputError
+from forcedmove_server.market.events import MARK_PRICE, OPEN_INTEREST, TRADE, EventBatch
+from forcedmove_server.market.instruments import ContractType, Instrument, InstrumentRegistry
+from forcedmove_server.market.positions import ExactPosition, PositionChange, PositionKey, PositionState
+from tests.parity.backends import CASES
+
+S = 10**9
+START = 1_700_000_000 * S
+MARKETS = ("binance:BTCUSDT", "binance:BTCUSD_PERP")
+SCALE = (1.0, 1e5)  # base units and USD
+
+
+def random_steps(seed: int, count: int = 40) -> list[tuple[Any, ...]]:
+    """Moves, observations, ticks, and what two producers tell."""
+    rng = np.random.default_rng(seed)
+    taken: list[tuple[Any, ...]] = []
+    for _ in range(count):
+        kind = rng.choice(["price", "interest", "set", "clear", "tick"], p=[0.3, 0.2, 0.3, 0.05, 0.15])
+        name = str(rng.choice(["a", "b"]))
+        if kind == "price":
+            taken.append(("price", rng.normal(0, 0.03)))
+        elif kind == "interest":
+            taken.append(("interest", int(rng.integers(2)), rng.choice([0.0, 0.3, 0.9, 1.0, 1.2, 3.0])))
+        elif kind == "set":
+            keys = [(market, side) for market in (0, 1) for side in (0, 1) if rng.random() < 0.5]
+            sizes = rng.choice([0.0004, 1.0, 12.0, 90.0], len(keys), p=[0.1, 0.4, 0.4, 0.1])
+            levels = [None if rng.random() < 0.1 else rng.exponential(0.02) + 0.001 for _ in keys]
+            rows = [
+                (*key, size, level, rng.choice([1.0, 7.0, 60.0]))
+                for key, size, level in zip(keys, sizes, levels, strict=True)
+            ]
+            taken.append(("set", name, bool(rng.random() < 0.5), rows))
+        else:
+            taken.append(("clear", name) if kind == "clear" else ("tick",))
+    return taken
+
+
+class Market:
+    """One feed and its exact positions, on one backend; ``do`` a step and hold everything against what must be true."""
+
+    def __init__(self, backend: Backend | None = None) -> None:
+        """Without a backend the one that numba compiles."""
+        registry = InstrumentRegistry(
+            [
+                Instrument("binance", "BTCUSDT", "BTC", "USDT", quantity_step=1e-3, max_leverage=125),
+                Instrument(
+                    "binance",
+                    "BTCUSD_PERP",
+                    "BTC",
+                    "USD",
+                    contract_type=ContractType.INVERSE,
+                    contract_size=100,
+                    quantity_step=100,
+                    max_leverage=125,
+                ),
+            ]
+        )
+        engine = EngineConfig(backend="cpu", threads=1, max_markets=2, max_cohorts_per_market=2048, bins=512)
+        with pytest.MonkeyPatch.context() as patch:
+            if backend is not None:
+                chosen = BackendChoice("cpu", type(backend).__name__, "")
+                patch.setattr(pipeline, "chosen_backend", lambda _: (backend, chosen))
+            self.pipeline = Pipeline(registry, engine, ModelConfig(), exact_markets=2)
+        self.exact = ExactPositions(self.pipeline, ExactConfig())
+        self.price, self.now, self.sequence = 100_000.0, START, 0
+        self.interest = [120.0, 1.2e7]
+        self.seen: list[Updates] = []
+        self.pipeline.observers.append(self.seen.append)
+        for market in (0, 1):
+            self.feed(market)
+
+    def feed(self, market: int | None = None) -> None:
+        self.now += 60 * S
+        marks = [(self.now, 0, self.price, m, 0) for m in (0, 1)]
+        trades = [(self.now, 0, self.price, 20.0 * SCALE[m], m, 1) for m in (0, 1)]
+        interest = [] if market is None else [(self.now + 1, 0, self.interest[market], market, 0)]
+        self.pipeline.take(
+            EventBatch(
+                until_ns=self.now + 2,
+                trades=np.array(trades, TRADE),
+                mark_prices=np.array(marks, MARK_PRICE),
+                open_interest=np.array(interest, OPEN_INTEREST),
+            )
+        )
+
+    def whole(self) -> np.ndarray:
+        rows = self.pipeline.exact
+        return self.pipeline.store.ledger.live[:2] + rows.live((0, 1)) - rows.excess((0, 1))
+
+    def do(self, step: tuple[Any, ...]) -> None:
+        match step:
+            case ("price", move):
+                self.price = float(np.clip(self.price * np.exp(move), 20_000, 400_000))
+                self.feed()
+            case ("interest", market, factor):
+                self.interest[market] = round(self.interest[market] * factor, 3) or 5.0 * SCALE[market]
+                self.feed(market)
+                quantity = round(self.interest[market] / float(self.pipeline.inference.markets.lot[market]))
+                assert self.whole()[market].tolist() == [quantity, quantity]
+            case ("tick",):
+                self.pipeline.sweep()
+                self.exact.refresh()
+            case ("set", name, replace, rows):
+                positions = tuple(self.position(*row) for row in rows)
+                self.change(PositionChange(name, self.next(), positions, replace=replace))
+            case ("clear", name):
+                self.change(PositionChange(name, self.next(), replace=True))
+        self.check()
+
+    def next(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+    def position(self, market: int, side: int, size: float, away: float | None, leverage: float) -> ExactPosition:
+        level = None if away is None else self.price * (1 - away if side == 0 else 1 + away)
+        return ExactPosition(
+            PositionKey("", MARKETS[market], side),
+            quantity=size * SCALE[market],
+            liquidation_price_usd=level,
+            leverage=leverage,
+        )
+
+    def change(self, change: PositionChange) -> None:
+        """What is alive in a market stays as it is, to the lot; a change that is refused changes nothing."""
+        self.pipeline.sweep()
+        before, held = self.whole(), {name: self.exact.held(name).positions for name in ("a", "b")}
+        self.seen.clear()
+        try:
+            assert self.exact.change(change).applied
+        except InputError:
+            assert {name: self.exact.held(name).positions for name in ("a", "b")} == held
+        assert self.whole().tolist() == before.tolist()
+        assert not self.seen, "a change is no observation"
+
+    def check(self) -> None:
+        store, table = self.pipeline.store, self.pipeline.inference.markets
+        ledger, rows = store.ledger, self.pipeline.exact.by_market
+        np.testing.assert_array_equal(ledger.opened + ledger.overkill, ledger.live + ledger.closed + ledger.liquidated)
+        assert (ledger.live >= 0).all()
+        for market, row in rows.items():
+            assert ledger.live[row.index].tolist() == row.live.tolist()
+            # what was crossed is gone: the extremes not yet swept are those of the open interval
+            assert all(row.trigger[row.side == 0] < table.high[market])
+            assert all(row.trigger[row.side == 1] > table.low[market])
+        store.refresh(self.pipeline.now_s)
+        every = np.arange(store.rows, dtype=np.int32)
+        totals = store.resident.totals(every, weighted=False)
+        np.testing.assert_array_equal(totals.sum(-1).astype(np.int64), ledger.live)
+        for row in rows.values():
+            expected = np.zeros_like(totals[row.index])
+            cell = np.clip((row.trigger >> PRICE_BITS) - store.first_bin(row.index) + 1, 0, store.bins + 1)
+            np.add.at(expected, (row.side, cell), row.lots.astype(np.uint64))
+            np.testing.assert_array_equal(totals[row.index], expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_known_and_inferred_are_the_open_interest(seed: int) -> None:
+    market = Market()
+    for step in random_steps(seed):
+        market.do(step)
+
+
+def test_the_steps_try_what_they_should() -> None:
+    market, crossed, exceeded = Market(), 0, 0
+    for seed in range(5):
+        for step in random_steps(seed):
+            market.do(step)
+            crossed += sum(
+                one.state is PositionState.CROSSED for name in ("a", "b") for one in market.exact.held(name).positions
+            )
+            exceeded += bool(market.pipeline.exact.excess((0, 1)).any())
+    assert crossed > 20
+    assert exceeded > 5
+    assert market.pipeline.exact.crossed_quantity.all()
+
+
+@pytest.mark.parametrize("name", ["cpu-1", "host-1"])
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 10**6))
+def test_backends_agree_on_exact_positions(name: str, seed: int) -> None:
+    try:
+        backend = CASES[name]()
+    except BackendUnavailableError as missing:
+        pytest.skip(str(missing))
+    markets = [Market(CASES["reference"]()), Market(backend)]
+    for step in random_steps(seed):
+        for market in markets:
+            market.do(step)
+    for row in range(markets[0].pipeline.store.rows):
+        records = (market.pipeline.store.resident.cohorts(row) for market in markets)
+        for name, *arrays in zip(Cohorts._fields, *records, strict=True):
+            np.testing.assert_array_equal(*arrays, f"{name} of row {row}")
