@@ -101,6 +101,7 @@ class Spread(NamedTuple):
     mark: I32  # [R] cell of the mark; outside the inner cells nothing is spread
     share: U32  # [R] half-width over distance from the mark, far from it, in 1 / SPREAD_ONE
     near: U32  # [R] distance in cells at which it is half of that
+    most: U32  # [R] greatest distance in cells that there is: of longs that of a price of zero
 
 
 class Window(NamedTuple):

@@ -110,11 +110,11 @@ class Backend(Protocol):
 
         The lots of the inner cell ``d`` cells from the mark, below it for longs and above it for shorts, go to the
         ``n = 2 half + 1`` cells at distances ``d - half .. d + half``, ``half`` being ``d * d * share`` over
-        ``SPREAD_ONE * (d + near)``, floored: ``floor(lots * 2**SPREAD_BITS / n)`` to each and what is left to the one
-        in the middle, in ``2**-SPREAD_BITS`` lots. With ``S(k)`` the sum of what the cells up to ``k`` from the mark
-        are given, a cell holds ``floor(S(k)) - floor(S(k - 1))`` lots, and the outer cell what falls beyond the window.
-        Outer cells, and cells on the other side of the mark, keep what they have. No row gains or loses a lot; it holds
-        less than ``2**48``.
+        ``SPREAD_ONE * (d + near)``, floored, and at most ``max(most - d, 0)``: ``floor(lots * 2**SPREAD_BITS / n)`` to
+        each and what is left to the one in the middle, in ``2**-SPREAD_BITS`` lots. With ``S(k)`` the sum of what the
+        cells up to ``k`` from the mark are given, a cell holds ``floor(S(k)) - floor(S(k - 1))`` lots, and the outer
+        cell what falls beyond the window. Outer cells, and cells on the other side of the mark, keep what they have. No
+        row gains or loses a lot; it holds less than ``2**48``.
         """
         ...
 

@@ -10,6 +10,8 @@ from forcedmove_kernels.fixed_point import LONG, NEAR_BITS, PRICE_BITS, SPREAD_O
 
 #: a mark that has not been seen yet lies outside every window
 _UNSEEN = -(1 << 30)
+#: no short's level is too far away
+_UNBOUNDED = (1 << 31) - 1
 #: bins. Distances are counted from multiples of this on the levels' side of the mark, so that cells far away do not
 #: change whenever the mark moves by a bin. What lies nearer to the mark is not spread, which would be over few bins.
 MARK_STEP = 8
@@ -51,7 +53,10 @@ class Spreads:
         mark = nearest(self._mark[markets], side)
         cell = np.clip(mark - first_bin.astype(np.int64) + 1, -1, 1 << 30)
         near = np.maximum(mark, 0) * self._near[markets] >> NEAR_BITS
-        return Spread(side.astype(np.int32), cell.astype(np.int32), share, near.astype(np.uint32))
+        most = np.where(side == LONG, np.maximum(mark, 0), _UNBOUNDED)
+        return Spread(
+            side.astype(np.int32), cell.astype(np.int32), share, near.astype(np.uint32), most.astype(np.uint32)
+        )
 
     def of_grid(self, markets: I32, first_bin: U32, columns: int = 1) -> Spread | None:
         """Return how the rows of ``[K, 2, columns]`` are spread; ``markets`` and ``first_bin`` are ``[K]``."""

@@ -136,6 +136,7 @@ def spread_levels(backend: Backend, draws: Draws, size: Size) -> None:
         draws.array(Numbers(((1, width - 2), (-2, width + 1)), (0, 1, width - 2, width - 1)), count, np.int32),
         draws.array(Numbers(((0, SPREAD_ONE),), (0, 1, 64, SPREAD_ONE)), count, np.uint32),
         draws.array(Numbers(((0, 20), (0, (1 << 31) - 1)), (0, 1)), count, np.uint32),
+        draws.array(Numbers(((0, width), (0, (1 << 31) - 1)), (0, 1)), count, np.uint32),
     )
     expected = ORACLE.spread_levels(lots, spread)
     assert_array(backend.spread_levels(lots, spread), expected)

@@ -12,7 +12,7 @@ from forcedmove_kernels.reference import ReferenceBackend
 KERNELS = ReferenceBackend()
 
 
-def spread(lots: list[int], side: int, mark: int, share: int, near: int = 0) -> list[int]:
+def spread(lots: list[int], side: int, mark: int, share: int, near: int = 0, most: int = 99) -> list[int]:
     """One row, spread."""
     row = np.array([lots], np.uint64)
     how = Spread(
@@ -20,6 +20,7 @@ def spread(lots: list[int], side: int, mark: int, share: int, near: int = 0) -> 
         np.array([mark], np.int32),
         np.array([share], np.uint32),
         np.array([near], np.uint32),
+        np.array([most], np.uint32),
     )
     found: list[int] = KERNELS.spread_levels(row, how)[0].tolist()
     return found
@@ -71,3 +72,9 @@ def test_levels_near_the_mark_are_spread_less() -> None:
     assert spread([0, 0, 0, 9, 0, 0, 0, 0, 0], 0, 7, half, near=4) == [0, 0, 3, 3, 3, 0, 0, 0, 0]
     assert spread([0, 0, 0, 0, 0, 9, 0, 0, 0], 0, 7, half, near=4) == [0, 0, 0, 0, 0, 9, 0, 0, 0]
     assert spread([0, 0, 0, 0, 0, 9, 0, 0, 0], 0, 7, half, near=0) == [0, 0, 0, 0, 3, 3, 3, 0, 0]
+
+
+def test_no_level_goes_below_a_price_of_zero() -> None:
+    """Six cells lie between the mark and the lowest bin there is."""
+    assert spread([0, 9, 0, 0, 0, 0, 0, 0, 0], 0, 7, SPREAD_ONE // 2, most=6) == [0, 9, 0, 0, 0, 0, 0, 0, 0]
+    assert spread([0, 0, 9, 0, 0, 0, 0, 0, 0], 0, 7, SPREAD_ONE // 2, most=6) == [0, 3, 3, 3, 0, 0, 0, 0, 0]

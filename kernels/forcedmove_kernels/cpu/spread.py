@@ -33,6 +33,7 @@ def spread_rows(order: I64, lots: U64, spread: Spread, found: U64) -> None:
     for r in order:
         own, out = lots[r], found[r]
         mark, share, near = np.int64(spread.mark[r]), np.int64(spread.share[r]), np.int64(spread.near[r])
+        most = np.int64(spread.most[r])
         out[:] = own
         if share == 0 or mark < 1 or mark > cells - 2:
             continue
@@ -44,8 +45,9 @@ def spread_rows(order: I64, lots: U64, spread: Spread, found: U64) -> None:
             if amount == 0:
                 continue
             before += amount
-            most = np.uint64(SPREAD_ONE) * np.uint64(max(np.int64(distance) + near, np.int64(1)))
-            half = np.int64(quotient(np.uint64(distance * distance * share), most))
+            over = np.uint64(SPREAD_ONE) * np.uint64(max(np.int64(distance) + near, np.int64(1)))
+            half = np.int64(quotient(np.uint64(distance * distance * share), over))
+            half = min(half, max(most - distance, np.int64(0)))
             width = np.uint64(2 * half + 1)
             fine = amount << _FRACTION
             each = quotient(fine, width)

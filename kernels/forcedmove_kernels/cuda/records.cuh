@@ -90,6 +90,7 @@ struct SpreadArguments {
     const i32* mark;
     const u32* share;
     const u32* near;
+    const u32* most;
     i64 cells;  // C
 };
 

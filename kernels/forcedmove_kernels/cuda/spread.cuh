@@ -31,11 +31,12 @@ KERNEL(scatter_levels, SpreadArguments) {
         const Outward row = outward(a, BLOCK_X);
         const u64* lots = a.lots + BLOCK_X * a.cells;
         u64* change = a.change + BLOCK_X * a.cells;
-        const i64 share = a.share[BLOCK_X], near = a.near[BLOCK_X];
+        const i64 share = a.share[BLOCK_X], near = a.near[BLOCK_X], most = a.most[BLOCK_X];
         for (i64 distance = i64(BLOCK_Y) * THREADS + t; distance < row.outer; distance += i64(GRID_Y) * THREADS) {
             const u64 amount = lots[cell_at(row, distance)];
             if (amount == 0) continue;
-            const i64 half = distance * distance * share / (SPREAD_ONE * larger(distance + near, i64(1)));
+            const i64 wanted = distance * distance * share / (SPREAD_ONE * larger(distance + near, i64(1)));
+            const i64 half = smaller(wanted, larger(most - distance, i64(0)));
             const u64 fine = amount << SPREAD_BITS, width = u64(2 * half + 1), each = fine / width;
             const u64 rest = fine - each * width;
             add_global(change + distance - half, each);

@@ -215,8 +215,9 @@ class AccountMaps:
         inner = np.round(profile * _LOTS).astype(np.uint64)
         cells[0, 1:-1] = inner[::-1] if side == LONG else inner
         mark = len(profile) if side == LONG else 1
-        near = int(self._model.level_width_near * axis.mark_usd / axis.bin_width_usd)
-        how = Spread(*np.array([[side], [mark]], np.int32), *np.array([[share], [near]], np.uint32))
+        mark_bin = axis.mark_usd / axis.bin_width_usd
+        near, most = int(self._model.level_width_near * mark_bin), int(mark_bin) if side == LONG else 1 << 30
+        how = Spread(*np.array([[side], [mark]], np.int32), *np.array([[share], [near], [most]], np.uint32))
         spread = self._backend.spread_levels(cells, how)[0, 1:-1].astype(np.float64) / _LOTS
         return spread[::-1] if side == LONG else spread
 
