@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from forcedmove_kernels.arrays import I32, Cohorts
+from forcedmove_kernels.arrays import I32, ClusterRule, Cohorts, Notional
 from tests.benchmarks import cascade_bench, tick_bench
 from tests.benchmarks.rebuild_bench import bench_large, bench_rebuild, bench_weighted
 from tests.benchmarks.rounds import Contestant, medians
 from tests.benchmarks.rows import Cost, row
 from tests.benchmarks.runners import Runner, cpu_runners, cuda_runners, one_core
-from tests.benchmarks.stores import build_store, resident, settle
+from tests.benchmarks.stores import CELLS, build_store, resident, settle
 
 
 class Sizes(NamedTuple):
@@ -66,6 +66,37 @@ def bench_compaction(results: list[dict[str, Any]], runner: Runner, cohorts: int
     results.append(row("compaction", params, seconds, "ms", Cost(before, 18 * (before + remain), False), runner.limits))
 
 
+def bench_profiles(results: list[dict[str, Any]], runners: list[Runner], cohorts: int, rounds: int) -> None:
+    """What a tick asks of every market, each a symbol of its own: cents and clusters, levels spread by their distance.
+
+    The baseline is the same without spreading. All answers of all backends are compared.
+    """
+    store = build_store(cohorts)
+    markets = len(store.cohorts.used)
+    every, first = np.arange(markets, dtype=np.int32), np.arange(markets + 1, dtype=np.int64)
+    money, rule = Notional(np.full(markets, 1e3), np.zeros(markets)), ClusterRule(30, 150, 1 << 23)
+    contestants = []
+    for runner in runners:
+        for share in (128, 0):
+            there = resident(runner.backend, store, 1)
+            settle(there)
+            there.set_spread(every, share, 491)  # 0.75 % of the mark
+            contestants.append(
+                Contestant(
+                    f"{runner.name}, {share}",
+                    lambda there=there: there.profiles(every, first, money, rule).symbols,
+                    question=str(share),
+                )
+            )
+    seconds = medians(contestants, rounds)
+    cells = markets * 2 * CELLS
+    for runner in runners:
+        spread, sharp = (seconds[f"{runner.name}, {share}"] for share in (128, 0))
+        params = {"markets": markets, "cells": CELLS, "by": runner.name}
+        cost = Cost(cells, 8 * 3 * cells, False)
+        results.append(row("profiles, levels spread", params, spread, "ms", cost, runner.limits, ("not spread", sharp)))
+
+
 def measure(sizes: Sizes, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Append a line per measurement to ``results``; return the figures that have to be reached (rows.goal)."""
     numpy_limits = one_core(sizes.words, sizes.repeats)
@@ -79,6 +110,7 @@ def measure(sizes: Sizes, results: list[dict[str, Any]]) -> list[dict[str, Any]]
         bench_large(results, goals, runner, sizes.large, sizes.ticks.rounds)
     if cpu + cuda:  # NumPy has nothing that keeps a store
         tick_bench.bench_ticks(results, goals, cpu + cuda, sizes.ticks)
+        bench_profiles(results, cpu + cuda, sizes.ticks.cohorts[0], sizes.ticks.rounds)
     for runner in cpu[:1]:
         bench_compaction(results, runner, sizes.compaction, sizes.ticks.rounds)
     cascade_bench.bench_cascades(results, goals, numpy_limits, cpu + cuda, sizes.cascades)
