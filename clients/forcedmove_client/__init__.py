@@ -14,11 +14,23 @@
 from forcedmove_client.aio import AsyncClient
 from forcedmove_client.errors import (
     ForcedMoveClientError,
+    HistoryGoneError,
     InvalidArgumentError,
     LimitExceededError,
     ServerError,
     UnavailableError,
     UnknownNameError,
+)
+from forcedmove_client.events import Event, EventPage, EventStream, EventStreamStats, Outcome
+from forcedmove_client.forecasts import (
+    BookCoverage,
+    Forecast,
+    PathForecast,
+    Quantile,
+    ShockOutcome,
+    TippingPoint,
+    VenueForecast,
+    VenueOutcome,
 )
 from forcedmove_client.frames import (
     Assumption,
@@ -37,6 +49,7 @@ from forcedmove_client.frames import (
 )
 from forcedmove_client.margin import Liquidation, OtherPosition
 from forcedmove_client.positions import HeldPosition, HeldPositions, Position, PositionKey, PositionsAnswer
+from forcedmove_client.scan import ScanEstimate, ScanResult, ScanStream, ScanSummary, SymbolScan
 from forcedmove_client.scorecard import (
     Estimate,
     Figure,
@@ -49,23 +62,33 @@ from forcedmove_client.scorecard import (
     Unscored,
 )
 from forcedmove_client.subscription import StreamStats, Subscription
-from forcedmove_client.sync import BlockingSubscription, Client
+from forcedmove_client.sync import BlockingEvents, BlockingScan, BlockingSubscription, Client
+from forcedmove_client.whatif import Outlook, Touch, WhatIf, WhatIfRow
 
 __all__ = [
     "Assumption",
     "AsyncClient",
     "Band",
+    "BlockingEvents",
+    "BlockingScan",
     "BlockingSubscription",
+    "BookCoverage",
     "Chain",
     "Client",
     "Cluster",
     "Estimate",
+    "Event",
+    "EventPage",
+    "EventStream",
+    "EventStreamStats",
     "Feed",
     "Figure",
     "ForcedMoveClientError",
+    "Forecast",
     "Headline",
     "HeldPosition",
     "HeldPositions",
+    "HistoryGoneError",
     "InvalidArgumentError",
     "Invariants",
     "Level",
@@ -76,20 +99,36 @@ __all__ = [
     "Market",
     "MarketScore",
     "OtherPosition",
+    "Outcome",
+    "Outlook",
+    "PathForecast",
     "Position",
     "PositionKey",
     "PositionsAnswer",
+    "Quantile",
     "ReliabilityBin",
+    "ScanEstimate",
+    "ScanResult",
+    "ScanStream",
+    "ScanSummary",
     "Scorecard",
     "ScoringRules",
     "ServerError",
+    "ShockOutcome",
     "ShortScore",
     "StreamStats",
     "Subscription",
     "SymbolInfo",
+    "SymbolScan",
     "TierMultiplier",
+    "TippingPoint",
+    "Touch",
     "UnavailableError",
     "UnknownNameError",
     "Unscored",
+    "VenueForecast",
     "VenueInfo",
+    "VenueOutcome",
+    "WhatIf",
+    "WhatIfRow",
 ]

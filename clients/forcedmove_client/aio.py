@@ -21,6 +21,9 @@ from forcedmove.v1 import (
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.decoding import chain_of, symbol_of, venue_of
 from forcedmove_client.errors import ServerError, translated
+from forcedmove_client.event_calls import EventCalls
+from forcedmove_client.events import EventStream
+from forcedmove_client.forecasts import Forecast, Levels, forecast_of, forecast_request
 from forcedmove_client.frames import AxisName, Chain, MapFrame, SideName, SymbolInfo, VenueInfo, WeightingName
 from forcedmove_client.margin import ContractName, Liquidation, OtherPosition, liquidation_of, liquidation_request
 from forcedmove_client.positions import (
@@ -34,6 +37,7 @@ from forcedmove_client.positions import (
     set_requests,
 )
 from forcedmove_client.requests import Names, names_of, simulate_request, view_message
+from forcedmove_client.scenarios import ScenarioCalls
 from forcedmove_client.scorecard import Scorecard, scorecard_of, scorecard_request
 from forcedmove_client.subscription import Patience, Subscription
 
@@ -55,7 +59,7 @@ _OPTIONS = (
 )
 
 
-class AsyncClient:
+class AsyncClient(EventCalls, ScenarioCalls):
     """A client of one server, for asyncio. Use as ``async with AsyncClient() as client``.
 
     ``timeout_s`` bounds every single call. Streams reconnect by themselves until a connection has been lost for
@@ -75,7 +79,7 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._patience = Patience(reconnect_timeout_s, silence_timeout_s)
         self._open_channel: grpc.aio.Channel | None = None
-        self._subscriptions: WeakSet[Subscription] = WeakSet()
+        self._subscriptions: WeakSet[Subscription | EventStream] = WeakSet()
 
     async def __aenter__(self) -> Self:
         return self
@@ -171,6 +175,38 @@ class AsyncClient:
         """
         response = await self._ask(self._cascade.Simulate, simulate_request(symbol, price, move))
         return chain_of(response.chain)
+
+    async def forecast(
+        self,
+        symbol: str,
+        *,
+        price: float | None = None,
+        move: float | None = None,
+        paths: int = 2_000,
+        seed: int = 0,
+        coupling_s: float | None = None,
+        curve_points: int = 0,
+        bids: Levels = (),
+        asks: Levels = (),
+    ) -> Forecast:
+        """Return what a shock would set off and how sure that is: quantiles of so many random ``paths``.
+
+        With ``coupling_s`` also venue by venue, with ``curve_points`` also other shocks of that side. ``bids`` and
+        ``asks``, pairs of a price in USD and base units, take the place of the visible book. Raises
+        InvalidArgumentError, UnknownNameError or UnavailableError.
+        """
+        request = forecast_request(
+            symbol,
+            price,
+            move,
+            paths=paths,
+            seed=seed,
+            coupling_s=coupling_s,
+            curve_points=curve_points,
+            bids=bids,
+            asks=asks,
+        )
+        return forecast_of(await self._ask(self._cascade.Simulate, request))
 
     async def liquidation_price(
         self,

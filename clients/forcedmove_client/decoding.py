@@ -101,6 +101,7 @@ def cluster_of(cluster: model_pb2.Cluster) -> Cluster:
         notional_usd=cluster.notional_usd,
         distance=cluster.distance_fraction,
         venues={venue.venue: venue.notional_usd for venue in cluster.venues},
+        id=cluster.id,
     )
 
 

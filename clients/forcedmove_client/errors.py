@@ -5,6 +5,7 @@
     ForcedMoveClientError
     ├── InvalidArgumentError   a value the server or the client cannot use; the message names field and value
     ├── UnknownNameError       a symbol or venue the server does not have
+    ├── HistoryGoneError       events that the server does not keep any more, or not yet
     ├── LimitExceededError     more than the server hands out at once
     ├── UnavailableError       no server, no connection, or nothing computed yet
     └── ServerError            anything else the server answered, or an answer that contradicts itself
@@ -27,6 +28,10 @@ class UnknownNameError(ForcedMoveClientError):
     """A symbol or venue the server does not have."""
 
 
+class HistoryGoneError(ForcedMoveClientError):
+    """Events that the server does not keep any more, or that are not there yet; the message says what is kept."""
+
+
 class LimitExceededError(ForcedMoveClientError):
     """More than the server hands out at once; the message says what to ask for instead."""
 
@@ -42,6 +47,7 @@ class ServerError(ForcedMoveClientError):
 _KINDS: dict[grpc.StatusCode, type[ForcedMoveClientError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
     grpc.StatusCode.NOT_FOUND: UnknownNameError,
+    grpc.StatusCode.OUT_OF_RANGE: HistoryGoneError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,

@@ -41,7 +41,8 @@ class Market:
 class Cluster:
     """A run of price bins whose notional stands above its surroundings.
 
-    ``distance`` is from the mark to the nearest edge, as a fraction of the mark; negative below it.
+    ``distance`` is from the mark to the nearest edge, as a fraction of the mark; negative below it. ``id`` stays with
+    the cluster from frame to frame within an epoch; 0 where it has none yet.
     """
 
     side: SideName
@@ -51,6 +52,7 @@ class Cluster:
     notional_usd: float
     distance: float
     venues: dict[str, float]
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

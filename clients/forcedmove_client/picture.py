@@ -53,7 +53,7 @@ def render_png(frame: MapFrame, path: Path | str, reach: float = 0.1, rows: int 
     if bounds is not None:
         rows = 2 * math.ceil(reach * frame.mark_price / frame.bin_width)
     ladder = build_ladder(frame, rows, reach)
-    figure, axes = _canvas(11, 9)
+    figure, axes = canvas(11, 9)
     middle = ladder.low + ladder.step / 2
     side_of = np.where(middle < frame.mark_price, -1.0, 1.0)
     _stack(axes, frame, ladder.groups, ladder.by_group, middle, ladder.step, ladder.long, ladder.short)
@@ -157,10 +157,10 @@ class History:
         edges, heat = self.grid(low, high)
         times = _dates.date2num(np.array(self._times, "datetime64[us]"))
         borders = np.concatenate(([times[0]], (times[1:] + times[:-1]) / 2, [times[-1]]))
-        figure, axes = _canvas(13, 7.5)
+        figure, axes = canvas(13, 7.5)
         top = float(np.quantile(heat[heat > 0], 0.998)) if np.any(heat > 0) else 1.0
         norm = PowerNorm(0.9, vmin=0, vmax=top, clip=True)
-        mesh = axes.pcolormesh(borders, edges, heat, cmap=_colours(_HEAT), norm=norm, shading="flat", rasterized=True)
+        mesh = axes.pcolormesh(borders, edges, heat, cmap=colour_map(_HEAT), norm=norm, shading="flat", rasterized=True)
         axes.plot(times, marks, color=BACKGROUND, linewidth=3.2, solid_joinstyle="round")
         axes.plot(times, marks, color="#ffffff", linewidth=1.5, solid_joinstyle="round", label="mark price")
         axes.set_xlim(times[0], times[-1])
@@ -218,7 +218,7 @@ def _stack(
         return
     both = np.maximum(long + short, 1e-12)
     venues = sorted({market.venue for market in frame.markets})
-    ramp = _colours((*LONG_STOPS[1:], *SHORT_STOPS[:0:-1]))
+    ramp = colour_map((*LONG_STOPS[1:], *SHORT_STOPS[:0:-1]))
     for amounts, sign in ((long, -1), (short, 1)):
         start = np.zeros(len(middle))
         for k, name in enumerate(groups):
@@ -231,7 +231,7 @@ def _stack(
     axes.legend(handles[:count], labels[:count], loc="lower right", frameon=False, labelcolor=TEXT, fontsize=9)
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """Return a figure without pyplot, which would keep it in a global list."""
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor=BACKGROUND)
     axes = figure.add_subplot()
@@ -243,5 +243,6 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _colours(stops: Sequence[str]) -> Any:
+def colour_map(stops: Sequence[str]) -> Any:
+    """Return a matplotlib colour map that runs evenly through some colours."""
     return LinearSegmentedColormap.from_list("forcedmove", list(stops))

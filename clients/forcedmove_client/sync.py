@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from forcedmove_client.aio import DEFAULT_TARGET, AsyncClient
+from forcedmove_client.events import Event, EventStream, EventStreamStats
 from forcedmove_client.frames import MapFrame
+from forcedmove_client.scan import ScanEstimate, ScanStream, ScanSummary, SymbolScan
 from forcedmove_client.subscription import StreamStats, Subscription
 
 P = ParamSpec("P")
@@ -41,6 +43,33 @@ def _iterating(
     return call
 
 
+def _watching(
+    method: Callable[Concatenate[AsyncClient, P], EventStream],
+) -> Callable[Concatenate[Client, P], BlockingEvents]:
+    """Give ``Client`` a stream of events of the same signature that blocks between them."""
+
+    @functools.wraps(method)
+    def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> BlockingEvents:
+        return BlockingEvents(client, method(client._client, *args, **kwargs))
+
+    return call
+
+
+def _scanning(
+    method: Callable[Concatenate[AsyncClient, P], ScanStream],
+) -> Callable[Concatenate[Client, P], BlockingScan]:
+    """Give ``Client`` a scan of the same signature that blocks between symbols."""
+
+    @functools.wraps(method)
+    def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> BlockingScan:
+        async def begin() -> ScanStream:
+            return method(client._client, *args, **kwargs)
+
+        return BlockingScan(client, client._wait(begin()))
+
+    return call
+
+
 class Client:
     """A client of one server. Use as ``with Client() as client``; arguments are those of AsyncClient.
 
@@ -67,11 +96,18 @@ class Client:
         self._thread.start()
 
     subscribe = _iterating(AsyncClient.subscribe)
+    events = _watching(AsyncClient.events)
+    list_events = _blocking(AsyncClient.list_events)
     snapshot = _blocking(AsyncClient.snapshot)
     symbols = _blocking(AsyncClient.symbols)
     venues = _blocking(AsyncClient.venues)
     simulate = _blocking(AsyncClient.simulate)
+    forecast = _blocking(AsyncClient.forecast)
     liquidation_price = _blocking(AsyncClient.liquidation_price)
+    scan = _blocking(AsyncClient.scan)
+    iter_scan = _scanning(AsyncClient.iter_scan)
+    estimate_scan = _blocking(AsyncClient.estimate_scan)
+    what_if = _blocking(AsyncClient.what_if)
     scorecard = _blocking(AsyncClient.scorecard)
     set_positions = _blocking(AsyncClient.set_positions)
     positions = _blocking(AsyncClient.positions)
@@ -144,6 +180,75 @@ class BlockingSubscription:
     def close(self) -> None:
         """End the stream."""
         self._client._wait(self._subscription.aclose())
+
+
+class BlockingScan:
+    """An iterator of SymbolScan over a ScanStream."""
+
+    def __init__(self, client: Client, stream: ScanStream) -> None:
+        self._client, self._stream = client, stream
+
+    @property
+    def estimate(self) -> ScanEstimate | None:
+        """What the scan comes to; there from the first symbol on."""
+        return self._stream.estimate
+
+    @property
+    def summary(self) -> ScanSummary | None:
+        """The ranking; there after the last symbol."""
+        return self._stream.summary
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> SymbolScan:
+        async def advance() -> SymbolScan | None:
+            return await anext(self._stream, None)
+
+        found = self._client._wait(advance())
+        if found is None:
+            raise StopIteration
+        return found
+
+    def close(self) -> None:
+        """End the scan."""
+        self._client._wait(self._stream.aclose())
+
+
+class BlockingEvents:
+    """An iterator of Event over an EventStream."""
+
+    def __init__(self, client: Client, stream: EventStream) -> None:
+        self._client, self._stream = client, stream
+
+    @property
+    def stats(self) -> EventStreamStats:
+        """What happened on the stream so far."""
+        return self._stream.stats
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        async def advance() -> Event | None:
+            return await anext(self._stream, None)
+
+        event = self._client._wait(advance())
+        if event is None:
+            raise StopIteration
+        return event
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the stream."""
+        self._client._wait(self._stream.aclose())
 
 
 async def _next_of(subscription: Subscription) -> MapFrame | None:

@@ -36,7 +36,7 @@ def to_arrow(frame: MapFrame) -> pa.Table:
 
 
 def columns_to_pandas(columns: Mapping[str, tuple[type, list[Any]]]) -> pd.DataFrame:
-    """Return columns of str (made categories), int, and float (None is NaN) as a table."""
+    """Return columns of str (made categories), int, bool, and float (None is NaN) as a table."""
     pd = _pandas()
     made: dict[str, Any] = {}
     for name, (kind, values) in columns.items():
@@ -45,9 +45,9 @@ def columns_to_pandas(columns: Mapping[str, tuple[type, list[Any]]]) -> pd.DataF
 
 
 def columns_to_arrow(columns: Mapping[str, tuple[type, list[Any]]]) -> pa.Table:
-    """Return columns of str (dictionary-encoded), int, and float (None is null) as a table."""
+    """Return columns of str (dictionary-encoded), int, bool, and float (None is null) as a table."""
     pa = _pyarrow()
-    kinds = {int: pa.int64(), float: pa.float64()}
+    kinds = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     made = {
         name: pa.array(values, pa.string()).dictionary_encode() if kind is str else pa.array(values, kinds[kind])
         for name, (kind, values) in columns.items()

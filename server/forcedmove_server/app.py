@@ -51,9 +51,9 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     engine = Engine(config, InstrumentRegistry(), on_failure=stop_soon)
     _LOG.info("backend %s", engine.pipeline.backend_choice.describe())
     pumps = _pumps(config, engine, stop_soon)
-    warm_ns = max((pump.pace_from_ns for pump in pumps), default=0)
     heartbeat_s = config.server.heartbeat_ms / 1000
-    limits = Limits(heartbeat_s=heartbeat_s, tiers_stale_after_days=config.margin.tiers_stale_after_days)
+    stale_after_days = config.margin.tiers_stale_after_days
+    limits = Limits(heartbeat_s=heartbeat_s, tiers_stale_after_days=stale_after_days, scan=config.scan)
     book = engine.pipeline.book
 
     def feeds() -> list[FeedStatus]:
@@ -74,7 +74,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         pump.start()
     try:
         async with asyncio.TaskGroup() as tasks:
-            ready = tasks.create_task(_announce(engine, server, config.server.host, warm_ns, ready_file))
+            ready = tasks.create_task(_announce(engine, server, config.server.host, pumps, ready_file))
             defects = tasks.create_task(defect_log.watch())
             faults = tasks.create_task(server.raise_failure(), name="faults of the server")
             exact = tasks.create_task(feed_exact(config.exact, engine), name="exact positions")
@@ -136,13 +136,14 @@ def _stop_threads(engine: Engine, pumps: list[Pump]) -> None:
         pump.join()
 
 
-async def _announce(engine: Engine, server: RpcServer, host: str, warm_ns: int, ready_file: Path | None) -> None:
-    """Write the ready file when there is a map and the warm-up is behind it."""
+async def _announce(engine: Engine, server: RpcServer, host: str, pumps: list[Pump], ready_file: Path | None) -> None:
+    """Write the ready file when there is a map and what is played at once is behind it, or all that there is."""
+    warm_ns = max((pump.pace_from_ns for pump in pumps), default=0)
     first = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def ticked(_: Tick) -> None:
-        if engine.pipeline.now_ns >= warm_ns:
+        if engine.pipeline.now_ns >= warm_ns or all(pump.ended for pump in pumps):
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(first.set)
 

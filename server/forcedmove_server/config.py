@@ -9,11 +9,17 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from forcedmove_server.errors import ConfigError
+from forcedmove_server.source_config import SOURCE_KINDS as SOURCE_KINDS
+from forcedmove_server.source_config import LiveSourceConfig as LiveSourceConfig
+from forcedmove_server.source_config import RecordingFormat as RecordingFormat
+from forcedmove_server.source_config import ReplaySourceConfig as ReplaySourceConfig
+from forcedmove_server.source_config import SimulateSourceConfig as SimulateSourceConfig
+from forcedmove_server.source_config import SimulationRegime as SimulationRegime
+from forcedmove_server.source_config import SourceConfig as SourceConfig
 from forcedmove_server.typed_toml import Key, fill, parse_file, unknown_key
 
 #: names the config file where no path is given
@@ -23,8 +29,6 @@ _ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 _MOST_ACCOUNTS = 500
 
 BackendName = Literal["auto", "cuda", "cpu", "reference"]
-RecordingFormat = Literal["auto", "parquet", "tardis", "binance-archive", "jsonl", "oi-bars"]
-SimulationRegime = Literal["mixed", "calm", "trend", "crash", "squeeze", "low-liquidity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class ModelConfig:
     ] = 0.05
     assumed_volume_per_oi_day: Annotated[
         float, Key("1/day", "daily volume in units of open interest, for markets without a trade feed", 0, 1_000)
-    ] = 5.0
+    ] = 12.0
     typical_position_usd: Annotated[
         float, Key("USD", "position size that chooses the maintenance tier", 0, 1e9, above=True)
     ] = 20_000.0
@@ -108,7 +112,7 @@ class ModelConfig:
     ] = 150
     cluster_minimum_share: Annotated[
         float, Key("share", "least share of its side's notional that makes a bin part of a cluster", 0, 1)
-    ] = 0.002
+    ] = 0.0005
     stale_after_s: Annotated[
         int,
         Key(
@@ -188,76 +192,71 @@ class ExactConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SimulateSourceConfig:
-    """A seeded market with agents that open, close and get liquidated; needs no network and no files."""
+class ArmingConfig:
+    """When a chain counts as armed, how clusters keep their identity, and what counts as a cascade."""
 
-    name: Annotated[str, Key("", "name in logs and answers; unique")] = "simulate"
-    kind: Annotated[Literal["simulate"], Key("", "a simulated market")] = "simulate"
-    seed: Annotated[int, Key("", "the same seed gives the same market", 0, 2**63 - 1)] = 1
-    speed: Annotated[float, Key("x", "event seconds per second; 0 means as fast as possible", 0, 1e6)] = 1.0
-    warmup_hours: Annotated[float, Key("h", "history that is played at once before the stream starts", 0, 8_760)] = 8.0
-    symbols: Annotated[tuple[str, ...], Key("", "symbols to simulate; empty means all it knows")] = ()
-    regime: Annotated[SimulationRegime, Key("", "the market's weather; mixed changes by itself")] = "mixed"
+    enabled: Annotated[bool, Key("", "follow clusters and log what arms, triggers and comes of it")] = True
+    distance_fraction: Annotated[
+        float, Key("share of price", "a chain is armed when its cluster begins within this of the mark", 0, 0.1, True)
+    ] = 0.02
+    min_levels: Annotated[int, Key("levels", "and it fires at least so many levels", 1, 1_000)] = 3
+    min_notional_usd: Annotated[float, Key("USD", "and at least this notional", 0, 1e12)] = 50e6
+    min_volume_share: Annotated[
+        float, Key("share", "or this share of what the symbol trades in a day, where that is less", 0, 1)
+    ] = 0.01
+    min_venues: Annotated[int, Key("venues", "on at least so many venues", 1, 100)] = 2
+    hysteresis: Annotated[
+        float, Key("x", "conditions are left where they are missed by this factor; clusters likewise", 1, 10)
+    ] = 1.25
+    rung_factor: Annotated[
+        float,
+        Key("x", "an armed chain escalates when depth, notional or nearness has grown by this factor", 1, 100, True),
+    ] = 1.5
+    min_run_fraction: Annotated[
+        float, Key("share of price", "and carries the mark at least this far beyond the cluster's near edge", 0, 1)
+    ] = 0.005
+    dwell_s: Annotated[float, Key("s", "conditions have to be met for this long in event time", 0, 3_600)] = 10.0
+    leave_dwell_s: Annotated[
+        float, Key("s", "and missed for this long, so that a chain on the brink does not flap", 0, 86_400)
+    ] = 60.0
+    horizon_s: Annotated[
+        float, Key("s", "an armed chain that has not been triggered for this long expires", 1, 604_800)
+    ] = 14_400.0
+    cluster_share: Annotated[
+        float, Key("share", "share of its side's notional from which a cluster gets an identity", 0, 1)
+    ] = 0.001
+    cascade_window_s: Annotated[float, Key("s", "a cascade moves the mark within this time ...", 1, 86_400)] = 300.0
+    cascade_move_fraction: Annotated[float, Key("share of price", "... by at least this ...", 0, 1, above=True)] = 0.005
+    cascade_sigmas: Annotated[
+        float, Key("standard deviations", "... and so many times what the symbol usually moves in it ...", 0, 100)
+    ] = 4.0
+    cascade_released_share: Annotated[
+        float,
+        Key(
+            "share",
+            "... while this share of open interest is liquidated, or leaves where liquidations are not told",
+            0,
+            1,
+            True,
+        ),
+    ] = 0.003
+    kept_events: Annotated[int, Key("events", "events that can be asked for again", 16, 1_000_000)] = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class ReplaySourceConfig:
-    """Recorded files, played again."""
+class ScanConfig:
+    """How much `forcedmove scan` may compute beside the engine."""
 
-    name: Annotated[str, Key("", "name in logs and answers; unique")]
-    kind: Annotated[Literal["replay"], Key("", "recorded files")]
-    path: Annotated[str, Key("", "file or folder; relative to the working directory")]
-    format: Annotated[RecordingFormat, Key("", "format of the files; auto recognises it")] = "auto"
-    symbols: Annotated[tuple[str, ...], Key("", "symbols to play; empty means all that are recorded")] = ()
-    start: Annotated[
-        datetime | None, Key("time", "first event time to play; without a zone UTC is meant", name="from")
-    ] = None
-    end: Annotated[datetime | None, Key("time", "event time to stop before", name="until")] = None
-    speed: Annotated[float, Key("x", "event seconds per second; 0 means as fast as possible", 0, 1e6)] = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class LiveSourceConfig:
-    """The venues' public feeds, as they come."""
-
-    name: Annotated[str, Key("", "name in logs and answers; unique")] = "live"
-    kind: Annotated[Literal["live"], Key("", "live public feeds")] = "live"
-    venues: Annotated[tuple[str, ...], Key("", "venues to collect, each once; empty means all")] = ()
-    symbols: Annotated[
-        tuple[str, ...],
-        Key(
-            "",
-            'symbols or markets to collect, or how many: "top:100" (1 to 10 000) are those with the most open '
-            "interest; both may be mixed, case does not matter",
-        ),
-    ] = ("top:20",)
-    channels: Annotated[
-        tuple[str, ...],
-        Key("", "trades, mark_prices, open_interest, liquidations, depth; empty means all of them"),
-    ] = ()
-    hold_ms: Annotated[int, Key("ms", "events wait this long for others that come out of order", 0, 10_000)] = 250
-    discovery_interval_s: Annotated[
-        float, Key("s", "time between two looks at which markets are listed", 10, 86_400)
-    ] = 600.0
-    silence_s: Annotated[
-        float, Key("s", "a connection that is silent for longer is made anew; 0 leaves it to each venue", 0, 3_600)
-    ] = 0.0
-    urls: Annotated[
-        dict[str, str],
-        Key(
-            "",
-            'other addresses by host: {"fapi.binance.com" = "https://proxy.example/binance"}; a host that no '
-            "venue calls is an error",
-        ),
-    ] = field(default_factory=dict)
-
-
-SourceConfig = SimulateSourceConfig | ReplaySourceConfig | LiveSourceConfig
-SOURCE_KINDS: dict[str, type[SourceConfig]] = {
-    "simulate": SimulateSourceConfig,
-    "replay": ReplaySourceConfig,
-    "live": LiveSourceConfig,
-}
+    threads: Annotated[
+        int, Key("threads", "threads of all scans together, one symbol on each; a GPU takes one call at a time", 1, 256)
+    ] = 1
+    max_running: Annotated[int, Key("scans", "scans that run at a time; others are told to retry", 1, 1_000)] = 2
+    max_shocks: Annotated[int, Key("shocks", "shocks of one scan", 1, 4_096)] = 256
+    max_chains: Annotated[int, Key("chains", "symbols times shocks of one scan", 1, 10_000_000)] = 200_000
+    max_paths: Annotated[int, Key("paths", "random paths of one scan, over all its chains", 1, 10_000_000_000)] = (
+        100_000_000
+    )
+    max_paths_per_chain: Annotated[int, Key("paths", "random paths of one chain", 1, 1_000_000)] = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +270,8 @@ class Config:
     scorecard: ScorecardConfig = field(default_factory=ScorecardConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     exact: ExactConfig = field(default_factory=ExactConfig)
+    arming: ArmingConfig = field(default_factory=ArmingConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
     sources: tuple[SourceConfig, ...] = (SimulateSourceConfig(),)
 
 
@@ -282,6 +283,8 @@ SECTIONS: dict[str, type] = {
     "scorecard": ScorecardConfig,
     "calibration": CalibrationConfig,
     "exact": ExactConfig,
+    "arming": ArmingConfig,
+    "scan": ScanConfig,
 }
 
 
@@ -353,6 +356,8 @@ def _sources(raw: object, place: str, errors: list[ConfigError]) -> tuple[Source
             errors.append(ConfigError(f"{where}.name", source.name, "another source has this name", place))
         elif isinstance(source, ReplaySourceConfig) and source.start and source.end and source.end <= source.start:
             errors.append(ConfigError(f"{where}.until", source.end.isoformat(), "must be later than from", place))
+        elif isinstance(source, ReplaySourceConfig) and (problem := source.at_problem()):
+            errors.append(ConfigError(f"{where}.at", str(source.at), problem, place))
         else:
             sources.append(source)
     return tuple(sources)

@@ -11,6 +11,7 @@
     ├── UnknownNameError       a symbol, market or venue that is not here
     ├── NotReadyError          nothing has been computed yet; retry
     │   └── GoingAwayError     the server is shutting down; retry later or elsewhere
+    ├── GoneError              what was asked for is not kept any more, or not there yet
     ├── LimitError             more than the server hands out at once; ask for less
     │   └── QuotaError         more than it can hand out just now; retry
     └── ServerFailedError      a bug ended the streams; it was reported where it happened
@@ -70,6 +71,10 @@ class NotReadyError(ForcedMoveError):
 
 class GoingAwayError(NotReadyError):
     """The server is shutting down."""
+
+
+class GoneError(ForcedMoveError):
+    """What was asked for is not kept any more, or not there yet; the message says what is."""
 
 
 class LimitError(ForcedMoveError):

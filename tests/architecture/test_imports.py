@@ -29,7 +29,8 @@ _BASE = frozenset({"errors", "typed_toml", "config"})
 SERVER = {
     "errors": frozenset[str](),
     "typed_toml": frozenset({"errors"}),
-    "config": frozenset({"errors", "typed_toml"}),
+    "source_config": frozenset({"typed_toml"}),
+    "config": frozenset({"errors", "typed_toml", "source_config"}),
     "market": frozenset({"errors"}),
     "margin": frozenset({"errors", "market"}),
     "collectors": _BASE | {"market"},

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = (
     "margin_bench",
     "kernels_bench",
+    "scan_bench",
     "replay_bench",
     "pipeline_bench",
     "inference_bench",

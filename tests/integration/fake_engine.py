@@ -19,6 +19,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from forcedmove.v1 import heatmap_pb2
+from forcedmove_kernels.backend import select_backend
+from forcedmove_server.engine.cascade.answer import Forecast
+from forcedmove_server.engine.cascade.forecast import ShockQuestion
+from forcedmove_server.engine.cascade.sweeps import Tipping
+from forcedmove_server.engine.clusters.log import EventLog
 from forcedmove_server.engine.frames import (
     SIDES,
     AssumptionInfo,
@@ -34,6 +39,7 @@ from forcedmove_server.engine.frames import (
     Tick,
     ViewSpec,
 )
+from forcedmove_server.engine.scan.books import Snapshot
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
 from forcedmove_server.rpc.limits import Limits
@@ -109,6 +115,7 @@ class FakeEngine:
         changed_share: float = 0.02,
     ) -> None:
         self.epoch = epoch
+        self.events = EventLog(epoch)
         self.missed_ticks = 0
         self.registry = InstrumentRegistry()
         self.venues, self.bins, self.changed_share = venues, bins, changed_share
@@ -145,6 +152,10 @@ class FakeEngine:
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 
+    def at_tick(self, look: Callable[[Any], T]) -> Future[T]:
+        """There are maps, but nothing that they were made from."""
+        return self._submit(lambda: look(Snapshot(self.latest(), {}, select_backend("reference")[0])))
+
     def watch(self, symbol: str, spec: ViewSpec) -> Callable[[], None]:
         self.watched[symbol, spec] += 1
         self._new_watches.add((symbol, spec))
@@ -162,11 +173,12 @@ class FakeEngine:
         return self._submit(lambda: (self._map(symbol), FakeUncertainty(self.view(symbol, spec))))
 
     def simulate(
-        self, symbol: str, shock_price_usd: Callable[[SymbolMap], float]
-    ) -> Future[tuple[SymbolMap, ChainInfo]]:
-        def follow() -> tuple[SymbolMap, ChainInfo]:
+        self, symbol: str, question: Callable[[SymbolMap], ShockQuestion]
+    ) -> Future[tuple[SymbolMap, Forecast]]:
+        def follow() -> tuple[SymbolMap, Forecast]:
             newest = self._map(symbol)
-            return newest, _chain(newest.mark_price_usd, shock_price_usd(newest))
+            chain = _chain(newest.mark_price_usd, question(newest).shock_usd)
+            return newest, Forecast(chain, (Tipping(0), Tipping(1)), None, None, (), (), ())
 
         return self._submit(follow)
 

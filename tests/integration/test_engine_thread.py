@@ -14,6 +14,7 @@ from forcedmove.v1.heatmap_pb2 import SubscribeResponse
 from forcedmove_client.assembly import SymbolState
 from forcedmove_server.config import Config, EngineConfig, ScorecardConfig
 from forcedmove_server.engine import forecasts as forecasts_module
+from forcedmove_server.engine.cascade.forecast import ShockQuestion
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.engine.views import render_view
@@ -154,16 +155,18 @@ def test_questions_are_answered_or_refused_by_name(engine: Engine) -> None:
     ticks = Ticks(engine)
     engine.put(minute(0))
     ticks.wait(lambda t: "BTC" in t.maps)
-    built, chain = engine.simulate("BTC", lambda newest: 96_000).result(10)
-    assert chain.shock_price_usd == 96_000
+    built, found = engine.simulate("BTC", lambda newest: ShockQuestion(96_000)).result(10)
+    assert found.chain.shock_price_usd == 96_000
     assert built.symbol == "BTC"
-    newest, moved = engine.simulate("BTC", lambda newest: newest.mark_price_usd * 0.98).result(10)
-    assert moved.shock_price_usd == newest.mark_price_usd * 0.98
-    assert moved.start_price_usd == newest.mark_price_usd
+    newest, found = engine.simulate("BTC", lambda newest: ShockQuestion(newest.mark_price_usd * 0.98)).result(10)
+    assert found.chain.shock_price_usd == newest.mark_price_usd * 0.98
+    assert found.chain.start_price_usd == newest.mark_price_usd
     with pytest.raises(UnknownNameError, match="DOGE"):
         engine.render("DOGE", ViewSpec()).result(10)
     with pytest.raises(InputError, match="price_usd"):
-        engine.simulate("BTC", lambda newest: 5).result(10)
+        engine.simulate("BTC", lambda newest: ShockQuestion(5)).result(10)
+    with pytest.raises(InputError, match="paths"):
+        engine.simulate("BTC", lambda newest: ShockQuestion(96_000, paths=10**6)).result(10)
     assert engine.render("BTC", ViewSpec()).result(10)[1].values.sum() > 0
 
 

@@ -11,6 +11,7 @@ from forcedmove_server.config import Config
 from forcedmove_server.engine.evaluation import Evaluation
 from forcedmove_server.engine.study import StudyPlan, run_study
 from forcedmove_server.scorecard.study.result import BASELINES, CALIBRATED, MAPS, PRIOR, TRUE, StudyResult
+from forcedmove_server.scorecard.study.summary import SCOPES
 from forcedmove_server.sources.simulate import SimulatedSource, SimulationConfig
 
 PLAN = StudyPlan(seeds=(5, 6), regimes=("crash",), symbols=("BTC",), hours=2.2, skip_hours=0)
@@ -31,9 +32,7 @@ def test_every_map_is_scored_every_hour(study: StudyResult) -> None:
         assert scored == {(hour, side, name) for hour in (1, 2) for side in ("long", "short") for name in MAPS}
         assert len(run.maps) == len(scored)
         assert {score.hour for score in run.weights} == {0, 1, 2}
-        assert {(band.hour, band.scope) for band in run.bands} == {
-            (hour, scope) for hour in (1, 2) for scope in ("market", "symbol")
-        }
+        assert {(band.hour, band.scope) for band in run.bands} == {(hour, scope) for hour in (1, 2) for scope in SCOPES}
 
 
 def test_knowing_leverage_helps_and_baselines_are_worse(study: StudyResult) -> None:
@@ -65,6 +64,18 @@ def test_bands_are_counted_on_bins_that_say_something(study: StudyResult) -> Non
         assert band.bins > 100
         assert band.inside + band.below + band.above == band.bins
         assert 0 <= band.usd_inside <= band.usd
+
+
+def test_bands_hold_the_truth_where_sizes_are_known(study: StudyResult) -> None:
+    """Liquidations are printed in sizes smaller than those of what is not liquidated: such bands are too narrow."""
+
+    def share(scope: str) -> float:
+        bands = [band for run in study.runs for band in run.bands if band.scope == scope and band.hour == 2]
+        return sum(band.inside for band in bands) / sum(band.bins for band in bands)
+
+    for scope in ("market", "symbol"):
+        assert 0.82 < share(f"{scope}_sized") < 0.97
+    assert share("symbol") < share("symbol_sized")
 
 
 def test_processes_give_the_same_as_one(study: StudyResult) -> None:

@@ -31,6 +31,15 @@ from forcedmove_client import (
 from forcedmove_client.cli import extensions, joined, main, running
 from forcedmove_client.cli.failures import CommandError, status_of, unreachable
 from forcedmove_client.cli.launch import launched_server
+from forcedmove_client.forecasts import (
+    Forecast,
+    PathForecast,
+    Quantile,
+    ShockOutcome,
+    TippingPoint,
+    VenueForecast,
+    VenueOutcome,
+)
 from tests.unit.terminal_sample import sample_frame
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +99,34 @@ class FakeClient:
         chain = sample_frame().next_down
         assert chain is not None
         return chain
+
+    async def forecast(
+        self,
+        symbol: str,
+        *,
+        price: float | None,
+        move: float | None,
+        paths: int,
+        seed: int,
+        coupling_s: float | None,
+        curve_points: int,
+    ) -> Forecast:
+        chain = await self.simulate(symbol, price=price, move=move)
+        told = tuple(Quantile(p, 93_000.0 - 1_000 * k, 50e6 * (k + 1)) for k, p in enumerate((0.05, 0.5, 0.95)))
+        return Forecast(
+            chain=chain,
+            paths=PathForecast(paths, seed, told, (0.93, 0.41), 0.0) if paths else None,
+            tipping_points=(
+                TippingPoint("long", 96_000.0, 0.0155, 93_000.0),
+                TippingPoint("short", None, None, None),
+            ),
+            by_venue=VenueForecast(coupling_s, 93_000.0, 60e6, 43.0, True, (VenueOutcome("okx", 92_000.0, 30e6, 1.0),))
+            if coupling_s is not None
+            else None,
+            curve=tuple(ShockOutcome(96_000.0, 93_000.0, 60e6) for _ in range(curve_points)),
+            books=(),
+            assumptions=(),
+        )
 
     async def snapshot(
         self, symbols: Any, *, keep: Any = ("side", "price"), band_level: float = 0, **_: Any
@@ -163,6 +200,9 @@ def test_what_collects_live_says_how_to_choose_the_largest_symbols(
         (["simulate", "BTC", "--shock", "twice"], "'twice' is not a fraction"),
         (["simulate", "BTC", "--price", "nan"], "'nan' is not a number above zero"),
         (["simulate", "BTC", "--scenario", "x.toml"], "SYMBOL = 'BTC': a scenario names its own symbol"),
+        (["simulate", "BTC", "--shock", "-2%", "--paths", "20001"], "not a whole number from 0 to 20000"),
+        (["simulate", "BTC", "--shock", "-2%", "--coupling", "61"], "'61' is not a number of seconds from 0 to 60"),
+        (["simulate", "--scenario", "x.toml", "--paths", "9"], "a scenario is followed exactly, once"),
         (["simulate", "--scenario", "none.toml"], "none.toml: file = 'none.toml': No such file"),
         (["symbols", "--server", "localhost"], "'localhost' is not HOST:PORT"),
         (["symbols", "--server", "localhost:99999"], "is not HOST:PORT"),
@@ -251,8 +291,35 @@ def test_simulate_on_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     answer = json.loads(call(capsys, "simulate", "BTC", "--price", "96050", "--json")[1])
     assert answer["levels"][0]["trigger_price"] == 96_000.0
     offline = json.loads(call(capsys, "simulate", "--scenario", str(ROOT / "examples/acceptance.toml"), "--json")[1])
-    assert set(answer) == set(offline)
+    assert set(answer) - set(offline) == {"paths", "tipping_points", "by_venue", "curve", "books", "assumptions"}
+    assert set(offline) < set(answer)
+    assert answer["paths"] is None
     assert set(answer["levels"][0]) == set(offline["levels"][0])
+
+
+@pytest.mark.usefixtures("server")
+def test_simulate_says_how_sure_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = call(
+        capsys, "simulate", "BTC", "--shock=-2%", "--paths", "2000", "--seed", "9", "--coupling", "5s"
+    )
+    assert status == 0
+    assert "2,000 paths, seed 9" in out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["1", "96,000", "93%"] in [line[:3] for line in lines]
+    assert [line[:2] for line in lines if line and line[0] in ("5%", "50%", "95%")] == [
+        ["5%", "93,000"],
+        ["50%", "92,000"],
+        ["95%", "91,000"],
+    ]
+    assert "venue by venue, coupled in 5 s: meets at 93,000 after 43 s" in out
+    assert ["okx", "92,000", "$30.0M"] in lines
+    assert "smallest shock of longs that tips: −1.55% to 96,000, ends at 93,000" in out
+    argv = ["simulate", "BTC", "--shock=-2%", "--paths", "20", "--curve", "3", "--json"]
+    answer = json.loads(call(capsys, *argv)[1])
+    assert answer["paths"]["quantiles"][2] == {"probability": 0.95, "terminal_price": 91_000.0, "total_usd": 150e6}
+    assert len(answer["curve"]) == 3
+    assert answer["by_venue"] is None
+    assert answer["tipping_points"][1]["distance"] is None
 
 
 @pytest.mark.usefixtures("server")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from forcedmove_kernels.cuda import CudaBackend
-from tests.benchmarks import cascade_bench, kernels_bench, tick_bench
+from tests.benchmarks import cascade_bench, kernels_bench, scan_bench, tick_bench
 from tests.benchmarks.__main__ import KeptResults, goals_table, table
 from tests.benchmarks.kernels_bench import Sizes, measure
 from tests.benchmarks.rounds import Contestant, medians
@@ -42,6 +42,16 @@ def test_every_benchmark_of_the_kernels_runs(monkeypatch: pytest.MonkeyPatch) ->
     assert len(table(results).splitlines()) == len(results) + 1
     assert {"ms", "x"} == {line["unit"] for line in goals}
     assert len(goals_table(goals).splitlines()) == len(goals) + 1
+
+
+def test_the_benchmark_of_scans_runs() -> None:
+    results: list[dict[str, Any]] = []
+    goals = scan_bench.measure(scan_bench.Sizes(3, 6, 128, 4, 2, 2, 4_096, 2, promised=True), results)
+    names = [result["name"] for result in results]
+    assert {"scan: chains through their own depth", "scan streamed: first result", "scan streamed: whole"} <= set(names)
+    assert {"scan: cascade chains", "scan: all-shock curves"} <= set(names)
+    assert len(goals) == 3
+    assert len(table(results).splitlines()) == len(results) + 1
 
 
 def test_numpy_alone_has_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:

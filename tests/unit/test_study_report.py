@@ -30,7 +30,7 @@ from forcedmove_server.scorecard.study.result import (
     StudyRun,
     WeightScore,
 )
-from forcedmove_server.scorecard.study.summary import OVERALL, summarise
+from forcedmove_server.scorecard.study.summary import OVERALL, SCOPES, summarise
 
 #: what every map scores in its first hour of seed 0; every seed and hour adds to it
 LEVELS = {name: 0.1 * k for k, name in enumerate(reversed(MAPS))}
@@ -53,7 +53,7 @@ def run(regime: str, seed: int, offset: float = 0.0, hours: int = 3) -> StudyRun
     bands = tuple(
         BandScore(hour, "BTC", scope, 100.0, 90.0 + seed % 3, 4.0, 6.0 - seed % 3, 1e6, 8e5)
         for hour in range(1, hours + 1)
-        for scope in ("market", "symbol")
+        for scope in SCOPES
     )
     return StudyRun(regime, seed, maps, weights, bands)
 

@@ -28,7 +28,19 @@ from forcedmove_client.cli.failures import (
 __all__ = ["main"]
 
 #: commands that need a server to talk to, but nothing of it installed; modules beside this one
-CLIENT_COMMANDS = ("demo", "watch", "snapshot", "simulate", "symbols", "venues", "score", "positions")
+CLIENT_COMMANDS = (
+    "demo",
+    "watch",
+    "snapshot",
+    "simulate",
+    "scan",
+    "whatif",
+    "symbols",
+    "venues",
+    "events",
+    "score",
+    "positions",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,8 +78,13 @@ def joined(argv: Sequence[str]) -> list[str]:
     """Attach a move such as ``-2%`` to its option: argparse takes it for another option otherwise."""
     result: list[str] = []
     for argument in argv:
-        if result and result[-1] == "--shock" and argument[:1] == "-" and argument[1:2] in tuple(".0123456789"):
-            result[-1] = f"--shock={argument}"
+        if (
+            result
+            and result[-1] in ("--shock", "--shocks")
+            and argument[:1] == "-"
+            and argument[1:2] in tuple(".0123456789")
+        ):
+            result[-1] = f"{result[-1]}={argument}"
         else:
             result.append(argument)
     return result
@@ -82,6 +99,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "forcedmove watch BTC ETH --server host:7878",
         "forcedmove snapshot BTC --format csv --output btc.csv",
         "forcedmove simulate BTC --shock -2%",
+        "forcedmove scan --shocks -1%,-2%,-5% --sort fragility --top 20",
         "forcedmove liqprice --entry 98000 --leverage 50 --side long --mmr 0",
     )
     parser.add_argument("--version", action="version", version=f"forcedmove {version('forcedmove')}")

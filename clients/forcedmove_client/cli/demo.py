@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Needs pip install 'forcedmove[server]'.",
         "forcedmove demo",
         "forcedmove demo --symbols BTC ETH --seed 7 --duration 2m",
+        "forcedmove demo --regime crash --at 2026-10-05T14:30",
         "forcedmove demo --duration 20s | less",
     )
     parser.add_argument("--symbols", nargs="+", default=[], metavar="S", help="symbols to simulate")
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=whole(0, 2**63 - 1), metavar="N", help="the same seed gives the same market (default: 1)"
     )
     parser.add_argument("--regime", metavar="NAME", help=REGIME_HELP)
+    parser.add_argument(
+        "--at", metavar="UTC", help="play up to this event time at once; the market begins at 2026-10-05T00:00"
+    )
     add_watching(parser)
 
 
@@ -44,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         arguments += ["--seed", str(args.seed)]
     if args.regime is not None:
         arguments += ["--regime", args.regime]
+    if args.at is not None:
+        arguments += ["--at", args.at]
     if args.symbols:
         arguments += ["--symbols", *args.symbols]
     with launched_server(arguments, "starting a server on a simulated market") as target:

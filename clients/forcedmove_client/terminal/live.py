@@ -14,6 +14,7 @@ from rich.live import Live
 
 from forcedmove_client.aio import AsyncClient
 from forcedmove_client.frames import AxisName, MapFrame, WeightingName
+from forcedmove_client.terminal.armed import follow_events
 from forcedmove_client.terminal.keys import pressed_keys
 from forcedmove_client.terminal.plain import plain_text
 from forcedmove_client.terminal.screen import REACHES, ViewState, draw
@@ -73,6 +74,15 @@ class _Feed:
         streamed = self.state.symbols if len(self.state.symbols) <= _MOST_STREAMED else [self.state.chosen]
         return tuple(streamed), self.by
 
+    async def follow(self) -> None:
+        """Take events of armed chains until cancelled."""
+
+        def changed() -> None:
+            if self.state.frames:  # without a map there is nothing to draw yet
+                self.changed.set()
+
+        await follow_events(self._client, self.state.armed, changed)
+
     async def read(self) -> None:
         """Take frames until cancelled."""
         symbols, by = self.wanted()
@@ -115,6 +125,7 @@ async def _drawn(feed: _Feed, console: Console) -> None:
 
     async with asyncio.TaskGroup() as tasks:
         wanted, reader = feed.wanted(), tasks.create_task(feed.read())
+        events = tasks.create_task(feed.follow())
         screen = Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop")
         with _noted(feed.state), screen, pressed_keys(press):
             while not leave.is_set() and not feed.over:
@@ -128,25 +139,29 @@ async def _drawn(feed: _Feed, console: Console) -> None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(feed.changed.wait(), 0.5)
         reader.cancel()
+        events.cancel()
 
 
 async def _printed(feed: _Feed, console: Console) -> None:
     printed: dict[str, tuple[int, int]] = {}
     async with asyncio.TaskGroup() as tasks:
-        reader = tasks.create_task(feed.read())
+        reader, events = tasks.create_task(feed.read()), tasks.create_task(feed.follow())
         await feed.changed.wait() if feed.deadline is None else await _first(feed)
         while not feed.over:
             for symbol in feed.state.symbols:
                 frame = feed.state.frames.get(symbol)
                 if frame is not None and printed.get(symbol) != (frame.epoch, frame.seq):
                     printed[symbol] = (frame.epoch, frame.seq)
-                    console.file.write(plain_text(frame, reach=feed.state.reach) + "\n")
+                    console.file.write(
+                        plain_text(frame, reach=feed.state.reach, armed=feed.state.armed.of(symbol)) + "\n"
+                    )
             console.file.flush()
             rest = feed.options.plain_every_s
             if feed.deadline is not None:
                 rest = min(rest, max(feed.deadline - time.monotonic(), 0.0))
             await asyncio.sleep(rest)
         reader.cancel()
+        events.cancel()
 
 
 async def _first(feed: _Feed) -> None:

@@ -10,8 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from forcedmove_client.events import Event
 from forcedmove_client.frames import Chain, MapFrame
 from forcedmove_client.terminal import figures
+from forcedmove_client.terminal.armed import armed_rows
 from forcedmove_client.terminal.bars import stacked
 from forcedmove_client.terminal.ladder import largest_clusters
 from forcedmove_client.terminal.palette import (
@@ -100,6 +102,11 @@ def clusters_panel(frame: MapFrame, count: int) -> RenderableType:
         )
     body: RenderableType = table if table.row_count else Text().append("none stands out", DIM)
     return _panel(body, "largest clusters")
+
+
+def armed_panel(frame: MapFrame, events: list[Event]) -> RenderableType:
+    """Return the chains that are armed, or triggered and not resolved."""
+    return _panel(armed_rows(frame, events), f"[{MARK}]●[/] armed")
 
 
 def cascade_panel(frame: MapFrame, chain: Chain | None, way: str, levels: int) -> RenderableType:

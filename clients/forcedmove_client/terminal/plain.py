@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from forcedmove_client.events import Event
 from forcedmove_client.frames import Chain, MapFrame
 from forcedmove_client.terminal import figures
+from forcedmove_client.terminal.armed import armed_text
 from forcedmove_client.terminal.ladder import Ladder, build_ladder, largest_clusters
 
 _BAR = 24
 
 
-def plain_text(frame: MapFrame, rows: int = 15, reach: float = 0.05, clusters: int = 6) -> str:
-    """Return one frame: headline, ladder, largest clusters, the next cascades."""
-    return "\n".join(_lines(frame, rows, reach, clusters)) + "\n"
+def plain_text(
+    frame: MapFrame, rows: int = 15, reach: float = 0.05, clusters: int = 6, armed: Sequence[Event] = ()
+) -> str:
+    """Return one frame: headline, ladder, largest clusters, armed chains, the next cascades."""
+    return "\n".join(_lines(frame, rows, reach, clusters, armed)) + "\n"
 
 
-def _lines(frame: MapFrame, rows: int, reach: float, clusters: int) -> Iterator[str]:
+def _lines(frame: MapFrame, rows: int, reach: float, clusters: int, armed: Sequence[Event]) -> Iterator[str]:
     interest = sum(market.open_interest_usd for market in frame.markets)
     yield (
         f"{frame.symbol}  mark {figures.price(frame.mark_price, frame.bin_width / 100)}  "
@@ -38,6 +42,8 @@ def _lines(frame: MapFrame, rows: int, reach: float, clusters: int) -> Iterator[
         )
     if not largest:
         yield "  none stands out"
+    for event in armed:
+        yield armed_text(frame, event)
     for way, chain in (("down", frame.next_down), ("up", frame.next_up)):
         yield f"next cascade {way}: {chain_text(chain, frame.bin_width)}"
 

@@ -12,8 +12,10 @@ from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
+from forcedmove_client.events import Event
 from forcedmove_client.frames import Chain, MapFrame
 from forcedmove_client.terminal import panels
+from forcedmove_client.terminal.armed import ArmedChains
 from forcedmove_client.terminal.heatmap import Heatmap
 from forcedmove_client.terminal.palette import BACKGROUND, DIM, TEXT
 
@@ -35,6 +37,7 @@ class ViewState:
     received_at: dict[str, float] = field(default_factory=dict)
     skipped: int = 0
     note: str = ""
+    armed: ArmedChains = field(default_factory=ArmedChains)
     _centres: dict[str, float] = field(default_factory=dict)
 
     def take(self, frame: MapFrame, now: float) -> None:
@@ -86,7 +89,9 @@ def draw(state: ViewState, console: Console, now: float, keys: bool = True) -> R
     )
     ladder = Layout(Heatmap(frame, state.reach, state.centre(frame)), name="ladder")
     if width >= 100:
-        screen["body"].split_row(ladder, Layout(_side(frame, height - 4), size=SIDE_WIDTH))
+        screen["body"].split_row(
+            ladder, Layout(_side(frame, state.armed.of(frame.symbol), height - 4), size=SIDE_WIDTH)
+        )
     else:
         screen["body"].split_column(ladder)
     return Styled(screen, _ground())
@@ -103,7 +108,7 @@ def _header(state: ViewState, frame: MapFrame, width: int, now: float) -> Render
     return Group(first, second, panels.interest_bar(frame, width))
 
 
-def _side(frame: MapFrame, height: int) -> RenderableType:
+def _side(frame: MapFrame, armed: list[Event], height: int) -> RenderableType:
     """Return the panels that fit ``height`` rows: the chains keep their head, lists give way first."""
     levels = min(6, max(1, (height - 2 * 4 - 10) // 2))
     down = panels.cascade_panel(frame, frame.next_down, "down", levels)
@@ -112,6 +117,9 @@ def _side(frame: MapFrame, height: int) -> RenderableType:
     markets = len(frame.markets) + 2
     count = height - used - 2
     shown: list[RenderableType] = [up, down]
+    if armed and count >= len(armed) + 2:
+        shown.insert(0, panels.armed_panel(frame, armed))
+        count -= len(armed) + 2
     if count - markets >= 6:
         shown.append(panels.venues_panel(frame))
         count -= markets

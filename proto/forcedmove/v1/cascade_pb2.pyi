@@ -26,26 +26,101 @@ class SimulateRequest(_message.Message):
     SYMBOL_FIELD_NUMBER: _builtins.int
     PRICE_USD_FIELD_NUMBER: _builtins.int
     MOVE_FRACTION_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    COUPLING_S_FIELD_NUMBER: _builtins.int
+    BOOK_FIELD_NUMBER: _builtins.int
+    CURVE_POINTS_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     price_usd: _builtins.float
     move_fraction: _builtins.float
     """Fraction of the mark, for example -0.02."""
+    paths: _builtins.int
+    """Random paths to follow beside the chain, at most 20 000; 0 for none. The same seed gives the same paths."""
+    seed: _builtins.int
+    coupling_s: _builtins.float
+    """Follow the chain venue by venue too: seconds in which arbitrage works off all but 1/e of what one venue's book took
+    more than its part, at most 60; 0 couples venues at once.
+    """
+    curve_points: _builtins.int
+    """Other shocks of the same side to follow beside, evenly up to a move of 20 %, at most 512."""
+    @_builtins.property
+    def book(self) -> Global___OrderBook:
+        """A book in place of the visible one."""
+
     def __init__(
         self,
         *,
         symbol: _builtins.str = ...,
         price_usd: _builtins.float = ...,
         move_fraction: _builtins.float = ...,
+        paths: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        coupling_s: _builtins.float | None = ...,
+        book: Global___OrderBook | None = ...,
+        curve_points: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["move_fraction", b"move_fraction", "price_usd", b"price_usd", "shock", b"shock"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_coupling_s", b"_coupling_s", "book", b"book", "coupling_s", b"coupling_s", "move_fraction", b"move_fraction", "price_usd", b"price_usd", "shock", b"shock"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["move_fraction", b"move_fraction", "price_usd", b"price_usd", "shock", b"shock", "symbol", b"symbol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coupling_s", b"_coupling_s", "book", b"book", "coupling_s", b"coupling_s", "curve_points", b"curve_points", "move_fraction", b"move_fraction", "paths", b"paths", "price_usd", b"price_usd", "seed", b"seed", "shock", b"shock", "symbol", b"symbol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__coupling_s: _TypeAlias = _typing.Literal["coupling_s"]  # noqa: Y015
+    _WhichOneofArgType__coupling_s: _TypeAlias = _typing.Literal["_coupling_s", b"_coupling_s"]  # noqa: Y015
     _WhichOneofReturnType_shock: _TypeAlias = _typing.Literal["price_usd", "move_fraction"]  # noqa: Y015
     _WhichOneofArgType_shock: _TypeAlias = _typing.Literal["shock", b"shock"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coupling_s) -> _WhichOneofReturnType__coupling_s | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_shock) -> _WhichOneofReturnType_shock | None: ...
 
 Global___SimulateRequest: _TypeAlias = SimulateRequest  # noqa: Y015
+
+@_typing.final
+class OrderBook(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BIDS_FIELD_NUMBER: _builtins.int
+    ASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def bids(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBookLevel]: ...
+    @_builtins.property
+    def asks(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBookLevel]: ...
+    def __init__(
+        self,
+        *,
+        bids: _abc.Iterable[Global___OrderBookLevel] | None = ...,
+        asks: _abc.Iterable[Global___OrderBookLevel] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks", "bids", b"bids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderBook: _TypeAlias = OrderBook  # noqa: Y015
+
+@_typing.final
+class OrderBookLevel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_USD_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    price_usd: _builtins.float
+    quantity: _builtins.float
+    """Base units."""
+    def __init__(
+        self,
+        *,
+        price_usd: _builtins.float = ...,
+        quantity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price_usd", b"price_usd", "quantity", b"quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderBookLevel: _TypeAlias = OrderBookLevel  # noqa: Y015
 
 @_typing.final
 class SimulateResponse(_message.Message):
@@ -56,13 +131,38 @@ class SimulateResponse(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
     ASSUMPTIONS_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    TIPPING_POINTS_FIELD_NUMBER: _builtins.int
+    BY_VENUE_FIELD_NUMBER: _builtins.int
+    CURVE_FIELD_NUMBER: _builtins.int
+    BOOKS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     seq: _builtins.int
     event_time_ns: _builtins.int
     @_builtins.property
     def chain(self) -> _model_pb2.CascadeChain: ...
     @_builtins.property
-    def assumptions(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Assumption]: ...
+    def assumptions(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Assumption]:
+        """Of the map, then of this answer."""
+
+    @_builtins.property
+    def paths(self) -> Global___CascadePaths:
+        """Where paths were asked for."""
+
+    @_builtins.property
+    def tipping_points(self) -> _containers.RepeatedCompositeFieldContainer[Global___TippingPoint]:
+        """Of longs, then of shorts."""
+
+    @_builtins.property
+    def by_venue(self) -> Global___VenueCascade:
+        """Where a coupling time was given."""
+
+    @_builtins.property
+    def curve(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShockOutcome]: ...
+    @_builtins.property
+    def books(self) -> _containers.RepeatedCompositeFieldContainer[Global___BookCoverage]:
+        """The visible books behind the depth; none where the request brought its own."""
+
     def __init__(
         self,
         *,
@@ -71,11 +171,261 @@ class SimulateResponse(_message.Message):
         seq: _builtins.int = ...,
         event_time_ns: _builtins.int = ...,
         assumptions: _abc.Iterable[_model_pb2.Assumption] | None = ...,
+        paths: Global___CascadePaths | None = ...,
+        tipping_points: _abc.Iterable[Global___TippingPoint] | None = ...,
+        by_venue: Global___VenueCascade | None = ...,
+        curve: _abc.Iterable[Global___ShockOutcome] | None = ...,
+        books: _abc.Iterable[Global___BookCoverage] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by_venue", b"by_venue", "chain", b"chain", "paths", b"paths"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumptions", b"assumptions", "chain", b"chain", "epoch", b"epoch", "event_time_ns", b"event_time_ns", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumptions", b"assumptions", "books", b"books", "by_venue", b"by_venue", "chain", b"chain", "curve", b"curve", "epoch", b"epoch", "event_time_ns", b"event_time_ns", "paths", b"paths", "seq", b"seq", "tipping_points", b"tipping_points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SimulateResponse: _TypeAlias = SimulateResponse  # noqa: Y015
+
+@_typing.final
+class CascadePaths(_message.Message):
+    """Where random paths of the chain end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATHS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    QUANTILES_FIELD_NUMBER: _builtins.int
+    LEVEL_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    BEYOND_WINDOW_SHARE_FIELD_NUMBER: _builtins.int
+    paths: _builtins.int
+    seed: _builtins.int
+    beyond_window_share: _builtins.float
+    """Share of paths that ran out of the window: where they end is a bound."""
+    @_builtins.property
+    def quantiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___CascadeQuantile]: ...
+    @_builtins.property
+    def level_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Per level of the chain: the share of paths whose mark reaches its trigger price."""
+
+    def __init__(
+        self,
+        *,
+        paths: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        quantiles: _abc.Iterable[Global___CascadeQuantile] | None = ...,
+        level_probabilities: _abc.Iterable[_builtins.float] | None = ...,
+        beyond_window_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beyond_window_share", b"beyond_window_share", "level_probabilities", b"level_probabilities", "paths", b"paths", "quantiles", b"quantiles", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CascadePaths: _TypeAlias = CascadePaths  # noqa: Y015
+
+@_typing.final
+class CascadeQuantile(_message.Message):
+    """With this probability the mark ends no further from its start than that, and no more than that is liquidated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    TERMINAL_PRICE_USD_FIELD_NUMBER: _builtins.int
+    TOTAL_USD_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    terminal_price_usd: _builtins.float
+    total_usd: _builtins.float
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float = ...,
+        terminal_price_usd: _builtins.float = ...,
+        total_usd: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["probability", b"probability", "terminal_price_usd", b"terminal_price_usd", "total_usd", b"total_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CascadeQuantile: _TypeAlias = CascadeQuantile  # noqa: Y015
+
+@_typing.final
+class TippingPoint(_message.Message):
+    """The smallest shock of a side whose chain runs 1.5 times as far as the shock itself, and five bins beyond it. The
+    numbers are absent where no shock within 20 % of the mark does.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIDE_FIELD_NUMBER: _builtins.int
+    SHOCK_PRICE_USD_FIELD_NUMBER: _builtins.int
+    DISTANCE_FRACTION_FIELD_NUMBER: _builtins.int
+    TERMINAL_PRICE_USD_FIELD_NUMBER: _builtins.int
+    side: _model_pb2.Side.ValueType
+    shock_price_usd: _builtins.float
+    distance_fraction: _builtins.float
+    """Its distance from the mark as a fraction of it, 0 or more."""
+    terminal_price_usd: _builtins.float
+    def __init__(
+        self,
+        *,
+        side: _model_pb2.Side.ValueType = ...,
+        shock_price_usd: _builtins.float | None = ...,
+        distance_fraction: _builtins.float | None = ...,
+        terminal_price_usd: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance_fraction", b"_distance_fraction", "_shock_price_usd", b"_shock_price_usd", "_terminal_price_usd", b"_terminal_price_usd", "distance_fraction", b"distance_fraction", "shock_price_usd", b"shock_price_usd", "terminal_price_usd", b"terminal_price_usd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance_fraction", b"_distance_fraction", "_shock_price_usd", b"_shock_price_usd", "_terminal_price_usd", b"_terminal_price_usd", "distance_fraction", b"distance_fraction", "shock_price_usd", b"shock_price_usd", "side", b"side", "terminal_price_usd", b"terminal_price_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__distance_fraction: _TypeAlias = _typing.Literal["distance_fraction"]  # noqa: Y015
+    _WhichOneofArgType__distance_fraction: _TypeAlias = _typing.Literal["_distance_fraction", b"_distance_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__shock_price_usd: _TypeAlias = _typing.Literal["shock_price_usd"]  # noqa: Y015
+    _WhichOneofArgType__shock_price_usd: _TypeAlias = _typing.Literal["_shock_price_usd", b"_shock_price_usd"]  # noqa: Y015
+    _WhichOneofReturnType__terminal_price_usd: _TypeAlias = _typing.Literal["terminal_price_usd"]  # noqa: Y015
+    _WhichOneofArgType__terminal_price_usd: _TypeAlias = _typing.Literal["_terminal_price_usd", b"_terminal_price_usd"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__distance_fraction) -> _WhichOneofReturnType__distance_fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shock_price_usd) -> _WhichOneofReturnType__shock_price_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__terminal_price_usd) -> _WhichOneofReturnType__terminal_price_usd | None: ...
+
+Global___TippingPoint: _TypeAlias = TippingPoint  # noqa: Y015
+
+@_typing.final
+class VenueCascade(_message.Message):
+    """The chain with a price per venue: what is liquidated hits its own venue's book first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUPLING_S_FIELD_NUMBER: _builtins.int
+    TERMINAL_PRICE_USD_FIELD_NUMBER: _builtins.int
+    TOTAL_USD_FIELD_NUMBER: _builtins.int
+    DURATION_S_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
+    VENUES_FIELD_NUMBER: _builtins.int
+    coupling_s: _builtins.float
+    terminal_price_usd: _builtins.float
+    """Where arbitrage brings all prices in the end."""
+    total_usd: _builtins.float
+    duration_s: _builtins.float
+    """From the shock to the last liquidation."""
+    settled: _builtins.bool
+    """False where the chain was still running after half an hour."""
+    @_builtins.property
+    def venues(self) -> _containers.RepeatedCompositeFieldContainer[Global___VenueOutcome]: ...
+    def __init__(
+        self,
+        *,
+        coupling_s: _builtins.float = ...,
+        terminal_price_usd: _builtins.float = ...,
+        total_usd: _builtins.float = ...,
+        duration_s: _builtins.float = ...,
+        settled: _builtins.bool = ...,
+        venues: _abc.Iterable[Global___VenueOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coupling_s", b"coupling_s", "duration_s", b"duration_s", "settled", b"settled", "terminal_price_usd", b"terminal_price_usd", "total_usd", b"total_usd", "venues", b"venues"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VenueCascade: _TypeAlias = VenueCascade  # noqa: Y015
+
+@_typing.final
+class VenueOutcome(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    FURTHEST_PRICE_USD_FIELD_NUMBER: _builtins.int
+    TOTAL_USD_FIELD_NUMBER: _builtins.int
+    FIRST_STEP_SHARE_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    furthest_price_usd: _builtins.float
+    total_usd: _builtins.float
+    first_step_share: _builtins.float
+    """Share of a liquidation that the venue closes at once by its rule, of positions of about the typical size."""
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        furthest_price_usd: _builtins.float = ...,
+        total_usd: _builtins.float = ...,
+        first_step_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_step_share", b"first_step_share", "furthest_price_usd", b"furthest_price_usd", "total_usd", b"total_usd", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VenueOutcome: _TypeAlias = VenueOutcome  # noqa: Y015
+
+@_typing.final
+class ShockOutcome(_message.Message):
+    """The chain of another shock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOCK_PRICE_USD_FIELD_NUMBER: _builtins.int
+    TERMINAL_PRICE_USD_FIELD_NUMBER: _builtins.int
+    TOTAL_USD_FIELD_NUMBER: _builtins.int
+    shock_price_usd: _builtins.float
+    terminal_price_usd: _builtins.float
+    total_usd: _builtins.float
+    def __init__(
+        self,
+        *,
+        shock_price_usd: _builtins.float = ...,
+        terminal_price_usd: _builtins.float = ...,
+        total_usd: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shock_price_usd", b"shock_price_usd", "terminal_price_usd", b"terminal_price_usd", "total_usd", b"total_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShockOutcome: _TypeAlias = ShockOutcome  # noqa: Y015
+
+@_typing.final
+class BookCoverage(_message.Message):
+    """How far the visible book of a market reaches from the mark, as fractions of it, and how old it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_FIELD_NUMBER: _builtins.int
+    AGE_MS_FIELD_NUMBER: _builtins.int
+    BID_REACH_FRACTION_FIELD_NUMBER: _builtins.int
+    ASK_REACH_FRACTION_FIELD_NUMBER: _builtins.int
+    BID_USD_FIELD_NUMBER: _builtins.int
+    ASK_USD_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    market: _builtins.str
+    age_ms: _builtins.int
+    bid_reach_fraction: _builtins.float
+    ask_reach_fraction: _builtins.float
+    bid_usd: _builtins.float
+    ask_usd: _builtins.float
+    stale: _builtins.bool
+    """Too old: left out of the depth."""
+    def __init__(
+        self,
+        *,
+        market: _builtins.str = ...,
+        age_ms: _builtins.int = ...,
+        bid_reach_fraction: _builtins.float = ...,
+        ask_reach_fraction: _builtins.float = ...,
+        bid_usd: _builtins.float = ...,
+        ask_usd: _builtins.float = ...,
+        stale: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "ask_reach_fraction", b"ask_reach_fraction", "ask_usd", b"ask_usd", "bid_reach_fraction", b"bid_reach_fraction", "bid_usd", b"bid_usd", "market", b"market", "stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BookCoverage: _TypeAlias = BookCoverage  # noqa: Y015

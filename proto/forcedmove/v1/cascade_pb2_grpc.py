@@ -45,7 +45,7 @@ class CascadeServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Simulate(self, request, context):
-        """Follows the chain of one shock through the newest map and book of a symbol.
+        """Follows the chain of one shock through the newest map and book of a symbol, and says how sure that is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

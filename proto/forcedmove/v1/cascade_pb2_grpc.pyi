@@ -32,13 +32,13 @@ class CascadeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CascadeServiceAsyncStub: ...
     Simulate: _grpc.UnaryUnaryMultiCallable[_cascade_pb2.SimulateRequest, _cascade_pb2.SimulateResponse]
-    """Follows the chain of one shock through the newest map and book of a symbol."""
+    """Follows the chain of one shock through the newest map and book of a symbol, and says how sure that is."""
 
 @_typing.type_check_only
 class CascadeServiceAsyncStub(CascadeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Simulate: _aio.UnaryUnaryMultiCallable[_cascade_pb2.SimulateRequest, _cascade_pb2.SimulateResponse]  # type: ignore[assignment]
-    """Follows the chain of one shock through the newest map and book of a symbol."""
+    """Follows the chain of one shock through the newest map and book of a symbol, and says how sure that is."""
 
 class CascadeServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -47,6 +47,6 @@ class CascadeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cascade_pb2.SimulateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cascade_pb2.SimulateResponse, _abc.Awaitable[_cascade_pb2.SimulateResponse]]:
-        """Follows the chain of one shock through the newest map and book of a symbol."""
+        """Follows the chain of one shock through the newest map and book of a symbol, and says how sure that is."""
 
 def add_CascadeServiceServicer_to_server(servicer: CascadeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -296,6 +296,7 @@ class Cluster(_message.Message):
     NOTIONAL_USD_FIELD_NUMBER: _builtins.int
     DISTANCE_FRACTION_FIELD_NUMBER: _builtins.int
     VENUES_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     side: Global___Side.ValueType
     price_low_usd: _builtins.float
     price_high_usd: _builtins.float
@@ -304,6 +305,10 @@ class Cluster(_message.Message):
     notional_usd: _builtins.float
     distance_fraction: _builtins.float
     """Distance of the edge nearest to the mark, as a fraction of the mark; negative below it."""
+    id: _builtins.int
+    """Stays with the cluster while it drifts, grows, splits or merges, and is never given twice within an epoch. 0: it has
+    none yet, being too small or too new.
+    """
     @_builtins.property
     def venues(self) -> _containers.RepeatedCompositeFieldContainer[Global___VenueNotional]: ...
     def __init__(
@@ -316,10 +321,11 @@ class Cluster(_message.Message):
         notional_usd: _builtins.float = ...,
         distance_fraction: _builtins.float = ...,
         venues: _abc.Iterable[Global___VenueNotional] | None = ...,
+        id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance_fraction", b"distance_fraction", "notional_usd", b"notional_usd", "peak_price_usd", b"peak_price_usd", "price_high_usd", b"price_high_usd", "price_low_usd", b"price_low_usd", "side", b"side", "venues", b"venues"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance_fraction", b"distance_fraction", "id", b"id", "notional_usd", b"notional_usd", "peak_price_usd", b"peak_price_usd", "price_high_usd", b"price_high_usd", "price_low_usd", b"price_low_usd", "side", b"side", "venues", b"venues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -58,6 +58,11 @@ def add_replay_arguments(parser: argparse.ArgumentParser, required: bool = False
     parser.add_argument("--until", type=utc_time, metavar="UTC", help="event time to stop before, 2026-06-13T12:00")
 
 
+def add_at_argument(parser: argparse.ArgumentParser, text: str) -> None:
+    """Declare ``--at``."""
+    parser.add_argument("--at", type=utc_time, metavar="UTC", help=text)
+
+
 def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what a simulation is made from."""
     default = SimulateSourceConfig()
@@ -93,6 +98,7 @@ def replay_config(args: argparse.Namespace, speed: float = 0.0) -> ReplaySourceC
         start=args.start,
         end=args.until,
         speed=speed,
+        at=getattr(args, "at", None),
     )
 
 

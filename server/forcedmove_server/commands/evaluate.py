@@ -13,8 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import add_config_argument, read_base_config
-from forcedmove_server.config import SimulateSourceConfig
+from forcedmove_server.config import SimulateSourceConfig, SimulationRegime
+from forcedmove_server.engine.cascade import crash_study
+from forcedmove_server.engine.cascade.crash_study import CrashPlan, run_crashes
 from forcedmove_server.engine.study import StudyPlan, run_study
+from forcedmove_server.errors import InputError
 from forcedmove_server.scorecard.report.study_wording import coverage_line, distance_lines, mean_lines
 from forcedmove_server.scorecard.report.write import check_report, check_writable, write_report, write_whole
 from forcedmove_server.scorecard.study.result import StudyResult
@@ -41,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
         "  forcedmove evaluate --seed 7 --hours 24\n"
-        "  forcedmove evaluate --seeds 101-110 --regimes all --symbols BTC ETH --jobs 2 --report study.html"
+        "  forcedmove evaluate --seeds 101-110 --regimes all --symbols BTC ETH --jobs 2 --report study.html\n"
+        "  forcedmove evaluate --cascades --seeds 201-234 --regimes crash --jobs 2 --json crashes.json"
     )
     parser.add_argument("--hours", type=float, default=24.0, help="simulated hours (default: %(default)g)")
     parser.add_argument("--skip-hours", type=int, default=6, help="hours not scored at first (default: %(default)s)")
@@ -56,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: %(default)s)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a report: .html, .png or .json")
+    parser.add_argument(
+        "--cascades", action="store_true",
+        help="hold forecasts of scheduled crashes (regimes crash and squeeze) against what happened instead",
+    )  # fmt: skip
+    parser.add_argument(
+        "--crash", type=int, default=3, metavar="N", help="which crash of the regime, with --cascades (default: 3)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every score here")
     add_config_argument(parser)
 
@@ -77,6 +88,8 @@ def seeds(text: str) -> tuple[int, ...]:
 def run(args: argparse.Namespace) -> int:
     """Run the study, print its means, write what was asked for."""
     regimes = list(REGIMES) if _ALL in args.regimes else args.regimes
+    if args.cascades:
+        return _cascades(args, regimes)
     plan = StudyPlan(args.seeds, tuple(regimes), tuple(args.symbols), args.hours, args.skip_hours, args.jobs)
     if args.report is not None:
         check_report(args.report)
@@ -89,6 +102,23 @@ def run(args: argparse.Namespace) -> int:
         write_report(study, args.report)
     if args.json is not None:
         write_whole("json", args.json, study.to_json().encode())
+    return 0
+
+
+def _cascades(args: argparse.Namespace, regimes: list[SimulationRegime]) -> int:
+    """Run the study of crashes, print its summary, write every crash where that was asked for."""
+    if args.report is not None:
+        raise InputError("report", str(args.report), "crashes are told in words, and in JSON with --json")
+    plan = CrashPlan(args.seeds, tuple(regimes), tuple(args.symbols), args.crash, args.jobs)
+    if args.json is not None:
+        check_writable("json", args.json)
+    with _progress() as told:
+        crashes = run_crashes(plan, read_base_config(args), told)
+    found = crash_study.summarise(crashes)
+    for line in crash_study.lines(found):
+        sys.stdout.write(f"{line}\n")
+    if args.json is not None:
+        write_whole("json", args.json, crash_study.to_json(crashes, found).encode())
     return 0
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import (
+    add_at_argument,
     add_config_argument,
     add_replay_arguments,
     read_base_config,
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example:\n  forcedmove replay --input recordings/ --dump map.parquet --summary summary.json"
     add_replay_arguments(parser, required=True)
     add_config_argument(parser)
+    add_at_argument(parser, "stop behind this event time: the map is that of this moment")
     parser.add_argument("--dump", type=Path, metavar="FILE", help="write the map here: .parquet or .csv")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write the run's summary here: JSON")
 
@@ -43,6 +46,11 @@ def run(args: argparse.Namespace) -> int:
     """Replay, then write."""
     if args.dump is not None and args.dump.suffix not in (".parquet", ".csv"):
         raise InputError("dump", str(args.dump), "must end in .parquet or .csv")
+    if args.at is not None:
+        if args.until is not None:
+            raise InputError("at", args.at.isoformat(), "means the same as --until: give one of them")
+        args.until = args.at + timedelta(microseconds=1)  # what happened at that moment belongs to it
+        args.at = None
     offline = OfflineRun(make_source(replay_config(args)).source, read_base_config(args))
     for _ in with_progress(offline, offline.source, "replay"):
         pass

@@ -12,6 +12,7 @@ from pathlib import Path
 from forcedmove_server.app import exit_status, run_server
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import (
+    add_at_argument,
     add_backend_argument,
     add_config_argument,
     add_live_arguments,
@@ -36,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  forcedmove serve\n"
         "  forcedmove serve --config forcedmove.toml\n"
         "  forcedmove serve --source live --symbols top:20\n"
-        "  forcedmove serve --source replay --input recordings/ --speed 60"
+        "  forcedmove serve --source replay --input recordings/ --speed 60\n"
+        "  forcedmove serve --source replay --input recordings/ --at 2026-06-13T14:30 --speed 1"
     )
     add_config_argument(parser)
     add_backend_argument(parser)
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", choices=("simulate", "replay", "live"), help="replaces the sources of the config")
     parser.add_argument("--speed", type=float, help="event seconds per second; 0 as fast as possible")
     parser.add_argument("--warmup-hours", type=float, help="simulated history played at once before the stream starts")
+    add_at_argument(parser, "play up to this event time at once, then at --speed (replay and simulate)")
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with host:port once there is a map")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     add_simulation_arguments(parser)
@@ -78,6 +81,8 @@ def _config(args: argparse.Namespace) -> Config:
         return dataclasses.replace(config, sources=(replay_config(args, 1.0 if args.speed is None else args.speed),))
     if args.input is not None:
         raise InputError("input", args.input, "goes with --source replay")
+    if args.at is not None and args.source != "simulate":
+        raise InputError("at", args.at.isoformat(), "goes with --source replay or simulate")
     if args.source == "live":
         return dataclasses.replace(config, sources=(live_config(args, config),))
     if args.venues:
@@ -85,6 +90,8 @@ def _config(args: argparse.Namespace) -> Config:
     if args.source == "simulate":
         given = {"speed": args.speed, "warmup_hours": args.warmup_hours}
         chosen = {key: value for key, value in given.items() if value is not None}
-        source = SimulateSourceConfig(seed=args.seed, regime=args.regime, symbols=tuple(args.symbols), **chosen)
+        source = SimulateSourceConfig(
+            seed=args.seed, regime=args.regime, symbols=tuple(args.symbols), at=args.at, **chosen
+        )
         return dataclasses.replace(config, sources=(source,))
     return config

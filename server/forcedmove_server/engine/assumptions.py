@@ -11,6 +11,7 @@ from forcedmove_server.margin.facts import Confidence
 from forcedmove_server.margin.multipliers import CROSS_WIDTH_SHARE
 
 if TYPE_CHECKING:
+    from forcedmove_server.config import ModelConfig
     from forcedmove_server.engine.maps import SymbolState
     from forcedmove_server.engine.pipeline import Pipeline
 
@@ -70,9 +71,7 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
             f"depth: {state.books} visible books, beyond them the square-root law with this Y",
             model.impact_y,
         ),
-        AssumptionInfo(
-            "depth_withdrawal", "depth falls by e for every such fraction of a move", model.depth_withdrawal_fraction
-        ),
+        AssumptionInfo("depth_withdrawal", _withdrawal(state, model), state.law.withdrawal_fraction),
     ]
     listed += _exact_assumptions(pipeline, markets)
     stale = sorted(pipeline.registry[m].key for m in pipeline.left_out(state.rows.symbol))
@@ -93,6 +92,18 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
             )
         )
     return (*listed, *_margin_assumptions(pipeline, markets))
+
+
+def _withdrawal(state: SymbolState, model: ModelConfig) -> str:
+    """Say how depth withdraws, and what that rests on."""
+    found, told = state.withdrawal, "depth falls by e for every such fraction of a move, to a tenth at most: "
+    if found.measured is None or found.error is None:
+        return f"{told}the default; too few books were seen"
+    return (
+        f"{told}the default, weighed against {found.samples} samples of {found.markets} books (slope "
+        f"{found.measured:.1f} +- {found.error:.1f}); beyond the largest move seen, {found.largest_move:.2%}, by e for "
+        f"every {model.depth_withdrawal_fraction:g}"
+    )
 
 
 def _exact_assumptions(pipeline: Pipeline, markets: list[int]) -> Iterator[AssumptionInfo]:

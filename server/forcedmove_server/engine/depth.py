@@ -4,12 +4,14 @@ Beyond the visible book the law ``I = Y sigma_D sqrt(Q / V_D)`` (MODEL section 6
 arXiv 2411.13965; bitcoin: arXiv 1412.4503) is inverted to the notional that moves the price by a fraction ``x``:
 ``Q(x) = V_D (x / (Y sigma_D))^2``. ``x`` counts from where the shock has brought the mark: a shock is news, the latent
 book re-forms around the price it leads to, and what is then forced to trade meets that book. Depth withdraws as the
-price moves: at a distance ``d`` from the mark before the shock a share ``exp(-d / w)`` is left; the default ``w``
-leaves 10 % after a move of 10 %, what was seen on 10 October 2025.
+price moves: at a distance ``d`` from the mark before the shock a share ``exp(-d / w)`` is left, ``LEAST_DEPTH`` at
+least; the default ``w`` leaves 10 % after a move of 10 %, what was seen on 10 October 2025. Where books were seen to
+withdraw, ``w`` follows them as far as they were seen to move, and no further (engine.cascade.withdrawal).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -25,7 +27,25 @@ U64 = NDArray[np.uint64]
 
 
 #: a cell that holds this much stops every chain; what the law gives may exceed the integer format
-_DEEPEST_CENTS = float(1 << 62)
+DEEPEST_CENTS = float(1 << 62)
+#: share of the depth that never withdraws: books thinned by nine tenths, and did not vanish
+LEAST_DEPTH = 0.1
+#: a book that has not been told of for longer says nothing of what rests now. Books are told of when they change: a
+#: quiet one is old and right; one whose feed is lost is forgotten at once
+BOOK_STALE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class BookReach:
+    """How far the visible book of one market reaches from the mark, as fractions of it, and how old it is."""
+
+    market: int
+    age_s: float
+    bid_reach: float
+    ask_reach: float
+    bid_usd: float
+    ask_usd: float
+    stale: bool  # left out of the depth
 
 
 class BookTable:
@@ -46,31 +66,72 @@ class BookTable:
         for market in markets:
             self._books.pop(market, None)
 
-    def visible_usd(self, markets: list[int], first_bin: int, bins: int, bin_width: float) -> tuple[F64, int]:
-        """Pool the books of ``markets``: float64 ``[2, bins + 2]`` USD (0 bids, 1 asks), and how many had one."""
+    def visible_usd(
+        self, markets: Iterable[int], first_bin: int, bins: int, bin_width: float, now_ns: int
+    ) -> tuple[F64, int]:
+        """Pool the books of ``markets``: float64 ``[2, bins + 2]`` USD (0 bids, 1 asks), and how many had one.
+
+        A book older than ``BOOK_STALE_S`` at ``now_ns`` is left out.
+        """
         pooled = np.zeros((2, bins + 2))
         seen = 0
         for market in markets:
             rows = self._books.get(market)
-            if rows is None:
+            if rows is None or _age_s(rows, now_ns) > BOOK_STALE_S:
                 continue
             seen += 1
-            inverse = self._registry[market].contract_type is ContractType.INVERSE
-            usd = rows["quantity"] * (1.0 if inverse else rows["price"])
             absolute = (price_units(rows["price"], bin_width) >> PRICE_BITS).astype(np.int64)
             cell = np.clip(absolute - first_bin + 1, 0, bins + 1)
-            np.add.at(pooled, (rows["side"], cell), usd)
+            np.add.at(pooled, (rows["side"], cell), self._usd(market, rows))
         return pooled, seen
+
+    def reaches(self, markets: Iterable[int], mark_usd: float, now_ns: int) -> tuple[BookReach, ...]:
+        """Return how far the books of ``markets`` reach and how old they are; markets without one are missing."""
+        found = []
+        for market in markets:
+            rows = self._books.get(market)
+            if rows is None:
+                continue
+            usd, away = self._usd(market, rows), np.abs(rows["price"] / mark_usd - 1)
+            bid = rows["side"] == 0
+            age_s = _age_s(rows, now_ns)
+            found.append(
+                BookReach(
+                    market=market,
+                    age_s=age_s,
+                    bid_reach=float(away[bid].max(initial=0.0)),
+                    ask_reach=float(away[~bid].max(initial=0.0)),
+                    bid_usd=float(usd[bid].sum()),
+                    ask_usd=float(usd[~bid].sum()),
+                    stale=age_s > BOOK_STALE_S,
+                )
+            )
+        return tuple(found)
+
+    def _usd(self, market: int, rows: Records) -> F64:
+        inverse = self._registry[market].contract_type is ContractType.INVERSE
+        usd: F64 = rows["quantity"] * (1.0 if inverse else rows["price"])
+        return usd
+
+
+def _age_s(rows: Records, now_ns: int) -> float:
+    return max(now_ns - int(rows["time_ns"][0]), 0) / 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class ImpactLaw:
-    """Parameters of the depth beyond the visible book: fractions of price, USD per day."""
+    """Parameters of the depth beyond the visible book and of its withdrawal: fractions of price, USD per day.
+
+    Up to a move of ``seen_move`` depth falls by e for every ``withdrawal_fraction``, from there on for every
+    ``unseen_fraction``.
+    """
 
     sigma_day: float
     volume_day_usd: float
     y: float
     withdrawal_fraction: float
+    seen_move: float = math.inf
+    unseen_fraction: float = math.inf
 
 
 def depth_after_shock(
@@ -81,14 +142,35 @@ def depth_after_shock(
     ``visible`` float64 ``[2, C]`` USD. Side 0 absorbs sells at and below the shock, side 1 buys at and above it; cells
     between mark and shock keep their visible depth, which no chain uses.
     """
-    edges = (first_bin + np.arange(visible.shape[1] + 1) - 1) * bin_width
-    away = (shock - edges) if side == 0 else (edges - shock)
-    near, far = np.sort(np.stack([np.maximum(away[1:], 0), np.maximum(away[:-1], 0)]), axis=0) / mark
-    filled = np.flatnonzero(visible[side])
-    seen_to = float(far[filled].max(initial=0))
-    implied = (np.maximum(far, seen_to) ** 2 - np.maximum(near, seen_to) ** 2) * law.volume_day_usd
-    implied /= (law.y * law.sigma_day) ** 2
-    moved = np.maximum((mark - edges[1:]) if side == 0 else (edges[:-1] - mark), 0) / mark
-    usd = (visible[side] + implied) * np.exp(-moved / law.withdrawal_fraction)
-    cents: U64 = np.floor(np.minimum(usd * 100, _DEEPEST_CENTS)).astype(np.uint64)
+    moved = _distance(visible.shape[1], mark, side, first_bin, bin_width)[0]
+    usd = visible[side] + latent_usd(visible, mark, shock, side, first_bin, bin_width, law)
+    usd = usd * remaining(moved, mark, law)
+    cents: U64 = np.floor(np.minimum(usd * 100, DEEPEST_CENTS)).astype(np.uint64)
     return cents
+
+
+def remaining(moved_usd: F64, mark: float, law: ImpactLaw) -> F64:
+    """Share of the depth that has not withdrawn where the mark has moved so far, 0 USD or more."""
+    moved = moved_usd / mark
+    seen = np.minimum(moved, law.seen_move)
+    left: F64 = np.exp(-seen / law.withdrawal_fraction - (moved - seen) / law.unseen_fraction)
+    return np.maximum(left, LEAST_DEPTH)
+
+
+def latent_usd(
+    visible: F64, mark: float, shock: float, side: int, first_bin: int, bin_width: float, law: ImpactLaw
+) -> F64:
+    """What the law puts beyond the visible book, before it withdraws: float64 ``[C]`` USD; as the above."""
+    near, far = _distance(visible.shape[1], shock, side, first_bin, bin_width) / mark
+    seen_to = float(far[np.flatnonzero(visible[side])].max(initial=0))
+    implied: F64 = (np.maximum(far, seen_to) ** 2 - np.maximum(near, seen_to) ** 2) * law.volume_day_usd
+    implied /= (law.y * law.sigma_day) ** 2
+    return implied
+
+
+def _distance(cells: int, price: float, side: int, first_bin: int, bin_width: float) -> F64:
+    """How far the nearer and the further edge of each cell lie beyond a price: float64 ``[2, C]`` USD, 0 or more."""
+    edges = (first_bin + np.arange(cells + 1) - 1) * bin_width
+    away = np.maximum((price - edges) if side == 0 else (edges - price), 0)
+    found: F64 = np.sort(np.stack([away[1:], away[:-1]]), axis=0)
+    return found

@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 
 from forcedmove_server.config import Config
 from forcedmove_server.engine.bands import Uncertainty, uncertainty_of
+from forcedmove_server.engine.cascade.answer import Forecast, forecast
+from forcedmove_server.engine.cascade.forecast import ShockQuestion
+from forcedmove_server.engine.clusters.configured import configured_watch
 from forcedmove_server.engine.exact.positions import ExactPositions
-from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
+from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.engine.learning import Learner
-from forcedmove_server.engine.maps import SymbolState, build_map, shock_chain, symbol_states
+from forcedmove_server.engine.maps import SymbolState, build_map, symbol_states
 from forcedmove_server.engine.pipeline import configured_pipeline
+from forcedmove_server.engine.scan.books import Snapshot
 from forcedmove_server.engine.scores import Scores
 from forcedmove_server.engine.views import plan_view, render_view
 from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
@@ -56,6 +60,9 @@ class Engine:
         #: knows how sure the weights are; it learns from frozen maps, which only a scorecard has
         self._learner = Learner(self.pipeline, config.calibration)
         self._scores = Scores(self.pipeline, config, self._learner) if config.scorecard.enabled else None
+        self._clusters = configured_watch(self.pipeline, config, self.epoch, self._learner, self._scores)
+        #: what armed, triggered and came of it; any thread may read it
+        self.events = self._clusters.log
         #: draws the intervals of scorecards, beside the engine's thread
         self._summaries = ThreadPoolExecutor(1, "scorecard")
         self.failure: BaseException | None = None
@@ -155,15 +162,21 @@ class Engine:
         return self._ask(take)
 
     def simulate(
-        self, symbol: str, shock_price_usd: Callable[[SymbolMap], float]
-    ) -> Future[tuple[SymbolMap, ChainInfo]]:
-        """Follow the chain of a shock through the newest tick's map and book."""
+        self, symbol: str, question: Callable[[SymbolMap], ShockQuestion]
+    ) -> Future[tuple[SymbolMap, Forecast]]:
+        """Answer a question about a shock from the newest tick's map and book."""
 
-        def follow() -> tuple[SymbolMap, ChainInfo]:
-            newest = self._map(symbol)
-            return newest, shock_chain(self.pipeline, self._states[symbol], shock_price_usd(newest))
+        def follow() -> tuple[SymbolMap, Forecast]:
+            newest, state = self._map(symbol), self._states[symbol]
+            asked = question(newest)
+            certainty = self._learner.certainty(state.rows.rows.astype(np.int64))
+            return newest, forecast(self.pipeline, state, certainty, asked)
 
         return self._ask(follow)
+
+    def at_tick(self, look: Callable[[Snapshot], _T]) -> Future[_T]:
+        """Look at what the newest tick was made from, on the engine's thread."""
+        return self._ask(lambda: look(Snapshot(self.latest(), self._states, self.pipeline.backend)))
 
     def scorecard(self, where: Where) -> Future[Summary]:
         """Summarise what was scored so far. The future raises NotReadyError where no score is kept."""
@@ -328,10 +341,12 @@ class Engine:
         for symbol, state in symbol_states(pipeline, changed, pipeline.notional()).items():
             self._states[symbol] = state
             seq = maps[symbol].seq + 1 if symbol in maps else 1
-            maps[symbol] = build_map(pipeline, state, seq, self._scores.short(symbol) if self._scores else None)
+            score = self._scores.short(symbol) if self._scores else None
+            maps[symbol] = build_map(pipeline, state, seq, score, self._clusters.track(state))
         if not maps:
             return
         self.ticks += 1
+        self._clusters.tick(self._states, maps, changed, self.ticks)
         tick = Tick(
             epoch=self.epoch,
             number=self.ticks,

@@ -138,8 +138,9 @@ class Evaluation:
                         bits=bits[side],
                     )
                 )
-        store = self._pipelines[CALIBRATED].store
-        for scope, sums in band_sums(store, self._learner, rows[CALIBRATED], truth, inverse, self.level).items():
+        learnt = self._pipelines[CALIBRATED]
+        covered = band_sums(learnt, self._learner, rows[CALIBRATED], truth, inverse, self.level)
+        for scope, sums in covered.items():
             self._bands.append(BandScore(self._hour, symbol, scope, *sums.tolist()))
 
     def _baselines(self, view: RenderedView, rows: SymbolRows) -> dict[str, F64]:

@@ -138,7 +138,10 @@ class MarketStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """A run of bins that stands above its surroundings; see kernels.arrays.Clusters for the rule."""
+    """A run of bins that stands above its surroundings; see kernels.arrays.Clusters for the rule.
+
+    ``id`` stays with it from tick to tick (see engine.clusters.tracking); 0 where it has none yet.
+    """
 
     side: SideName
     price_low_usd: float
@@ -147,6 +150,7 @@ class ClusterInfo:
     notional_usd: float
     distance_fraction: float
     venues: tuple[tuple[str, float], ...]
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +14,14 @@ from forcedmove_kernels.fixed_point import LONG, PRICE_BITS, SHARE_ONE, SHORT
 from forcedmove_server.config import ModelConfig
 from forcedmove_server.engine.activity import DEFAULT_DAILY_VOLATILITY
 from forcedmove_server.engine.assumptions import assumptions
-from forcedmove_server.engine.chains import cell_of, chain_info, follow_shock, lower_edge
-from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
+from forcedmove_server.engine.cascade.forecast import point_forecast
+from forcedmove_server.engine.cascade.withdrawal import Withdrawal
+from forcedmove_server.engine.chains import cell_of, lower_edge
+from forcedmove_server.engine.depth import ImpactLaw
 from forcedmove_server.engine.frames import SIDES, ChainInfo, ClusterInfo, MarketStatus, SymbolMap
 from forcedmove_server.engine.margins import margin_info
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.views import SymbolRows
-from forcedmove_server.errors import InputError
 from forcedmove_server.market.instruments import ContractType
 from forcedmove_server.scorecard.summary import ShortScore
 
@@ -45,6 +48,7 @@ class SymbolState:
     sigma_measured: bool
     volume_measured: bool
     clusters: tuple[Clusters, Clusters]  # of longs and of shorts
+    withdrawal: Withdrawal
 
     def cell(self, price_usd: float) -> int:
         """Cell of a price; the outer cells stand for everything outside the window."""
@@ -90,7 +94,8 @@ def _symbol_state(
         venue_cents[venue] = venue_cents[venue] + row if venue in venue_cents else row
     stale = pipeline.left_out(rows.symbol)
     booked = [market for market in rows.markets.tolist() if market not in stale]
-    visible, books = pipeline.books.visible_usd(booked, first_bin, store.bins, rows.bin_width_usd)
+    visible, books = pipeline.books.visible_usd(booked, first_bin, store.bins, rows.bin_width_usd, pipeline.now_ns)
+    withdrawal = pipeline.withdrawal.fit(booked, model.depth_withdrawal_fraction)
     sigma = pipeline.activity.daily_volatility(rows.symbol)
     volume = pipeline.activity.daily_volume_usd(rows.symbol)
     open_interest_usd = float(profile[LONG].sum()) / 100
@@ -98,37 +103,29 @@ def _symbol_state(
         sigma_day=sigma or DEFAULT_DAILY_VOLATILITY,
         volume_day_usd=volume or max(model.assumed_volume_per_oi_day * open_interest_usd, 1.0),
         y=model.impact_y,
-        withdrawal_fraction=model.depth_withdrawal_fraction,
+        withdrawal_fraction=withdrawal.fraction,
+        seen_move=withdrawal.largest_move,
+        unseen_fraction=model.depth_withdrawal_fraction,
     )
     return SymbolState(
-        rows, venue_cents, profile, visible, law, first_bin, books, sigma is not None, volume is not None, clusters
-    )
+        rows, venue_cents, profile, visible, law, first_bin, books, sigma is not None, volume is not None, clusters,
+        withdrawal,
+    )  # fmt: skip
 
 
 def shock_chain(pipeline: Pipeline, state: SymbolState, shock_usd: float) -> ChainInfo:
     """Follow the chain of one shock. Raises InputError for a price outside the window."""
-    mark = state.rows.mark_usd
-    cell = state.cell(shock_usd)
-    if not 0 < cell < state.profile.shape[1] - 1:
-        low, high = state.edge(1), state.edge(state.profile.shape[1] - 1)
-        raise InputError("price_usd", shock_usd, f"must lie in the map's window, {low:g} to {high:g}")
-    side = LONG if shock_usd <= mark else SHORT
-    width = state.rows.bin_width_usd
-    depth = depth_after_shock(state.visible, mark, shock_usd, side, state.first_bin, width, state.law)
-    chain = follow_shock(pipeline.backend, state.profile[side], depth, state.first_bin, width, mark, shock_usd)
-    return chain_info(
-        chain,
-        SIDES[side],
-        state.first_bin,
-        state.rows.bin_width_usd,
-        mark,
-        shock_usd,
-        {venue: cents[side] for venue, cents in state.venue_cents.items()},
-    )
+    return point_forecast(pipeline.backend, state, shock_usd).chain
 
 
-def build_map(pipeline: Pipeline, state: SymbolState, seq: int, score: ShortScore | None = None) -> SymbolMap:
-    """Build the published map of one symbol."""
+def build_map(
+    pipeline: Pipeline,
+    state: SymbolState,
+    seq: int,
+    score: ShortScore | None = None,
+    ids: Mapping[tuple[int, int], int] = MappingProxyType({}),
+) -> SymbolMap:
+    """Build the published map of one symbol; ``ids`` are identities of clusters by their side and first cell."""
     markets = _market_statuses(pipeline, state.rows)
     interest = sum(m.open_interest_usd for m in markets)
     fresh = sum(m.open_interest_usd for m in markets if m.fresh)
@@ -140,7 +137,7 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, score: ShortScor
         bin_width_usd=state.rows.bin_width_usd,
         markets=markets,
         coverage=fresh / interest if interest else 0.0,
-        clusters=_largest(state),
+        clusters=_largest(state, ids),
         next_down=_next_chain(pipeline, state, LONG),
         next_up=_next_chain(pipeline, state, SHORT),
         assumptions=assumptions(pipeline, state),
@@ -148,7 +145,7 @@ def build_map(pipeline: Pipeline, state: SymbolState, seq: int, score: ShortScor
     )
 
 
-def _largest(state: SymbolState) -> tuple[ClusterInfo, ...]:
+def _largest(state: SymbolState, ids: Mapping[tuple[int, int], int]) -> tuple[ClusterInfo, ...]:
     """Describe the clusters with the most notional among those within reach of the mark."""
     mark = state.rows.mark_usd
     reach = mark * _CLUSTERS_WITHIN
@@ -159,10 +156,12 @@ def _largest(state: SymbolState) -> tuple[ClusterInfo, ...]:
         for k in np.flatnonzero((clusters.end > low) & (clusters.begin <= high)).tolist()
     ]
     near.sort(key=lambda cluster: -cluster[0])
-    return tuple(_cluster_info(state, side, state.clusters[side], k) for _, side, k in near[:_CLUSTERS_SHOWN])
+    return tuple(_cluster_info(state, side, state.clusters[side], k, ids) for _, side, k in near[:_CLUSTERS_SHOWN])
 
 
-def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> ClusterInfo:
+def _cluster_info(
+    state: SymbolState, side: int, found: Clusters, k: int, ids: Mapping[tuple[int, int], int]
+) -> ClusterInfo:
     begin, end = int(found.begin[k]), int(found.end[k])
     low, high = state.edge(begin), state.edge(end)
     near = high if side == LONG else low
@@ -176,6 +175,7 @@ def _cluster_info(state: SymbolState, side: int, found: Clusters, k: int) -> Clu
         notional_usd=float(found.notional[k]) / 100,
         distance_fraction=near / state.rows.mark_usd - 1,
         venues=tuple(venues),
+        id=ids.get((side, begin), 0),
     )
 
 

@@ -15,6 +15,7 @@ from forcedmove_kernels.errors import BackendUnavailableError
 from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import Config, EngineConfig, ModelConfig
 from forcedmove_server.engine.activity import Activity
+from forcedmove_server.engine.cascade.withdrawal import WithdrawalWatch
 from forcedmove_server.engine.depth import BookTable
 from forcedmove_server.engine.exact.rows import ExactRows
 from forcedmove_server.engine.feed_states import FeedStates
@@ -71,10 +72,13 @@ class Pipeline:
         self.exact = ExactRows(self.store, self.inference.markets, registry)
         self.feed_states = FeedStates(self.inference.markets, model)
         self.books = BookTable(registry)
+        self.withdrawal = WithdrawalWatch()
         self.activity = Activity(registry)
         self.events: Counter[str] = Counter()
         #: are told of every lifecycle step, after the store has taken it
         self.observers: list[Callable[[Updates], None]] = []
+        #: are told of every batch, after it has been taken in
+        self.readers: list[Callable[[EventBatch], None]] = []
         #: the watermark: event time up to which everything has been seen; ages count from it
         self.now_ns = 0
         self.newest_event_ns = 0
@@ -92,6 +96,7 @@ class Pipeline:
         for update in self.inference.step(batch):
             self._apply(update)
         self.books.take(batch.depth)
+        self.withdrawal.take(batch.depth)
         self.activity.take(batch)
         self.feed_states.take(batch.feed_states)
         states = batch.feed_states
@@ -101,6 +106,8 @@ class Pipeline:
             if len(rows):
                 self.newest_event_ns = max(self.newest_event_ns, int(rows["time_ns"][-1]))
         self.now_ns = max(self.now_ns, batch.until_ns)
+        for read in self.readers:
+            read(batch)
 
     def sweep(self) -> None:
         """Kill the levels that the price has crossed since the last open interest."""
@@ -169,15 +176,15 @@ class Pipeline:
             venues=tuple(self.registry[m].venue for m in markets),
             notional=Notional(notional.base[markets], notional.slope[markets]),
             bin_width_usd=float(table.bin_width[markets[0]]),
-            mark_units=self._mark_units(markets),
+            mark_units=round(self.mean_units(markets)),
             exact=np.array(self.exact.with_exact(markets)[len(markets) :], np.int32),
             exact_of=np.array(exact_of, np.int64),
         )
 
-    def _mark_units(self, markets: list[int]) -> int:
-        """Return the symbol's mark: the mean of its markets' marks, weighted by open interest in USD.
+    def mean_units(self, markets: list[int], units: NDArray[np.uint32] | None = None) -> float:
+        """Return the mean of prices of a symbol's markets, by default their marks, weighted by open interest in USD.
 
-        Stale markets have no say where there are fresh ones.
+        ``units`` u32 ``[M]`` are price units of all markets. Stale markets have no say where there are fresh ones.
         """
         fresh = self.fresh(markets)
         if fresh.any():
@@ -187,7 +194,8 @@ class Pipeline:
         inverse = np.array([self.registry[m].contract_type is ContractType.INVERSE for m in markets])
         unit_usd = table.bin_width[markets[0]] / (1 << PRICE_BITS)
         weight = table.open_interest[markets] * table.lot[markets] * np.where(inverse, 1.0, price * unit_usd)
-        return round(float(np.average(price, weights=weight if weight.sum() > 0 else None)))
+        shown = price if units is None else units[markets].astype(np.float64)
+        return float(np.average(shown, weights=weight if weight.sum() > 0 else None))
 
     def _apply(self, updates: Updates) -> None:
         while self.inference.markets.coarsened:

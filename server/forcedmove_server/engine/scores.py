@@ -13,6 +13,7 @@ from forcedmove_server.engine.learning import Learner
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.errors import FileFormatError
 from forcedmove_server.market.events import EventBatch
+from forcedmove_server.scorecard.measures.cascades import CascadeAlarm, CascadeSeen
 from forcedmove_server.scorecard.scorecard import Scorecard
 from forcedmove_server.scorecard.summary import MarketRow, ShortScore, Summary, Where
 
@@ -61,6 +62,14 @@ class Scores:
     def rows(self) -> Callable[[], tuple[MarketRow, ...]]:
         """Return what lists point values by venue, symbol, side, horizon and map; to be called on any thread."""
         return self._detached(lambda scorecard: tuple(scorecard.markets()))
+
+    def alarm(self, alarm: CascadeAlarm) -> None:
+        """Note a chain that was armed, once that has ended."""
+        self._scorecard.alarm(alarm)
+
+    def cascade(self, cascade: CascadeSeen) -> None:
+        """Note a cascade that happened."""
+        self._scorecard.cascade(cascade)
 
     def save(self) -> None:
         """Keep score and weights, where files for them are configured; a full disk is told, and ends nothing."""

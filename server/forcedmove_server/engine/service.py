@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from forcedmove_server.engine.bands import Uncertainty
-from forcedmove_server.engine.frames import ChainInfo, RenderedView, SymbolMap, Tick, ViewSpec
+from forcedmove_server.engine.cascade.answer import Forecast
+from forcedmove_server.engine.cascade.forecast import ShockQuestion
+from forcedmove_server.engine.clusters.log import EventLog
+from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
+from forcedmove_server.engine.scan.books import Snapshot
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import HeldPositions, PositionAck, PositionChange
 from forcedmove_server.scorecard.summary import MarketRow, Summary, Where
+
+T = TypeVar("T")
 
 
 class EngineService(Protocol):
@@ -18,6 +24,8 @@ class EngineService(Protocol):
 
     epoch: int
     registry: InstrumentRegistry
+    #: what armed, triggered and came of it; any thread may read it
+    events: EventLog
     #: deadlines skipped because a tick overran
     missed_ticks: int
 
@@ -47,11 +55,18 @@ class EngineService(Protocol):
         ...
 
     def simulate(
-        self, symbol: str, shock_price_usd: Callable[[SymbolMap], float]
-    ) -> Future[tuple[SymbolMap, ChainInfo]]:
-        """Follow the chain of a shock, whose price may depend on the map that it is followed through.
+        self, symbol: str, question: Callable[[SymbolMap], ShockQuestion]
+    ) -> Future[tuple[SymbolMap, Forecast]]:
+        """Answer a question about a shock, whose price may depend on the map that it is followed through.
 
-        The future raises UnknownNameError, NotReadyError or InputError, and what ``shock_price_usd`` raises.
+        The future raises UnknownNameError, NotReadyError or InputError, and what ``question`` raises.
+        """
+        ...
+
+    def at_tick(self, look: Callable[[Snapshot], T]) -> Future[T]:
+        """Look at what the newest tick was made from; ``look`` is short, for no tick comes meanwhile.
+
+        The future raises NotReadyError before the first map, and what ``look`` raises.
         """
         ...
 

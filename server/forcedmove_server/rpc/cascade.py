@@ -10,8 +10,8 @@ import grpc
 
 from forcedmove.v1 import cascade_pb2
 from forcedmove_server.engine.service import EngineService
-from forcedmove_server.rpc.messages import assumption_messages, chain_message
-from forcedmove_server.rpc.requests import shock_of, symbol_of
+from forcedmove_server.rpc.forecasts import question_of, simulate_response
+from forcedmove_server.rpc.requests import symbol_of
 from forcedmove_server.rpc.status import guarded
 
 if TYPE_CHECKING:  # the stubs are generic, the classes are not
@@ -47,11 +47,5 @@ class CascadeHandlers:
     ) -> cascade_pb2.SimulateResponse:
         """Follow one shock through the newest map."""
         symbol = symbol_of(request.symbol, self._engine.registry)
-        symbol_map, chain = await asyncio.wrap_future(self._engine.simulate(symbol, partial(shock_of, request)))
-        return cascade_pb2.SimulateResponse(
-            chain=chain_message(chain),
-            epoch=self._engine.epoch,
-            seq=symbol_map.seq,
-            event_time_ns=symbol_map.event_time_ns,
-            assumptions=assumption_messages(symbol_map.assumptions),
-        )
+        symbol_map, found = await asyncio.wrap_future(self._engine.simulate(symbol, partial(question_of, request)))
+        return simulate_response(self._engine.epoch, symbol_map, found)

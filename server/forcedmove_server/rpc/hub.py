@@ -59,6 +59,8 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._topics: dict[tuple[str, ViewSpec], Topic] = {}
         self._readers: set[Subscriber] = set()
+        #: are told once why streams end, those that the hub does not keep
+        self.on_end: list[Callable[[Exception], None]] = []
         self._closed = False
         self.failure: asyncio.Future[None] = self._loop.create_future()
         self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="forcedmove-snapshots")
@@ -108,8 +110,7 @@ class Hub:
             return
         logger.critical("the streams have ended: a bug", exc_info=error)
         self.failure.set_exception(error)
-        for reader in self._readers:
-            reader.fail(self._failed())
+        self._end(self._failed())
 
     def _failed(self) -> ServerFailedError:
         kind = type(self.failure.exception()).__name__
@@ -202,8 +203,13 @@ class Hub:
     def end_streams(self) -> None:
         """End every stream, and refuse new ones."""
         self._closed = True
+        self._end(GoingAwayError("the server is going away; reconnect and resume"))
+
+    def _end(self, error: Exception) -> None:
         for reader in self._readers:
-            reader.fail(GoingAwayError("the server is going away; reconnect and resume"))
+            reader.fail(error)
+        for end in self.on_end:
+            end(error)
 
     def close(self) -> None:
         """Let go of the engine. A second call does nothing."""

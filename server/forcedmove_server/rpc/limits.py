@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from forcedmove_server.config import ScanConfig
 from forcedmove_server.engine.frames import RenderedView, ViewSpec
 from forcedmove_server.errors import LimitError
 from forcedmove_server.margin.provenance import STALE_AFTER_DAYS
@@ -32,6 +33,7 @@ class Limits:
     max_request_bytes: int = 256 << 10
     max_message_bytes: int = 1 << 20
     max_frame_bytes: int = 4 << 20
+    scan: ScanConfig = field(default_factory=ScanConfig)
 
     def check_grid(self, symbol: str, spec: ViewSpec, view: RenderedView, tensors: int = 1) -> None:
         """Raise LimitError when a view's grid, or so many tensors of its size, do not fit a frame."""

@@ -78,10 +78,10 @@ class MarginHandlers:
             today, after_days = datetime.now(UTC).date(), self._limits.tiers_stale_after_days
             return message_of(answer(question, self._book, today, after_days))
         except InputError as error:
-            raise _on_the_wire(error) from None
+            raise on_the_wire(error) from None
 
 
-def _on_the_wire(error: InputError) -> InputError:
+def on_the_wire(error: InputError) -> InputError:
     """Name the field as the request calls it."""
     name, _, rest = error.field.partition(".")
     renamed = _WIRE_NAMES.get(name, name) + (f".{_OTHER_NAMES.get(rest, rest)}" if rest else "")

@@ -55,6 +55,7 @@ def cluster_message(cluster: ClusterInfo) -> model_pb2.Cluster:
         notional_usd=cluster.notional_usd,
         distance_fraction=cluster.distance_fraction,
         venues=[model_pb2.VenueNotional(venue=venue, notional_usd=usd) for venue, usd in cluster.venues],
+        id=cluster.id,
     )
 
 

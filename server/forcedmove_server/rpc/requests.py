@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2, scorecard_pb2
+from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2, scorecard_pb2, whatif_pb2
 from forcedmove_server.engine.bands import check_band
 from forcedmove_server.engine.frames import AXES, SIDES, AxisName, SideName, SymbolMap, ViewSpec, WeightingName
 from forcedmove_server.engine.views import check_view
@@ -60,7 +60,7 @@ def subscription_of(
     if request.WhichOneof("request") is None:
         raise InputError("request", None, "set subscription, the one kind of request that this server knows")
     wanted = request.subscription
-    rate = _finite("max_rate_hz", wanted.max_rate_hz, 0.0)
+    rate = finite("max_rate_hz", wanted.max_rate_hz, 0.0)
     return Subscription(
         symbols=symbols_of(wanted.symbols, registry, limits),
         spec=spec_of(wanted.view, registry),
@@ -85,11 +85,11 @@ def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
     Raises InputError or UnknownNameError, whether or not a map exists that the view could be rendered from.
     """
     known = registry.venues()
-    wanted = {_venue(name, known) for name in view.venues}
-    sides = {_member("view.sides", number, _SIDE_NAMES) for number in view.sides}
-    keep = {_member("view.keep_axes", number, _AXIS_NAMES) for number in view.keep_axes} or set(_DEFAULT_KEEP)
-    low = _finite("view.leverage_min", view.leverage_min, 0.0)
-    high = _finite("view.leverage_max", view.leverage_max, 0.0)
+    wanted = {venue_of(name, known) for name in view.venues}
+    sides = {member("view.sides", number, _SIDE_NAMES) for number in view.sides}
+    keep = {member("view.keep_axes", number, _AXIS_NAMES) for number in view.keep_axes} or set(_DEFAULT_KEEP)
+    low = finite("view.leverage_min", view.leverage_min, 0.0)
+    high = finite("view.leverage_max", view.leverage_max, 0.0)
     if high and low > high:
         raise InputError("view.leverage_min", low, f"must not be above view.leverage_max = {high!r}")
     spec = ViewSpec(
@@ -98,8 +98,8 @@ def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
         leverage_min=low,
         leverage_max=high,
         keep=tuple(axis for axis in AXES if axis in keep or axis == "price"),
-        weighting=_member("view.weighting", view.weighting, _WEIGHTING_NAMES) if view.weighting else "live",
-        price_range_fraction=_finite("view.price_range_fraction", view.price_range_fraction, 0.0, _MAX_MOVE),
+        weighting=member("view.weighting", view.weighting, _WEIGHTING_NAMES) if view.weighting else "live",
+        price_range_fraction=finite("view.price_range_fraction", view.price_range_fraction, 0.0, _MAX_MOVE),
     )
     check_view(spec)
     return spec
@@ -107,21 +107,21 @@ def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
 
 def band_level_of(request: heatmap_pb2.GetSnapshotRequest, spec: ViewSpec) -> float | None:
     """Return the level of the band that is wanted, None for none. Raises InputError for one that no band has."""
-    level = _finite("band_level", request.band_level, -math.inf)
+    level = finite("band_level", request.band_level, -math.inf)
     if level == 0:
         return None
     check_band(level, spec)
     return level
 
 
-def shock_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> float:
+def shock_of(request: cascade_pb2.SimulateRequest | whatif_pb2.WhatIfRequest, symbol_map: SymbolMap) -> float:
     """Return the shocked price in USD. Raises InputError, or NotReadyError while the symbol has no mark price."""
     kind = request.WhichOneof("shock")
     if kind is None:
         raise InputError("shock", None, "set price_usd or move_fraction")
     if kind == "price_usd":
-        return _finite("price_usd", request.price_usd, 0.0, above=True)
-    move = _finite("move_fraction", request.move_fraction, -1.0, _MAX_MOVE, above=True)
+        return finite("price_usd", request.price_usd, 0.0, above=True)
+    move = finite("move_fraction", request.move_fraction, -1.0, _MAX_MOVE, above=True)
     if not symbol_map.mark_price_usd > 0:  # also a mark that is not a number
         raise NotReadyError(f"{symbol_map.symbol}: no mark price yet")
     return symbol_map.mark_price_usd * (1.0 + move)
@@ -129,12 +129,12 @@ def shock_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> flo
 
 def where_of(request: scorecard_pb2.GetScorecardRequest, registry: InstrumentRegistry) -> Where:
     """Return the part of the markets that is meant. Raises InputError, or UnknownNameError where there is none."""
-    venue = _venue(request.venue, registry.venues()) if request.venue else None
+    venue = venue_of(request.venue, registry.venues()) if request.venue else None
     symbol = symbol_of(request.symbol, registry) if request.symbol else None
-    side = SIDES.index(_member("side", request.side, _SIDE_NAMES)) if request.side else None
+    side = SIDES.index(member("side", request.side, _SIDE_NAMES)) if request.side else None
     if venue is not None and symbol is not None:
         listed = dict.fromkeys(registry[market].venue for market in registry.markets_of(symbol))
-        _venue(venue, listed)
+        venue_of(venue, listed)
     return Where(venue, symbol, side)
 
 
@@ -145,14 +145,16 @@ def symbol_of(name: str, registry: InstrumentRegistry) -> str:
     return registry[registry.resolve(name)[0]].symbol
 
 
-def _venue(name: str, known: Iterable[str]) -> str:
+def venue_of(name: str, known: Iterable[str]) -> str:
+    """Resolve a venue's name. Raises UnknownNameError for one that is not among the known."""
     venue = name.strip().lower()
     if venue not in known:
         raise UnknownNameError("venue", name, sorted(known))
     return venue
 
 
-def _member(field_name: str, number: N, names: Mapping[N, T]) -> T:
+def member(field_name: str, number: N, names: Mapping[N, T]) -> T:
+    """Return what an enum's number means. Raises InputError for one that it does not have."""
     try:
         return names[number]
     except KeyError:
@@ -160,7 +162,8 @@ def _member(field_name: str, number: N, names: Mapping[N, T]) -> T:
         raise InputError(field_name, number, f"must be one of {known}") from None
 
 
-def _finite(field_name: str, value: float, minimum: float, maximum: float = math.inf, *, above: bool = False) -> float:
+def finite(field_name: str, value: float, minimum: float, maximum: float = math.inf, *, above: bool = False) -> float:
+    """Return a number within bounds. Raises InputError naming field, value and bound."""
     if not math.isfinite(value):
         raise InputError(field_name, value, "must be a finite number")
     if value < minimum or (above and value == minimum):

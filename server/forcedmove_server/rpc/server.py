@@ -12,13 +12,22 @@ from grpc_reflection.v1alpha import reflection
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import InputError
 from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
-from forcedmove_server.rpc import cascade, heatmap, margin, positions, scorecard
+from forcedmove_server.rpc import cascade, events, heatmap, margin, positions, scan, scorecard, whatif
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 
 logger = logging.getLogger(__name__)
 
-_SERVICES = (heatmap.SERVICE, cascade.SERVICE, margin.SERVICE, positions.SERVICE, scorecard.SERVICE)
+_SERVICES = (
+    heatmap.SERVICE,
+    cascade.SERVICE,
+    events.SERVICE,
+    margin.SERVICE,
+    positions.SERVICE,
+    scorecard.SERVICE,
+    scan.SERVICE,
+    whatif.SERVICE,
+)
 _HEALTH_NAMES = ("", *_SERVICES)
 
 
@@ -29,10 +38,17 @@ class RpcServer:
     """
 
     def __init__(
-        self, server: grpc.aio.Server, hub: Hub, healthy: health.aio.HealthServicer, first_map: asyncio.Event, port: int
+        self,
+        server: grpc.aio.Server,
+        hub: Hub,
+        scans: scan.ScanHandlers,
+        healthy: health.aio.HealthServicer,
+        first_map: asyncio.Event,
+        port: int,
     ) -> None:
         self.port = port
         self.hub = hub
+        self._scans = scans
         self._server, self._health = server, healthy
         self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
         self._announcement.add_done_callback(self._announced)
@@ -49,6 +65,7 @@ class RpcServer:
         self.hub.end_streams()
         await self._server.stop(grace_s)
         self.hub.close()
+        self._scans.close()
         logger.info("port %d is closed", self.port)
 
     async def wait_closed(self) -> None:
@@ -105,13 +122,18 @@ async def serve(
         await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     first_map = asyncio.Event()
     hub = Hub(engine, limits, first_map.set)
+    book = book or shipped_book()
+    scans = scan.ScanHandlers(engine, limits)
     server.add_generic_rpc_handlers(
         (
             heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),
             cascade.CascadeHandlers(engine).handler(),
-            margin.MarginHandlers(book or shipped_book(), limits).handler(),
+            events.EventHandlers(engine, hub, limits).handler(),
+            margin.MarginHandlers(book, limits).handler(),
             positions.PositionsHandlers(engine, limits).handler(),
             scorecard.ScorecardHandlers(engine, limits).handler(),
+            scans.handler(),
+            whatif.WhatIfHandlers(engine, book, limits).handler(),
         )
     )
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
@@ -121,7 +143,8 @@ async def serve(
         bound = server.add_insecure_port(address)
     except RuntimeError as error:
         hub.close()
+        scans.close()
         raise InputError("server.port", address, f"cannot listen there: {error}") from error
     await server.start()
     logger.info("listening on %s:%d", host, bound)
-    return RpcServer(server, hub, healthy, first_map, bound)
+    return RpcServer(server, hub, scans, healthy, first_map, bound)

@@ -6,6 +6,7 @@ error              status                details (google.rpc)
 InputError         INVALID_ARGUMENT      BadRequest naming the field
 UnknownNameError   NOT_FOUND
 NotReadyError      UNAVAILABLE           RetryInfo; GoingAwayError likewise
+GoneError          OUT_OF_RANGE
 QuotaError         RESOURCE_EXHAUSTED    RetryInfo
 LimitError         RESOURCE_EXHAUSTED    none: retrying does not help
 ServerFailedError  INTERNAL              logged where it happened
@@ -28,6 +29,7 @@ import grpc
 
 from forcedmove_server.errors import (
     ForcedMoveError,
+    GoneError,
     InputError,
     LimitError,
     NotReadyError,
@@ -49,6 +51,7 @@ _CODES: tuple[tuple[type[ForcedMoveError], grpc.StatusCode], ...] = (
     (InputError, grpc.StatusCode.INVALID_ARGUMENT),
     (UnknownNameError, grpc.StatusCode.NOT_FOUND),
     (NotReadyError, grpc.StatusCode.UNAVAILABLE),
+    (GoneError, grpc.StatusCode.OUT_OF_RANGE),
     (LimitError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (ServerFailedError, grpc.StatusCode.INTERNAL),
 )

@@ -47,8 +47,10 @@ def make_source(config: SourceConfig, max_markets: int = EngineConfig().max_mark
     speed = config.speed or None
     if isinstance(config, SimulateSourceConfig):
         source = SimulatedSource(simulation_config(config), config.name)
-        return MadeSource(source, speed, source.warm_until_ns)
-    return MadeSource(replay_source(config), speed, 0)
+        return MadeSource(source, speed, max(source.warm_until_ns, time_ns(config.at) or 0))
+    if problem := config.at_problem():
+        raise InputError("at", str(config.at), problem)
+    return MadeSource(replay_source(config), speed, time_ns(config.at) or 0)
 
 
 def live_settings(config: LiveSourceConfig, max_markets: int) -> LiveSettings:

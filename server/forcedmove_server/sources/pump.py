@@ -40,6 +40,11 @@ class Pump:
         """Start reading."""
         self._thread.start()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was started and has nothing more to say."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def request_stop(self) -> None:
         """Stop reading after the batch in progress."""
         self._stopping.set()

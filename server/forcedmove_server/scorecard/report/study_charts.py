@@ -89,7 +89,7 @@ def draw_coverage(axes: Axes, summary: StudySummary) -> None:
         found = [next(c.share for c in summary.covered if (c.regime, c.scope) == (regime, scope)) for regime in regimes]
         _points(axes, found, position, len(SCOPES), *numbered(position)[:2], label=SCOPE_NAMES[scope])
     _by_regime(axes, regimes)
-    axes.legend(loc="lower left", ncols=2)
+    axes.legend(loc="lower left", ncols=2, columnspacing=1.0, handlelength=1.2)
     axes.set_title("Share of bins inside the 90 % band")
 
 
@@ -104,7 +104,7 @@ def draw_coverage_course(axes: Axes, summary: StudySummary) -> None:
         axes.plot(hours, _values(course.values), color=colour, marker=marker, markersize=3, label=SCOPE_NAMES[scope])
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("hours")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", ncols=2, columnspacing=1.0, handlelength=1.2)
     axes.set_title("The same by hour, all runs")
 
 

@@ -143,7 +143,8 @@ def _coverage(study: StudyResult, summary: StudySummary, charts: Charts) -> list
         "Coverage",
         f"Share of the bins within 20 % of the mark whose true notional lies inside the {percent(study.level, 0)} band "
         f"of the calibrated map, as it is served; bins where band and truth are both zero are left out. Shaded: "
-        f"{percent(low, 0)} to {percent(high, 0)}.",
+        f"{percent(low, 0)} to {percent(high, 0)}. “Sizes known”: the same bands with the true size of positions in "
+        "place of that of printed liquidations, which are small ones while nothing but high leverage dies.",
         (
             ("Coverage by regime", partial(draw_coverage, summary=summary)),
             (f"Coverage by hour, {regime_name(whole(summary))}", partial(draw_coverage_course, summary=summary)),

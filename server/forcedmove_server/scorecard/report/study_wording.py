@@ -18,7 +18,12 @@ _NAMES = {
     "distance": "distance only",
 }
 FEED_NAMES = {"full": "all liquidations published", "sampled": "some published", "none": "none published"}
-SCOPE_NAMES = {"market": "single markets", "symbol": "symbols"}
+SCOPE_NAMES = {
+    "market": "single markets",
+    "symbol": "symbols",
+    "market_sized": "markets, sizes known",
+    "symbol_sized": "symbols, sizes known",
+}
 #: share of bins that a 90 % band should cover
 NOMINAL = (0.85, 0.95)
 
@@ -112,7 +117,7 @@ def coverage_line(summary: StudySummary, level: float) -> str:
     """Return how often bands held the truth."""
     told = (
         f"{share_bounds(one.share)} of bins of {SCOPE_NAMES[scope]}"
-        for scope in SCOPES
+        for scope in SCOPES[:2]
         for one in summary.covered
         if (one.regime, one.scope) == (whole(summary), scope)
     )

@@ -83,7 +83,8 @@ class WeightScore:
 class BandScore:
     """How many bins of the true map lay inside the credible band; sums, see ``measures.coverage.coverage_sums``.
 
-    ``scope`` is ``"market"`` (all markets of a symbol, each with its own band) or ``"symbol"``.
+    ``scope`` is ``"market"`` (all markets of a symbol, each with its own band) or ``"symbol"``; ``"market_sized"`` and
+    ``"symbol_sized"`` are the same with the true sizes of positions in place of those of printed liquidations.
     """
 
     hour: int

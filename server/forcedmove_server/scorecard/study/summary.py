@@ -29,7 +29,7 @@ F64 = NDArray[np.float64]
 
 #: the row of all regimes together
 OVERALL = "all"
-SCOPES = ("market", "symbol")
+SCOPES = ("market", "symbol", "market_sized", "symbol_sized")
 #: what a course of weights shows: the field of a score
 DISTANCES = ("prior", "calibrated", "live_prior", "live_calibrated", "live_true")
 

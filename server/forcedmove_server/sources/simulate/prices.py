@@ -60,6 +60,8 @@ class PriceField:
         self._memory = self._fundamental.copy()
         self.depth_usd = depth_usd
         self.depth = np.ones(len(symbol))
+        #: log return of each symbol's news alone since the beginning: what prices would have done without any flow
+        self.news = np.zeros(len(profiles))
 
     @property
     def price(self) -> F64:
@@ -83,6 +85,7 @@ class PriceField:
         moved += _ARBITRAGE * (common[symbol] - moved)
         back = np.minimum(_TRANSIENT * (1 + (common / VALUE_SCALE) ** 2), 0.5)
         moved -= ((_PERMANENT + back) * common)[symbol]
+        self.news = self.news + news
         self._fundamental += news + _PERMANENT * common
         self._memory += _MEMORY * (self._fundamental + common - self._memory)
         made = np.abs(self._fundamental + common - self._memory)[symbol]

@@ -61,6 +61,16 @@ class SimulatedSource:
             return None
         return 0.0 if self._world is None else self._world.steps_done / last
 
+    def undisturbed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What no feed shows of each configured symbol, since the beginning, copies of ``[S]`` and ``[S, 2]``.
+
+        The log return of its news alone, which is what its price would have done without any flow, and the USD
+        liquidated by side. Raises NotReadyError before the first batch.
+        """
+        if self._world is None:
+            raise NotReadyError("the simulation has not started: take a batch first")
+        return self._world.news.copy(), self._world.forced_usd.copy()
+
     def truth(self) -> Records:
         """Every position that is open after the last batch, as TRUTH records: what the feeds do not show.
 

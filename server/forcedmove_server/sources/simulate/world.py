@@ -77,12 +77,19 @@ class World:
         self._maker_lots = np.zeros(len(self.markets), np.int64)
         self._maker_entry = self._prices.price
         self.steps_done = 0
+        #: USD liquidated since the beginning, by symbol and side, at the price before their own impact
+        self.forced_usd = np.zeros((len(config.symbols), 2))
         self._populate()
 
     @property
     def depth_usd(self) -> F64:
         """Resting notional per unit of log price of a full book, one side, ``[M]``."""
         return self._prices.depth_usd
+
+    @property
+    def news(self) -> F64:
+        """Log return of each symbol's news since the beginning, ``[S]``: of prices without any flow."""
+        return self._prices.news
 
     def usd_per_lot(self, price: F64) -> F64:
         """USD value of one lot, ``[M]``."""
@@ -200,6 +207,7 @@ class World:
         if not crossed.any():
             return _NOTHING_FORCED, price
         signed, parts = np.zeros(len(mark), np.int64), []
+        unit_usd = self.usd_per_lot(price)
         for row in np.flatnonzero(crossed).tolist():
             side, market = row % 2, row // 2
             levels = self._positions.row(row)["liquidation_price"]
@@ -209,8 +217,9 @@ class World:
             for name in ("entry", "leverage", "lots"):
                 part[name] = gone[name]
             signed[market] += gone["lots"].sum() * (1 if side else -1)
+            self.forced_usd[self.symbol[market], side] += gone["lots"].sum() * unit_usd[market]
             parts.append(part)
-        after = self._prices.force(signed * self.usd_per_lot(price))
+        after = self._prices.force(signed * unit_usd)
         self._make_market(-signed, after)
         forced = np.concatenate(parts)
         # Orders of one row eat through the book one after the other.

@@ -1,0 +1,79 @@
+"""The client's calls about events of armed chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
+
+import grpc
+
+from forcedmove.v1 import events_pb2_grpc
+from forcedmove_client.events import EventName, EventPage, EventStream, list_request, page_of, watch_request
+from forcedmove_client.requests import Names
+from forcedmove_client.subscription import Patience, Subscription
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    Request = TypeVar("Request", bound=Message)
+    Response = TypeVar("Response", bound=Message)
+
+
+class EventCalls:
+    """What ``AsyncClient`` offers through the service of events."""
+
+    target: str
+    _patience: Patience
+    _subscriptions: WeakSet[Subscription | EventStream]
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        raise NotImplementedError
+
+    async def _ask(
+        self, method: Callable[..., grpc.aio.UnaryUnaryCall[Request, Response]], request: Request
+    ) -> Response:
+        raise NotImplementedError
+
+    def events(
+        self, symbols: Names = (), *, types: EventName | Iterable[EventName] = (), from_seq: int = 0, epoch: int = 0
+    ) -> EventStream:
+        """Stream events of armed chains: ``async for event in client.events("BTC")``; none is skipped.
+
+        ``from_seq`` 0 begins now, 1 with all of the server's epoch, ``event.seq + 1`` behind that event; ``epoch`` is
+        that of the number. Iterating raises as EventStream says. Raises InvalidArgumentError.
+        """
+
+        async def ask_epoch() -> int:
+            return (await self.list_events(limit=1)).epoch
+
+        stream = EventStream(
+            lambda request: self._events.WatchEvents(request),
+            ask_epoch,
+            watch_request(symbols, types, from_seq, epoch),
+            self.target,
+            self._patience,
+        )
+        self._subscriptions.add(stream)
+        return stream
+
+    async def list_events(
+        self,
+        symbols: Names = (),
+        *,
+        types: EventName | Iterable[EventName] = (),
+        from_seq: int = 0,
+        epoch: int = 0,
+        limit: int = 0,
+    ) -> EventPage:
+        """Return events that are kept, oldest first; ``from_seq`` 0 begins at the oldest, ``limit`` 0 is 500.
+
+        Raises InvalidArgumentError, UnknownNameError, HistoryGoneError or UnavailableError.
+        """
+        request = list_request(symbols, types, from_seq, epoch, limit)
+        return page_of(await self._ask(self._events.ListEvents, request))
+
+    @property
+    def _events(self) -> Any:
+        return events_pb2_grpc.EventServiceStub(self._channel)

@@ -1,0 +1,203 @@
+"""The forecast of a shock: its chain, how sure that is, how venues take it one by one, and how far tipping is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forcedmove_kernels.backend import Backend
+from forcedmove_kernels.fixed_point import LONG, MAX_ROW_CENTS, SHORT
+from forcedmove_server.engine.cascade.book import SideBook, side_book
+from forcedmove_server.engine.cascade.noise import PathNoise, Spreads, path_noise
+from forcedmove_server.engine.chains import chain_info, follow_shock
+from forcedmove_server.engine.frames import SIDES, ChainInfo
+from forcedmove_server.errors import InputError
+
+if TYPE_CHECKING:  # maps are drawn with chains
+    from forcedmove_server.engine.maps import SymbolState
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+
+#: paths of one question at most; points of a curve; levels a side of a book that is given
+MAX_PATHS, MAX_CURVE_POINTS, MAX_BOOK_LEVELS = 20_000, 512, 2_000
+#: probabilities that a forecast's quantiles are given for
+PROBABILITIES = (0.05, 0.5, 0.95)
+#: a chain runs beyond its own shock where amplification reaches this
+TIPPING_AMPLIFICATION = 1.5
+#: and runs at least so many bins beyond it: less is the width of a bin, no cascade
+TIPPING_BINS = 5
+#: shocks are looked at up to this move, as a fraction of the mark
+SHOCKS_WITHIN = 0.2
+#: relative standard deviation of depth: of all books together, and of each cell; docs/MODEL.md, "Impact"
+DEPTH_SD, CELL_DEPTH_SD = 0.5, 0.5
+#: what maps are off by beyond what bands know, as a share of what fires; docs/MODEL.md, "Cascades"
+MAP_SD = 0.65
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBook:
+    """A book of the reader's own, in place of the visible one: ``bids`` and ``asks`` are (price in USD, USD) pairs."""
+
+    bids: tuple[tuple[float, float], ...]
+    asks: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShockQuestion:
+    """What is asked of a shock to ``shock_usd``. ``paths`` 0 asks for the chain alone."""
+
+    shock_usd: float
+    paths: int = 0
+    seed: int = 0
+    coupling_s: float | None = None
+    curve_points: int = 0
+    book: GivenBook | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InputError for what no forecast could be made of, before anything is allocated."""
+        for name, value, most in (
+            ("paths", self.paths, MAX_PATHS),
+            ("curve_points", self.curve_points, MAX_CURVE_POINTS),
+        ):
+            if not 0 <= value <= most:
+                raise InputError(name, value, f"must lie in 0 .. {most}")
+        if not 0 <= self.seed < 1 << 64:
+            raise InputError("seed", self.seed, "must fit 64 bits and not be negative")
+        if self.book is not None:
+            for name, levels in (("book.bids", self.book.bids), ("book.asks", self.book.asks)):
+                if len(levels) > MAX_BOOK_LEVELS:
+                    raise InputError(name, len(levels), f"at most {MAX_BOOK_LEVELS} levels")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """With this probability the mark ends no further from where it started, and no more than that is liquidated."""
+
+    probability: float
+    terminal_usd: float
+    total_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class PathForecast:
+    """What random paths of a chain give: quantiles, and per level of the point chain the share that reaches it."""
+
+    paths: int
+    seed: int
+    spreads: Spreads
+    quantiles: tuple[Quantile, ...]
+    level_probabilities: tuple[float, ...]
+    beyond_window: float  # share of paths that leave the window: their floor is a bound
+
+
+@dataclass(frozen=True, slots=True)
+class PointForecast:
+    """The chain of a shock and the book that it ran through."""
+
+    chain: ChainInfo
+    book: SideBook
+    shock_cell: int
+    side: int
+
+
+def with_book(state: SymbolState, book: GivenBook | None) -> SymbolState:
+    """Return a state whose visible book is the one given. Raises InputError for a level that cannot be."""
+    if book is None:
+        return state
+    visible = np.zeros_like(state.visible)
+    mark = state.rows.mark_usd
+    for side, (name, levels) in enumerate((("book.bids", book.bids), ("book.asks", book.asks))):
+        for price, usd in levels:
+            if not (np.isfinite(price) and price > 0 and np.isfinite(usd) and 0 < usd <= MAX_ROW_CENTS / 100):
+                raise InputError(name, (price, usd), "needs a price and an amount above 0")
+            if (price > mark) if side == 0 else (price < mark):
+                raise InputError(name, price, f"lies on the other side of the mark, {mark:g}")
+            visible[side, state.cell(price)] += usd
+    return replace(state, visible=visible, books=1)
+
+
+def point_forecast(backend: Backend, state: SymbolState, shock_usd: float) -> PointForecast:
+    """Follow the chain of one shock. Raises InputError for a price outside the window."""
+    mark, cells = state.rows.mark_usd, state.profile.shape[1]
+    cell = state.cell(shock_usd)
+    if not 0 < cell < cells - 1:
+        low, high = state.edge(1), state.edge(cells - 1)
+        raise InputError("price_usd", shock_usd, f"must lie in the map's window, {low:g} to {high:g}")
+    side = LONG if shock_usd <= mark else SHORT
+    book = side_book(state, side, shock_usd)
+    chain = follow_shock(backend, book.notional, book.depth, book.first_bin, book.bin_width, mark, shock_usd)
+    venues = {venue: cents[side] for venue, cents in state.venue_cents.items()}
+    info = chain_info(chain, SIDES[side], book.first_bin, book.bin_width, mark, shock_usd, venues)
+    return PointForecast(info, book, cell, side)
+
+
+def path_forecast(
+    backend: Backend, state: SymbolState, point: PointForecast, paths: int, seed: int, spreads: Spreads
+) -> PathForecast:
+    """Follow random paths of a point forecast's shock; the same seed gives the same answer on every backend."""
+    book = point.book
+    noise = path_noise(spreads, seed)
+    mark, shock = book.mark_cell, point.shock_cell
+    notional, depth = book.notional, book.depth
+    flipped = shock == mark and point.side == SHORT  # a shock within its cell has no direction but down
+    if flipped:
+        notional, depth, mark, shock = notional[::-1], depth[::-1], len(notional) - 1 - mark, len(notional) - 1 - shock
+    ends = backend.cascade_paths(
+        np.ascontiguousarray(notional)[None],
+        np.ascontiguousarray(depth)[None],
+        np.array([mark], np.int32),
+        np.zeros(1, np.int32),
+        np.array([shock], np.int32),
+        paths,
+        noise.kernel,
+    )
+    terminal = ends.terminal[0].astype(np.int64)
+    if flipped:
+        terminal = len(notional) - 1 - terminal
+    return _told(state, point, terminal, fired_totals(book, point.side, terminal, noise, paths), paths, seed, spreads)
+
+
+def fired_totals(book: SideBook, side: int, terminal: I64, noise: PathNoise, paths: int) -> F64:
+    """USD that really fire on each path up to its last cell, float64 ``[P]``."""
+    cells = book.notional.astype(np.float64)
+    if side == LONG:
+        upto = np.cumsum(cells[book.mark_cell :: -1])[book.mark_cell - terminal]
+    else:
+        upto = np.cumsum(cells[book.mark_cell :])[terminal - book.mark_cell]
+    found: F64 = upto * noise.factors(0, paths) / 100
+    return found
+
+
+def _told(
+    state: SymbolState, point: PointForecast, terminal: I64, totals: F64, paths: int, seed: int, spreads: Spreads
+) -> PathForecast:
+    """Put paths into prices and probabilities."""
+    outward = terminal if point.side == SHORT else -terminal
+    last = state.profile.shape[1] - 1
+    quantiles = []
+    for probability in PROBABILITIES:
+        reached = int(np.quantile(outward, probability, method="inverted_cdf"))
+        cell = reached if point.side == SHORT else -reached
+        price = point.chain.shock_price_usd if cell == point.shock_cell else state.edge(cell)
+        total = float(np.quantile(totals, probability, method="inverted_cdf"))
+        quantiles.append(Quantile(probability, price, total))
+    cells = [state.cell(level.trigger_price_usd) for level in point.chain.levels]
+    sign = 1 if point.side == SHORT else -1
+    reached_share = tuple(float(np.mean(outward >= sign * cell)) for cell in cells)
+    beyond = float(np.mean((terminal == 0) | (terminal == last)))
+    return PathForecast(paths, seed, spreads, tuple(quantiles), reached_share, beyond)
+
+
+def runs_beyond(went: F64, goes: F64, bins: I64) -> NDArray[np.bool_]:
+    """Which chains tip: of a shock that ``went`` USD from the mark, that end ``goes`` USD from it.
+
+    Those that run beyond their shock by ``TIPPING_AMPLIFICATION`` and ``TIPPING_BINS``. ``bins`` int64 are those
+    between shock and end; all ``[J]``.
+    """
+    found: NDArray[np.bool_] = (bins >= TIPPING_BINS) & (goes >= TIPPING_AMPLIFICATION * went) & (went > 0)
+    return found

@@ -1,0 +1,1 @@
+"""Clusters that keep their identity, chains that are armed on them, and what came of those: a log of events."""
