@@ -138,12 +138,11 @@ def _stop_threads(engine: Engine, pumps: list[Pump]) -> None:
 
 async def _announce(engine: Engine, server: RpcServer, host: str, pumps: list[Pump], ready_file: Path | None) -> None:
     """Write the ready file when there is a map and what is played at once is behind it, or all that there is."""
-    warm_ns = max((pump.pace_from_ns for pump in pumps), default=0)
     first = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def ticked(_: Tick) -> None:
-        if engine.pipeline.now_ns >= warm_ns or all(pump.ended for pump in pumps):
+        if all(pump.caught_up(engine.pipeline.now_ns) for pump in pumps):
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(first.set)
 

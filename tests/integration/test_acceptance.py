@@ -53,3 +53,27 @@ async def test_a_700_dollar_dip_becomes_1900() -> None:
     assert chain.terminal_price == 95_600.0
     assert chain.amplification == pytest.approx(1_900 / 700)
     assert round(chain.amplification, 2) == 2.71
+
+
+async def test_clusters_keep_their_identity_from_frame_to_frame() -> None:
+    """Six levels get numbers once they have stood for the dwell, and keep them while the mark moves."""
+    markets, book = script.MARKETS, script.BOOK
+    interest = [sum(script.LEVELS.values()) / len(markets) + script.REST] * len(markets)
+    seen: list[dict[float, int]] = []
+    async with (
+        script.running(script.CONFIG, script.registry()) as (_, ticks, server),
+        AsyncClient(f"127.0.0.1:{server.port}") as client,
+    ):
+        for second, mark in enumerate((98_900.0, 98_900.0, 98_900.0, 98_700.0, 98_500.0)):
+            at = script.BEGIN + timedelta(seconds=10 * second)
+            await ticks.play(script.batch(at, mark, interest, book))
+            if second == 0:
+                await client.set_positions(script.positions(script.LEVELS, markets), producer="clusters")
+                continue
+            frame = (await client.snapshot("BTC", price_range=0.1))["BTC"]
+            seen.append({c.price_low: c.id for c in frame.clusters if c.side == "long" and c.price_low > 90_000})
+    assert set(seen[0]) == set(script.LEVELS)
+    later = seen[2:]
+    assert later[0] == later[1]
+    assert 0 not in later[0].values()
+    assert len(set(later[0].values())) == 6

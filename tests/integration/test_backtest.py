@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 
 from forcedmove_client.cli import main
-from forcedmove_server.config import CalibrationConfig, Config, EngineConfig
+from forcedmove_server.config import CalibrationConfig, Config, EngineConfig, ModelConfig
 from forcedmove_server.engine.backtest import Backtest
 from forcedmove_server.engine.forecasts import MAPS, Forecasts
 from forcedmove_server.engine.learning import Learner
-from forcedmove_server.engine.pipeline import configured_pipeline
+from forcedmove_server.engine.pipeline import Pipeline, configured_pipeline
 from forcedmove_server.errors import InputError
+from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.liquidation_feeds import liquidations_complete
 from forcedmove_server.scorecard.frozen import FrozenMap
 from forcedmove_server.scorecard.report.result import BacktestResult
 from forcedmove_server.scorecard.scorecard import Scorecard
 from forcedmove_server.sources.make import bounded_simulation
+from tests.unit.market_feed import ENGINE, minute, two_venue_registry
 
 CONFIG = Config(engine=EngineConfig(backend="cpu", threads=1, max_markets=8))
 HOUR_NS = 3600 * 10**9
@@ -176,3 +178,42 @@ def test_bad_arguments_are_told_before_anything_runs(
 ) -> None:
     assert main(["backtest", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_hole_of_days_is_jumped_over() -> None:
+    """What comes before it is scored, and so is what comes after; nothing is frozen in between."""
+    pipeline = Pipeline(two_venue_registry(), ENGINE, ModelConfig())
+    scorecard = Scorecard()
+    forecasts = Forecasts(pipeline, scorecard)
+    for number in range(12):
+        forecasts.take(minute(number))
+    before = scorecard.next_ns
+    assert before is not None
+    days = 3 * 24 * 60 + 1
+    late = [minute(days + number) for number in range(12)]
+    merged = EventBatch(
+        until_ns=late[-1].until_ns,
+        **{kind: np.concatenate([part.by_kind()[kind] for part in late]) for kind in late[0].by_kind()},
+    )
+    forecasts.take(merged)
+    assert scorecard.next_ns is not None
+    assert scorecard.next_ns >= before + 3 * 24 * HOUR_NS
+    assert scorecard.summary().unscored, "the windows that the hole cuts are told"
+
+
+def test_what_was_scored_before_a_restart_is_not_scored_again(tmp_path: Path) -> None:
+    """Event time begins anew: the simulated market does that with every start."""
+    first = Forecasts(Pipeline(two_venue_registry(), ENGINE, ModelConfig()), Scorecard())
+    for number in range(40):
+        first.take(minute(number))
+    first.scorecard.save(tmp_path / "score.npz")
+    again = Scorecard()
+    again.restore(tmp_path / "score.npz")
+    checks = again.summary().invariants.checks
+    second = Forecasts(Pipeline(two_venue_registry(), ENGINE, ModelConfig()), again)
+    for number in range(30):
+        second.take(minute(number))
+    assert again.summary().invariants.checks == checks
+    for number in range(30, 50):
+        second.take(minute(number))
+    assert again.summary().invariants.checks > checks

@@ -21,8 +21,10 @@ import pytest
 from forcedmove_client import (
     Band,
     Chain,
+    EventPage,
     MapFrame,
     MarginRule,
+    ServerError,
     SymbolInfo,
     UnavailableError,
     UnknownNameError,
@@ -93,6 +95,9 @@ class FakeClient:
         frame = sample_frame()
         rules = {market.market: margin_rule(market.market) for market in frame.markets}
         return [VenueInfo("binance", frame.markets[:1], rules, 5), VenueInfo("okx", frame.markets[2:], rules, 5)]
+
+    async def list_events(self, **_: Any) -> EventPage:
+        raise ServerError("UNIMPLEMENTED: Method not found!")  # a server of before there were events
 
     async def simulate(self, symbol: str, *, price: float | None, move: float | None) -> Chain:
         assert (price is None) != (move is None)

@@ -95,7 +95,7 @@ def test_replay_source_reads_times_and_renamed_keys(tmp_path: Path) -> None:
         ("sources = []", "sources: must be at least one [[sources]] table"),
         ('[[sources]]\nkind = "files"', "sources[1].kind: must be one of 'simulate', 'replay', 'live'"),
         ('[[sources]]\nkind = "simulate"\nsymbols = "BTC"', "sources[1].symbols: must be a list of texts"),
-        ('[[sources]]\nkind = "simulate"\npath = "x"', "sources[1].path: unknown key; known: "),
+        ('[[sources]]\nkind = "simulate"\nfolder = "x"', "sources[1].folder: unknown key; known: "),
         ('[[sources]]\nkind = "replay"\nname = "a"', "sources[1].path: is missing: file or folder"),
         ('[[sources]]\nkind = "simulate"\n[[sources]]\nkind = "simulate"', "sources[2].name: another source has this"),
         (

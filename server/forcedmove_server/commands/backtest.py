@@ -75,13 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_argument(parser)
 
 
+#: options whose name in the code is another
+_SPELLED = {"start": "from"}
+
+
 @reports_errors
 def run(args: argparse.Namespace) -> int:
     """Backtest, print the headline, write the report."""
     if args.accounts is not None:
-        for name in ("input", "fit_until", "fit_hours", "positions", "report"):
-            if getattr(args, name) is not None:
-                raise InputError(name.replace("_", "-"), str(getattr(args, name)), "does not go with --accounts")
+        for name in ("input", "fit_until", "fit_hours", "positions", "report", "symbols", "start", "until", "format"):
+            if given := getattr(args, name, None):
+                raise InputError(_SPELLED.get(name, name.replace("_", "-")), str(given), "does not go with --accounts")
         report_accounts(args.accounts, args.venue, args.max_leverage, read_base_config(args).model)
         return 0
     if args.max_leverage is not None:

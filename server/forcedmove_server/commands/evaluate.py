@@ -78,7 +78,9 @@ def seeds(text: str) -> tuple[int, ...]:
         first, dash, last = part.partition("-")
         low = int(first)
         high = int(last) if dash else low
-        if low > high or high - low >= _MOST_SEEDS or len(found) > _MOST_SEEDS:
+        if not 0 <= low <= high < 1 << 63:
+            raise argparse.ArgumentTypeError(f"{part!r}: seeds must ascend, within 0..2^63 - 1")
+        if high - low >= _MOST_SEEDS or len(found) > _MOST_SEEDS:
             raise argparse.ArgumentTypeError(f"{part!r} is not a range of at most {_MOST_SEEDS} seeds")
         found += range(low, high + 1)
     return tuple(found)

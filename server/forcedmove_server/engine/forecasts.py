@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ MapWatcher = Callable[[FrozenMap], None]
 REACH = 0.25
 #: markets whose grids are computed at once
 _AT_ONCE = 64
+#: grid times of one batch, a day of them, above which those without events are left out
+_MOST_TIMES = 288
 #: windows that are scored at once
 _SCORED_AT_ONCE = 200
 OURS, NAIVE, NAIVE_MAINTENANCE = "ours", "naive", "naive_maintenance"
@@ -95,16 +97,26 @@ class Forecasts:
             if first is None:
                 yield batch, None
                 return
-            next_ns = self._first_ns = -(-first // step) * step
+            # what a restored scorecard has scored is not scored again where event time begins anew
+            next_ns = self._first_ns = -(-max(first, self.scorecard.scored_until_ns) // step) * step
         last = (batch.until_ns - 1) // step * step
         if last < next_ns:
             yield batch, None
             return
-        if last - next_ns > step * 288:  # nothing came for more than a day: those maps would all be the same
-            next_ns = last
-        times = range(next_ns, last + 1, step)
+        times: Sequence[int] = range(next_ns, last + 1, step)
+        if len(times) > _MOST_TIMES:  # in a hole of days all maps would be the same
+            times = self._occupied(batch, next_ns, last)
         cuts = [*(at_ns + 1 for at_ns in times), batch.until_ns]
         yield from zip(cut_at(batch, cuts), (*times, None), strict=True)
+
+    def _occupied(self, batch: EventBatch, next_ns: int, last: int) -> list[int]:
+        """Return the next grid time and those around cells that hold events: what lies between is jumped over."""
+        step = self.scorecard.rules.step_ns
+        stamps = np.concatenate([rows["time_ns"] for rows in batch.by_kind().values()])
+        ends = -(-np.unique(stamps) // step) * step
+        found = np.unique(np.concatenate(([next_ns, last], ends, ends - step)))
+        times: list[int] = found[(found >= next_ns) & (found <= last)].tolist()
+        return times
 
     def _observe(self, updates: Updates) -> None:
         """Take what the model saw of some markets: extremes since it looked last, the price now, open interest."""

@@ -69,6 +69,8 @@ class Learner:
             self.calibration.restore(self._path)
         if config.frozen or not config.enabled:
             self.calibration.freeze()
+        else:  # a file may hold weights that were frozen then
+            self.calibration.thaw()
         self._held: dict[int, HeldGrid] = {}
         self._prints: list[Records] = []
         #: markets whose feed of liquidations lost something since the grids were frozen
@@ -172,7 +174,11 @@ class Learner:
         prior = self._priors[market] = self._pipeline.store.weights(np.array([market]))[0]
         complete = liquidations_complete(instrument.venue)
         tail = tail_membership(prior_for(instrument.venue), LEVERAGES, instrument.max_leverage)
-        self._rows[market] = self.calibration.new_market(instrument.key, instrument.venue, prior, complete, tail)
+        row = self.calibration.new_market(instrument.key, instrument.venue, prior, complete, tail)
+        self._rows[market] = row
+        learnt = self.calibration.weights(np.array([row]))[0]
+        if np.abs(learnt - prior).max() > _LEAST_CHANGE:
+            self._pipeline.store.set_weights(market, learnt)
 
     def _apply(self) -> None:
         markets = np.array(sorted(self._rows), np.int64)

@@ -73,6 +73,7 @@ class Scores:
 
     def save(self) -> None:
         """Keep score and weights, where files for them are configured; a full disk is told, and ends nothing."""
+        self._scorecard.catch_up()
         self._saved_ns = self._pipeline.now_ns
         self._learner.save()
         if self._path is None:

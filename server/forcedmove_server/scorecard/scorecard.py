@@ -95,6 +95,11 @@ class Scorecard:
         """The grid time to stop at next; None before the first :meth:`advance`."""
         return self.outcomes.next_ns
 
+    @property
+    def scored_until_ns(self) -> int:
+        """Grid time up to which it has scored, here or before it was saved; 0 before that."""
+        return self._tables.end_ns or 0
+
     def add_market(
         self,
         market: int,

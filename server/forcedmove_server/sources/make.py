@@ -91,6 +91,8 @@ def bounded_simulation(
     """Return a simulation that ends after ``hours``, in minute batches. Raises InputError where it would not end."""
     if not (math.isfinite(hours) and hours > 0):
         raise InputError("hours", hours, "a simulation needs an end: a positive number of hours")
+    if not 0 <= seed < 1 << 63:
+        raise InputError("seed", seed, "must lie in 0..2^63 - 1")
     config = simulation_config(SimulateSourceConfig(seed=seed, regime=regime, symbols=symbols, warmup_hours=hours))
     return SimulatedSource(dataclasses.replace(config, duration_hours=hours))
 

@@ -34,16 +34,17 @@ class Pump:
         self.pace_from_ns = pace_from_ns
         self._on_end = on_end
         self._stopping = threading.Event()
+        self._handed_ns = 0
         self._thread = threading.Thread(target=self._run, name=f"source-{source.name}", daemon=True)
 
     def start(self) -> None:
         """Start reading."""
         self._thread.start()
 
-    @property
-    def ended(self) -> bool:
-        """Whether it was started and has nothing more to say."""
-        return self._thread.ident is not None and not self._thread.is_alive()
+    def caught_up(self, now_ns: int) -> bool:
+        """Whether a receiver that has processed event time up to ``now_ns`` has all that comes at once, or all."""
+        ended = self._thread.ident is not None and not self._thread.is_alive()
+        return now_ns >= self.pace_from_ns or (ended and now_ns >= self._handed_ns)
 
     def request_stop(self) -> None:
         """Stop reading after the batch in progress."""
@@ -60,6 +61,7 @@ class Pump:
             for batch in paced(batches, self._speed, self._stopping, self.pace_from_ns):
                 if self._stopping.is_set() or not self._put(batch):
                     break
+                self._handed_ns = batch.until_ns
         except Exception as error:  # noqa: BLE001  a source's fault ends the server loudly, on its own thread
             self.failure = error
             _LOG.debug("source %s failed", self.source.name, exc_info=True)

@@ -58,6 +58,10 @@ def read_positions(path: Path) -> tuple[ExactPosition, ...]:
             raise FileFormatError("side", side[row], f"must be long or short in {path}")
         if ":" not in str(market[row]):
             raise FileFormatError("market", market[row], f"must be a market's key, like binance:BTCUSDT, in {path}")
+        for name in _SIZES:
+            value = None if sizes[name] is None else sizes[name][row]
+            if value is not None and value < 0 and word == "long":
+                raise FileFormatError(name, value, f"is negative, and its side is long, in {path}")
         quantity, notional = (None if sizes[name] is None else _size(sizes[name][row]) for name in _SIZES)
         position = ExactPosition(
             key=PositionKey("" if account is None else str(account[row] or ""), market[row], SIDES_OF_FILES[word]),

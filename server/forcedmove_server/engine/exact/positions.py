@@ -82,7 +82,9 @@ class ExactPositions:
         after = self._after([before[key] for key in gone], new.values())
         self._rows.check_room(after)
         if producer is None:
-            producer = self._producers[change.producer] = _Producer(0, 0.0)
+            producer = _Producer(0, 0.0)
+            if new:  # who has nothing to tell takes no place
+                self._producers[change.producer] = producer
         producer.sequence, producer.heard_s = change.sequence, self._clock()
         self._drop(producer, gone)
         producer.held |= new
