@@ -199,7 +199,7 @@ class ArmingConfig:
     distance_fraction: Annotated[
         float, Key("share of price", "a chain is armed when its cluster begins within this of the mark", 0, 0.1, True)
     ] = 0.02
-    min_levels: Annotated[int, Key("levels", "and it fires at least so many levels", 1, 1_000)] = 3
+    min_levels: Annotated[int, Key("levels", "and it fires at least so many levels", 1, 1_000)] = 4
     min_notional_usd: Annotated[float, Key("USD", "and at least this notional", 0, 1e12)] = 50e6
     min_volume_share: Annotated[
         float, Key("share", "or this share of what the symbol trades in a day, where that is less", 0, 1)
@@ -214,11 +214,11 @@ class ArmingConfig:
     ] = 1.5
     min_run_fraction: Annotated[
         float, Key("share of price", "and carries the mark at least this far beyond the cluster's near edge", 0, 1)
-    ] = 0.005
+    ] = 0.01
     dwell_s: Annotated[float, Key("s", "conditions have to be met for this long in event time", 0, 3_600)] = 10.0
     leave_dwell_s: Annotated[
         float, Key("s", "and missed for this long, so that a chain on the brink does not flap", 0, 86_400)
-    ] = 60.0
+    ] = 600.0
     horizon_s: Annotated[
         float, Key("s", "an armed chain that has not been triggered for this long expires", 1, 604_800)
     ] = 14_400.0

@@ -83,7 +83,7 @@ _SPELLED = {"start": "from"}
 def run(args: argparse.Namespace) -> int:
     """Backtest, print the headline, write the report."""
     if args.accounts is not None:
-        for name in ("input", "fit_until", "fit_hours", "positions", "report", "symbols", "start", "until", "format"):
+        for name in ("input", "fit_until", "fit_hours", "positions", "report", "symbols", "start", "until"):
             if given := getattr(args, name, None):
                 raise InputError(_SPELLED.get(name, name.replace("_", "-")), str(given), "does not go with --accounts")
         report_accounts(args.accounts, args.venue, args.max_leverage, read_base_config(args).model)
