@@ -204,10 +204,12 @@ async def test_what_the_wire_itself_may_hold(server: RpcServer) -> None:
 
 
 async def test_there_is_room_for_so_many_producers(client: AsyncClient) -> None:
+    one = [Position(LONG, quantity=1, liquidation_price=90_000)]
+    await client.set_positions([], producer="z")  # who has nothing to tell takes no place
     for name in ("a", "b"):
-        await client.set_positions([], producer=name)
+        await client.set_positions(one, producer=name)
     with pytest.raises(LimitExceededError, match=r"2 producers.*exact\.max_producers"):
-        await client.set_positions([], producer="c")
+        await client.set_positions(one, producer="c")
 
 
 async def test_large_changes_are_several_requests(client: AsyncClient) -> None:
