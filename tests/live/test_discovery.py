@@ -130,7 +130,8 @@ async def test_a_cancelled_discovery_leaves_no_process_and_no_task() -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.wait_for(task, 2.0)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    # a busy machine needs a moment to end what was killed
+    await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the process has ended")
     await eventually(lambda: not {one for one in asyncio.all_tasks() - before if not one.done()}, "no task is left")
     server.close()
 
