@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 from weakref import WeakSet
 
-import grpc
-
 from forcedmove.v1 import events_pb2_grpc
+from forcedmove_client.calls import Calls
 from forcedmove_client.events import EventName, EventPage, EventStream, list_request, page_of, watch_request
 from forcedmove_client.requests import Names
 from forcedmove_client.subscription import Patience, Subscription
 
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
 
-    Request = TypeVar("Request", bound=Message)
-    Response = TypeVar("Response", bound=Message)
-
-
-class EventCalls:
+class EventCalls(Calls):
     """What ``AsyncClient`` offers through the service of events."""
 
-    target: str
     _patience: Patience
     _subscriptions: WeakSet[Subscription | EventStream]
-
-    @property
-    def _channel(self) -> grpc.aio.Channel:
-        raise NotImplementedError
-
-    async def _ask(
-        self, method: Callable[..., grpc.aio.UnaryUnaryCall[Request, Response]], request: Request
-    ) -> Response:
-        raise NotImplementedError
 
     def events(
         self, symbols: Names = (), *, types: EventName | Iterable[EventName] = (), from_seq: int = 0, epoch: int = 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable
 
-import grpc
 import numpy as np
 
 from forcedmove.v1 import scan_pb2_grpc, whatif_pb2_grpc
+from forcedmove_client.calls import Calls
 from forcedmove_client.errors import ServerError
 from forcedmove_client.forecasts import Levels
 from forcedmove_client.frames import SideName
@@ -17,26 +16,9 @@ from forcedmove_client.requests import Names
 from forcedmove_client.scan import MeasureName, ScanEstimate, ScanResult, ScanStream, scan_request
 from forcedmove_client.whatif import WhatIf, what_if_of, what_if_request
 
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
 
-    Request = TypeVar("Request", bound=Message)
-    Response = TypeVar("Response", bound=Message)
-
-
-class ScenarioCalls:
+class ScenarioCalls(Calls):
     """What ``AsyncClient`` offers through the services Scan and WhatIf."""
-
-    target: str
-
-    @property
-    def _channel(self) -> grpc.aio.Channel:
-        raise NotImplementedError
-
-    async def _ask(
-        self, method: Callable[..., grpc.aio.UnaryUnaryCall[Request, Response]], request: Request
-    ) -> Response:
-        raise NotImplementedError
 
     def iter_scan(
         self,
