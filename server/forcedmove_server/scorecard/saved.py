@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_server.errors import FileFormatError
+from forcedmove_server.saved_arrays import write_arrays
 from forcedmove_server.scorecard.day_sums import DaySums
 from forcedmove_server.scorecard.measures.cascades import CascadeAlarm, CascadeSeen
 from forcedmove_server.scorecard.rules import ScoringRules
@@ -61,15 +61,7 @@ def save(path: Path, tables: Tables, histories: Mapping[int, F64]) -> None:
         arrays[f"{name}.keys"], arrays[f"{name}.sums"] = table.rows()
     for index, log in enumerate(tables.moves):
         arrays[f"moves.{index}"] = log.moves()
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_arrays(path, arrays)
 
 
 def restored(path: Path, rules: ScoringRules, maps: tuple[str, ...]) -> tuple[Tables, dict[int, F64]]:

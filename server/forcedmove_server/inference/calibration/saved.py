@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_server.errors import FileFormatError
+from forcedmove_server.saved_arrays import write_arrays
 
 F64 = NDArray[np.float64]
 Arrays = dict[str, F64]
@@ -54,15 +54,7 @@ def save(path: Path, state: State) -> None:
     }
     arrays |= {f"market.{name}": values for name, values in state.markets.items()}
     arrays |= {f"venue.{name}": values for name, values in state.of_venues.items()}
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_arrays(path, arrays)
 
 
 def restored(path: Path, like: State) -> State:
