@@ -116,24 +116,27 @@ async def test_a_venue_that_does_not_answer_holds_nobody_up_for_ever() -> None:
 
 
 async def test_a_cancelled_discovery_leaves_no_process_and_no_task() -> None:
-    before = asyncio.all_tasks()
-    server = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    before, others = asyncio.all_tasks(), set(psutil.Process().children())  # earlier tests may have left workers
 
-    async def look() -> None:
-        async for _ in discover(("bybit",), {"api.bybit.com": f"http://127.0.0.1:{port}"}):
-            pass
+    def started() -> set[psutil.Process]:
+        return set(psutil.Process().children()) - others
 
-    task = asyncio.create_task(look())
-    await eventually(lambda: psutil.Process().children(), "the process")
-    (child,) = psutil.Process().children()
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait_for(task, 2.0)
-    # a busy machine needs a moment to end what was killed
-    await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the process has ended")
-    await eventually(lambda: not {one for one in asyncio.all_tasks() - before if not one.done()}, "no task is left")
-    server.close()
+    async with await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+
+        async def look() -> None:
+            async for _ in discover(("bybit",), {"api.bybit.com": f"http://127.0.0.1:{port}"}):
+                pass
+
+        task = asyncio.create_task(look())
+        await eventually(lambda: bool(started()), "the process")
+        (child,) = started()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait_for(task, 2.0)
+        # a busy machine needs a moment to end what was killed
+        await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the process ends")
+        await eventually(lambda: not {one for one in asyncio.all_tasks() - before if not one.done()}, "no task is left")
 
 
 async def test_a_market_that_cannot_be_described_is_left_out_and_named() -> None:
