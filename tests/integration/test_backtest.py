@@ -106,7 +106,7 @@ def test_without_a_fit_period_the_weights_stay_what_they_are() -> None:
 
 
 def test_a_fit_period_that_leaves_nothing_to_test_on_is_refused() -> None:
-    with pytest.raises(InputError, match="leaves no time to test on"):
+    with pytest.raises(InputError, match=r"fit-until = '\d{4}-\d\d-\d\d \d\d:\d\d UTC': leaves no time to test on"):
         backtested(hours=1.0, fit_hours=2.0)
 
 

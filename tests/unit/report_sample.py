@@ -15,6 +15,7 @@ from forcedmove_server.scorecard.measures.coverage import Coverage
 from forcedmove_server.scorecard.measures.reach import Reach, ReliabilityBin
 from forcedmove_server.scorecard.measures.released import Released, move_dtype, released
 from forcedmove_server.scorecard.report.deciles import DecileSums
+from forcedmove_server.scorecard.report.largest import largest_moves
 from forcedmove_server.scorecard.report.residuals import residual_bins
 from forcedmove_server.scorecard.report.result import (
     BacktestResult,
@@ -37,6 +38,7 @@ from forcedmove_server.scorecard.summary import (
     Unscored,
     Where,
 )
+from forcedmove_server.scorecard.tables import MarketName
 
 DAY = 86_400 * 10**9
 HOUR = DAY // 24
@@ -252,6 +254,9 @@ def result(truth: float = 1.0) -> BacktestResult:
         realised=examples(),
         deciles=deciles().lifts(RESAMPLING),
         residuals=residual_bins(moves(0, truth), MAPS, HOUR, RESAMPLING),
+        largest=largest_moves(
+            moves(0, truth), MAPS, HOUR, lambda number: MarketName("binance", f"M{number}", f"C{number}")
+        ),
         notes=("OKX publishes at most one liquidation per second and contract: its counts are a floor.",),
     )
 

@@ -10,7 +10,10 @@ import pytest
 from forcedmove_server.errors import InputError
 from forcedmove_server.scorecard.measures.released import released
 from forcedmove_server.scorecard.report.deciles import DecileSums, decile_members
+from forcedmove_server.scorecard.report.largest import largest_moves, largest_table
 from forcedmove_server.scorecard.report.residuals import residual_bins
+from forcedmove_server.scorecard.report.wording import percent
+from forcedmove_server.scorecard.tables import MarketName
 from tests.unit.report_sample import HOUR, MAPS, RESAMPLING, deciles, moves
 
 
@@ -105,3 +108,25 @@ def test_order_of_arrival_changes_no_bin() -> None:
 def test_too_few_moves_have_no_bins() -> None:
     assert residual_bins(moves()[:12], MAPS, HOUR, RESAMPLING) == ()
     assert residual_bins(moves()[:0], MAPS, HOUR, RESAMPLING) == ()
+
+
+def test_the_largest_moves_are_told_whole_and_in_order() -> None:
+    rows = moves(3)
+    found = largest_moves(rows, MAPS, HOUR, lambda number: MarketName("okx", f"M{number}", f"C{number}"), most=5)
+    z = rows["size"] / rows["volatility"]
+    assert [one.deviations for one in found] == sorted(z.tolist(), reverse=True)[:5]
+    row = rows[np.argmax(z)]
+    assert (found[0].at_ns, found[0].symbol, found[0].side) == (row["at_ns"], f"C{row['market']}", row["side"])
+    assert found[0].crossed == tuple(row["crossed"].tolist())
+    shuffled = np.random.default_rng(0).permutation(rows)
+    assert largest_moves(shuffled, MAPS, HOUR, lambda number: MarketName("okx", "", f"C{number}"), most=5) == found
+
+
+def test_the_table_of_largest_moves_shows_what_every_map_had() -> None:
+    found = largest_moves(moves(3), MAPS, HOUR, lambda number: MarketName("okx", f"M{number}", "<b>"), most=3)
+    shown = str(largest_table(found))
+    assert shown.count("okx &lt;b&gt;") == 3
+    assert all(percent(share, 2) in shown for one in found for share in one.crossed)
+    assert "No move" in str(largest_table(()))
+    with pytest.raises(InputError, match="crossed"):
+        replace(found[0], crossed=(0.1,))

@@ -23,6 +23,7 @@ from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import ContractType, InstrumentRegistry
 from forcedmove_server.scorecard.frozen import FrozenMap, KnownPositions
 from forcedmove_server.scorecard.known import PositionSnapshots
+from forcedmove_server.scorecard.report.largest import largest_moves
 from forcedmove_server.scorecard.report.placements import ReportPlacements
 from forcedmove_server.scorecard.report.residuals import residual_bins
 from forcedmove_server.scorecard.report.result import (
@@ -32,6 +33,7 @@ from forcedmove_server.scorecard.report.result import (
     VenueEvidence,
     WeightSnapshot,
 )
+from forcedmove_server.scorecard.report.wording import moment
 from forcedmove_server.scorecard.resampling import Resampling
 from forcedmove_server.scorecard.rules import ScoringRules
 from forcedmove_server.scorecard.scorecard import DISTANCE, Scorecard
@@ -104,10 +106,10 @@ class Backtest:
         if self._begin_ns is None or summary.begin_ns is None or summary.end_ns is None:
             raise InputError("input", self.source.name, "holds nothing that can be scored")
         if until is not None and (self._fit_summary is None or summary.end_ns <= until):
-            raise InputError("fit-until", until, "leaves no time to test on: the input ends before it")
+            raise InputError("fit-until", f"{moment(until)} UTC", "leaves no time to test on: the input ends before it")
         self._note_weights(self.pipeline.now_ns)
         resampling = Resampling(summary.rules.resamples, summary.rules.level, summary.rules.seed, 2)
-        names = (*MAPS, DISTANCE)
+        names, headline = (*MAPS, DISTANCE), summary.rules.headline_horizon_ns
         return BacktestResult(
             title=self._title,
             source=self.source.name,
@@ -128,6 +130,7 @@ class Backtest:
                 for horizon in summary.rules.horizons_ns
                 for found in residual_bins(scorecard.moves(horizon), names, horizon, resampling)
             ),
+            largest=largest_moves(scorecard.moves(headline), names, headline, scorecard.name_of),
             notes=self._notes(summary),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forcedmove_server.scorecard.report.document import Charts, definitions, document, section
 from forcedmove_server.scorecard.report.figures import all_groups, headline_group
+from forcedmove_server.scorecard.report.largest import largest_table
 from forcedmove_server.scorecard.report.markup import Markup, join, table, tag
 from forcedmove_server.scorecard.report.result import BacktestResult
 from forcedmove_server.scorecard.report.tables import (
@@ -58,7 +59,7 @@ def page(result: BacktestResult) -> str:
             intensity_table(summary),
             reach_table(summary),
         ),
-        section("By market", market_table(result.rows, summary)),
+        section("By market and by event", market_table(result.rows, summary), largest_table(result.largest)),
         section("What must hold", other_tables(summary), *_learnt_and_steady(result)),
         section("What was left out, and why", *_left_out(result)),
         section("What it was measured with", *_conditions(result)),

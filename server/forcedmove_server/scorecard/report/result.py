@@ -145,6 +145,31 @@ class ResidualBins:
 
 
 @dataclass(frozen=True, slots=True)
+class LargeMove:
+    """One of the largest moves of the test period, told by itself: an event that readers know by its date.
+
+    ``side`` is the side that the move liquidates, ``size`` the log excursion of the trigger price and ``deviations``
+    the same in standard deviations of the time before; ``released`` is the share of open interest that left, and
+    ``crossed`` what each of ``maps`` had at the levels that were crossed, over open interest.
+    """
+
+    at_ns: int
+    horizon_ns: int
+    venue: str
+    symbol: str
+    side: int
+    size: float
+    deviations: float
+    released: float
+    maps: tuple[str, ...]
+    crossed: Floats
+
+    def __post_init__(self) -> None:
+        if len(self.crossed) != len(self.maps):
+            raise InputError("crossed", len(self.crossed), f"must be {len(self.maps)}, as maps", self.symbol)
+
+
+@dataclass(frozen=True, slots=True)
 class Stability:
     """How steady maps were from one time to the next, ``every_ns`` later, market by market and side by side.
 
@@ -211,6 +236,7 @@ class BacktestResult:
     realised: tuple[RealisedExample, ...] = ()
     deciles: tuple[DecileLift, ...] = ()
     residuals: tuple[ResidualBins, ...] = ()
+    largest: tuple[LargeMove, ...] = ()
     stability: Stability | None = None
     evidence: tuple[VenueEvidence, ...] = ()
     notes: tuple[str, ...] = ()
