@@ -129,3 +129,15 @@ def freshness_table(step_s: float, steps: int, half_life_s: float) -> NDArray[np
     ages = np.arange(steps) * step_s
     table: NDArray[np.uint32] = np.rint(np.exp2(-ages / half_life_s) * FRESHNESS_ONE).astype(np.uint32)
     return table
+
+
+def prefix_scaled(lots: NDArray[np.uint32], total: int) -> NDArray[np.uint64]:
+    """Scale ``lots`` to add up to exactly ``total``: slot by slot the difference of the floored scaled prefix sums.
+
+    Where all lots are zero the last slot takes the total.
+    """
+    prefix = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lots, dtype=np.uint64)])
+    if prefix[-1] == 0:
+        prefix[-1] = 1
+    scaled: NDArray[np.uint64] = np.diff(prefix * np.uint64(total) // prefix[-1])
+    return scaled

@@ -34,6 +34,7 @@ from forcedmove_kernels.checks import check_indices, check_rendered_rows
 from forcedmove_kernels.fixed_point import PHASES
 from forcedmove_kernels.renderings import Renderings
 from forcedmove_kernels.spreads import Spreads
+from forcedmove_kernels.thinning import thinned
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
@@ -185,6 +186,11 @@ class HostStore:
             lots=own.lots[:, slots].copy(),
             live_tiers=own.live_tiers[:, slots].copy(),
         )
+
+    def thin(self, source: int, target: int, lots: U64) -> None:
+        """Put a market's cohorts, thinned, in the place of another's; see :class:`~.store.ResidentStore`."""
+        self.replace(target, thinned(self.cohorts(source), lots))
+        self._spreads.copy(source, target)
 
     def replace(self, market: int, cohorts: Cohorts) -> None:
         """Put other cohorts (a store of one market) in a market's place; its rows become stale.

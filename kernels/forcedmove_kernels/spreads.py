@@ -41,6 +41,11 @@ class Spreads:
                 raise ValueError(f"{name}: must lie in 0..{most}, got {value}")
         self._share[markets], self._near[markets] = share, near
 
+    def copy(self, source: int, target: int) -> None:
+        """Spread the levels of one market as those of another, from the same mark."""
+        for column in (self._share, self._near, self._mark):
+            column[target] = column[source]
+
     def follow(self, updates: Updates) -> None:
         """Note where the marks of a step are."""
         self._mark[updates.market] = updates.price >> np.uint32(PRICE_BITS)

@@ -113,6 +113,15 @@ class ResidentStore(Protocol):
         """Return a copy of one market's cohorts, as a store of one market without spare slots."""
         ...
 
+    def thin(self, source: int, target: int, lots: U64) -> None:
+        """Put a market's cohorts, each side thinned to ``lots`` u64 ``[2]``, in the place of those of ``target``.
+
+        See :func:`forcedmove_kernels.thinning.thinned`, which is done on the host for every store. Levels of ``target``
+        are spread as those of ``source`` from then on, from the mark that it has now; rows of ``target`` become stale.
+        Raises ValueError for more lots than are alive.
+        """
+        ...
+
     def replace(self, market: int, cohorts: Cohorts) -> None:
         """Put other cohorts (a store of one market) in a market's place; its rows become stale."""
         ...

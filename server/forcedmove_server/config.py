@@ -76,8 +76,34 @@ class ModelConfig:
         Key("share of price", "scatter of entries for open interest that was there before the first event", 0, 0.5),
     ] = 0.05
     assumed_volume_per_oi_day: Annotated[
-        float, Key("1/day", "daily volume in units of open interest, for markets without a trade feed", 0, 1_000)
+        float,
+        Key(
+            "1/day",
+            "daily volume in units of open interest, for markets without a trade feed, or less than ten minutes of it",
+            0,
+            1_000,
+        ),
     ] = 12.0
+    tape_memory_hours: Annotated[
+        float,
+        Key(
+            "h",
+            "a market's own volume per open interest, a mean that fades over this time, stands in while its "
+            "trades are missing; 0: the assumed one does",
+            0,
+            8_760,
+        ),
+    ] = 1.0
+    tape_silence_chance: Annotated[
+        float,
+        Key(
+            "",
+            "chance of a silence from which on trades count as missing, where nobody tells whether they are fed",
+            0,
+            0.1,
+            above=True,
+        ),
+    ] = 1e-6
     typical_position_usd: Annotated[
         float, Key("USD", "position size that chooses the maintenance tier", 0, 1e9, above=True)
     ] = 20_000.0
@@ -184,9 +210,9 @@ class ExactConfig:
     max_age_s: Annotated[
         float, Key("s", "a producer that was not heard of for longer has no positions any more", 10, 604_800)
     ] = 3_600.0
-    max_markets: Annotated[int, Key("markets", "markets that may have any; each has a row of the store", 0, 65_536)] = (
-        64
-    )
+    max_markets: Annotated[
+        int, Key("markets", "markets that may have any; each takes two rows of the store", 0, 65_536)
+    ] = 64
     max_positions: Annotated[int, Key("positions", "positions of one producer", 1, 1_000_000)] = 10_000
     max_producers: Annotated[int, Key("producers", "clients that may tell of positions at a time", 1, 100_000)] = 64
 

@@ -30,6 +30,7 @@ LIFE = (
     "spread",
     "compact",
     "replace",
+    "thin",
 )
 
 
@@ -93,6 +94,8 @@ def resident_store(backend: Backend, draws: Draws, size: Size) -> None:
         elif deed == "compact":
             now = draws.sampled((NOW, 0, 1 << 33))
             pair.both("compact", market, now, builders.ladder(draws), draws.sampled((0, 1, 21)))
+        elif deed == "thin":
+            thin(pair, draws, rules, market)
         else:
             replace(pair, draws, size, rules, market)
     read(pair, draws, rules)
@@ -144,6 +147,17 @@ def replace(pair: Pair, draws: Draws, size: Size, rules: list[Rules], market: in
             np.array([0, used.stop]), cohorts.used, *(np.ascontiguousarray(field[..., used]) for field in cohorts[2:])
         )
     pair.both("replace", market, cohorts)
+
+
+def thin(pair: Pair, draws: Draws, rules: list[Rules], source: int) -> None:
+    """Show a part of a market's cohorts in another market, or in its own place; more than all of them is refused."""
+    target = draws.integers(0, len(rules) - 1)
+    rules[target] = grown(rules[source], pair.expected.cohorts(target))
+    pair.both("set_rules", target, rules[target])
+    alive = pair.expected.cohorts(source).lots.sum(1, dtype=np.uint64)
+    parts = [draws.sampled((0, 1, 2, 3, 4)) for _ in range(2)]
+    lots = np.array([int(n) * part // 3 for n, part in zip(alive, parts, strict=True)], np.uint64)
+    pair.both("thin", source, target, lots)
 
 
 def gathered(store: ResidentStore) -> Cohorts:

@@ -1,4 +1,8 @@
-"""What is known and what is inferred add up to the open interest, to the lot, whatever happens in whatever order."""
+"""What is known and what is inferred add up to the open interest, to the lot, and inference never learns of it.
+
+Whatever is told, crossed, observed and cleared in whatever order, a market's own cohorts are those of an engine that
+was never told of anything; what readers see of them is a share that follows from the present alone.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forcedmove_kernels.arrays import Cohorts, Updates
 from forcedmove_kernels.backend import Backend, BackendChoice
 from forcedmove_kernels.errors import BackendUnavailableError
 from forcedmove_kernels.fixed_point import PRICE_BITS
+from forcedmove_kernels.thinning import thinned
 from forcedmove_server.config import EngineConfig, ExactConfig, ModelConfig
 from forcedmove_server.engine import pipeline
 from forcedmove_server.engine.exact.positions import ExactPositions
+from forcedmove_server.engine.frames import ViewSpec
 from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.engine.views import render_view
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.events import MARK_PRICE, OPEN_INTEREST, TRADE, EventBatch
 from forcedmove_server.market.instruments import ContractType, Instrument, InstrumentRegistry
@@ -57,8 +64,9 @@ def random_steps(seed: int, count: int = 40) -> list[tuple[Any, ...]]:
 class Market:
     """One feed and its exact positions, on one backend; ``do`` a step and hold everything against what must be true."""
 
-    def __init__(self, backend: Backend | None = None) -> None:
-        """Without a backend the one that numba compiles."""
+    def __init__(self, backend: Backend | None = None, untold: Market | None = None) -> None:
+        """Without a backend the one that numba compiles; ``untold`` sees the same and is never told of positions."""
+        self.untold: Market | None = None
         registry = InstrumentRegistry(
             [
                 Instrument("binance", "BTCUSDT", "BTC", "USDT", quantity_step=1e-3, max_leverage=125),
@@ -87,8 +95,12 @@ class Market:
         self.pipeline.observers.append(self.seen.append)
         for market in (0, 1):
             self.feed(market)
+        self.untold = untold
 
     def feed(self, market: int | None = None) -> None:
+        if self.untold is not None:
+            self.untold.price, self.untold.interest = self.price, list(self.interest)
+            self.untold.feed(market)
         self.now += 60 * S
         marks = [(self.now, 0, self.price, m, 0) for m in (0, 1)]
         trades = [(self.now, 0, self.price, 20.0 * SCALE[m], m, 1) for m in (0, 1)]
@@ -102,9 +114,14 @@ class Market:
             )
         )
 
+    def sweep(self) -> None:
+        for one in (self, self.untold):
+            if one is not None:
+                one.pipeline.sweep()
+                one.exact.refresh()
+
     def whole(self) -> np.ndarray:
-        rows = self.pipeline.exact
-        return self.pipeline.store.ledger.live[:2] + rows.live((0, 1)) - rows.excess((0, 1))
+        return self.pipeline.exact.whole((0, 1)) - self.pipeline.exact.excess((0, 1))
 
     def do(self, step: tuple[Any, ...]) -> None:
         match step:
@@ -117,8 +134,7 @@ class Market:
                 quantity = round(self.interest[market] / float(self.pipeline.inference.markets.lot[market]))
                 assert self.whole()[market].tolist() == [quantity, quantity]
             case ("tick",):
-                self.pipeline.sweep()
-                self.exact.refresh()
+                self.sweep()
             case ("set", name, replace, rows):
                 positions = tuple(self.position(*row) for row in rows)
                 self.change(PositionChange(name, self.next(), positions, replace=replace))
@@ -140,15 +156,14 @@ class Market:
         )
 
     def change(self, change: PositionChange) -> None:
-        """What is alive in a market stays as it is, to the lot; a change that is refused changes nothing."""
-        self.pipeline.sweep()
-        before, held = self.whole(), {name: self.exact.held(name).positions for name in ("a", "b")}
+        """A change that is refused changes nothing."""
+        self.sweep()
+        held = {name: self.exact.held(name).positions for name in ("a", "b")}
         self.seen.clear()
         try:
             assert self.exact.change(change).applied
         except InputError:
             assert {name: self.exact.held(name).positions for name in ("a", "b")} == held
-        assert self.whole().tolist() == before.tolist()
         assert not self.seen, "a change is no observation"
 
     def check(self) -> None:
@@ -161,7 +176,16 @@ class Market:
             # what was crossed is gone: the extremes not yet swept are those of the open interval
             assert all(row.trigger[row.side == 0] < table.high[market])
             assert all(row.trigger[row.side == 1] > table.low[market])
-        store.refresh(self.pipeline.now_s)
+            rest = [max(row.interest - int(known), 0) for known in row.live + row.crossed]
+            shown = [
+                lots * kept // max(row.interest, 1)
+                for lots, kept in zip(ledger.live[market].tolist(), rest, strict=True)
+            ]
+            assert store.remainders.lots(market).tolist() == shown
+        assert (self.whole() <= table.open_interest[:2, None]).all()
+        for one in (self, self.untold):  # ages are weighed from when a store was first read
+            if one is not None:
+                one.pipeline.store.refresh(self.pipeline.now_s)
         every = np.arange(store.rows, dtype=np.int32)
         totals = store.resident.totals(every, weighted=False)
         np.testing.assert_array_equal(totals.sum(-1).astype(np.int64), ledger.live)
@@ -170,14 +194,76 @@ class Market:
             cell = np.clip((row.trigger >> PRICE_BITS) - store.first_bin(row.index) + 1, 0, store.bins + 1)
             np.add.at(expected, (row.side, cell), row.lots.astype(np.uint64))
             np.testing.assert_array_equal(totals[row.index], expected)
+        self.check_inference()
+
+    def check_inference(self) -> None:
+        store = self.pipeline.store
+        for market in (0, 1):
+            own = store.resident.cohorts(market)
+            if self.untold is not None:
+                never = self.untold.pipeline.store
+                same(own, never.resident.cohorts(market), f"market {market}")
+                for column in ("opened", "closed", "liquidated", "overkill", "live"):
+                    assert (getattr(store.ledger, column)[market] == getattr(never.ledger, column)[market]).all()
+            shown = store.remainders.shown(market)
+            assert (shown == market) == (market not in self.pipeline.exact.by_market)
+            lots = store.remainders.lots(market).astype(np.uint64)
+            same(store.resident.cohorts(shown), thinned(own, lots), f"what is shown of market {market}")
 
 
-@settings(max_examples=25, deadline=None)
+def same(got: Cohorts, expected: Cohorts, what: str) -> None:
+    for name, *arrays in zip(Cohorts._fields, got, expected, strict=True):
+        np.testing.assert_array_equal(*arrays, f"{name}: {what}")
+
+
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
 def test_known_and_inferred_are_the_open_interest(seed: int) -> None:
-    market = Market()
+    market = Market(untold=Market())
     for step in random_steps(seed):
         market.do(step)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+def test_once_all_is_cleared_the_map_is_that_of_who_was_never_told(seed: int) -> None:
+    never = Market()
+    market = Market(untold=never)
+    for step in [*random_steps(seed), ("clear", "a"), ("clear", "b"), ("interest", 0, 1.1), ("interest", 1, 0.9)]:
+        market.do(step)
+    market.do(("tick",))
+    assert not market.pipeline.exact.by_market
+    for rendering in (live_map, fresh_map):
+        np.testing.assert_array_equal(rendering(market), rendering(never))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+@example(271)  # tiers die that hold no lot
+def test_told_again_after_a_restart_the_map_is_what_it_was(seed: int) -> None:
+    """A server that sees the same events again and is then told of what is held shows what the other one does."""
+    restarted = Market()
+    market = Market(untold=restarted)
+    for step in [*random_steps(seed), ("interest", 0, 1.1), ("interest", 1, 0.9), ("tick",)]:
+        market.do(step)
+    for name in ("a", "b"):
+        alive = [one.position for one in market.exact.held(name).positions if one.state is PositionState.LIVE]
+        restarted.exact.change(PositionChange(name, 1, tuple(alive), replace=True))
+    restarted.check()
+    np.testing.assert_array_equal(live_map(restarted), live_map(market))
+
+
+def live_map(market: Market, weighting: str = "live") -> np.ndarray:
+    market.pipeline.store.refresh(market.pipeline.now_s)
+    market.pipeline.centre("BTC")
+    market.pipeline.store.refresh(market.pipeline.now_s)
+    rows = market.pipeline.symbol_rows("BTC", market.pipeline.notional())
+    spec = ViewSpec(keep=("venue", "side", "leverage", "price"), weighting=weighting)
+    return render_view(market.pipeline.store, rows, spec).values
+
+
+def fresh_map(market: Market) -> np.ndarray:
+    return live_map(market, "fresh")
 
 
 def test_the_steps_try_what_they_should() -> None:
@@ -207,6 +293,4 @@ def test_backends_agree_on_exact_positions(name: str, seed: int) -> None:
         for market in markets:
             market.do(step)
     for row in range(markets[0].pipeline.store.rows):
-        records = (market.pipeline.store.resident.cohorts(row) for market in markets)
-        for name, *arrays in zip(Cohorts._fields, *records, strict=True):
-            np.testing.assert_array_equal(*arrays, f"{name} of row {row}")
+        same(*(market.pipeline.store.resident.cohorts(row) for market in markets), f"row {row}")

@@ -41,7 +41,17 @@ def certainty_of(pipeline: Pipeline, shape: float = 30.0, usd: float = 20_000.0,
     table = pipeline.inference.markets
     unit = np.where(table.inverse[markets], 1.0, table.price[markets] * table.bin_width[markets] / 1024)
     weights = pipeline.store.weights(markets)
-    return Certainty(weights, np.full(weights.shape, shape), usd / unit / table.lot[markets], np.ones(len(markets)))
+    nothing = np.zeros(len(markets))
+    return Certainty(
+        weights,
+        shape=np.full(weights.shape, shape),
+        typical=usd / unit / table.lot[markets],
+        phi=nothing + 1,
+        opened=nothing,
+        common=np.zeros(weights.shape),
+        stood=nothing,
+        displacement=nothing,
+    )
 
 
 def taken(pipeline: Pipeline, spec: ViewSpec, certainty: Certainty, symbol: str = "BTC") -> Uncertainty:
@@ -121,6 +131,68 @@ def test_weights_of_one_venue_vary_as_one_and_those_of_others_do_not(pipeline: P
     assert max(alone) < spread() < 0.97 * sum(alone), "independent venues: less than the sum of their widths"
 
 
+def test_what_opens_can_widen_what_prints_say_and_not_narrow_it(pipeline: Pipeline) -> None:
+    printed = certainty_of(pipeline)
+    assert np.array_equal(printed.quantity, printed.typical)
+    small = dataclasses.replace(printed, opened=printed.typical / 10)
+    assert np.array_equal(small.quantity, printed.typical)
+    large = dataclasses.replace(printed, opened=printed.typical * 9, phi=printed.phi * 4)
+    assert large.quantity == pytest.approx(printed.typical * 9)
+    asked = ViewSpec(price_range_fraction=0.2)
+    same = taken(pipeline, asked, dataclasses.replace(printed, typical=printed.typical * 9)).band(0.9)
+    assert np.array_equal(taken(pipeline, asked, large).band(0.9).high, same.high)
+
+
+def test_an_error_of_the_prior_is_one_for_all_venues_and_sides(pipeline: Pipeline) -> None:
+    """Against draws: one log-normal factor per tier, applied to every market alike."""
+    sure = dataclasses.replace(certainty_of(pipeline, shape=1e18), typical=np.zeros(3))
+    certainty = dataclasses.replace(sure, common=np.full(sure.common.shape, 0.1))
+    spec = ViewSpec(keep=("price",), price_range_fraction=0.1)
+    uncertain = taken(pipeline, spec, certainty)
+    asked = uncertain.planned.asked
+    cells = (uncertain.lots * uncertain.usd[:, None, None])[..., asked.low + 1 : asked.high + 1]
+    rng = np.random.default_rng(5)
+    weights, draws = certainty.weights, np.zeros((4000, cells.shape[-1]))
+    factors = np.exp(0.1 * rng.standard_normal((len(draws), 1, weights.shape[2])))
+    for k in range(len(weights)):
+        drawn = weights[k] * factors
+        ratio = drawn / drawn.sum(2, keepdims=True) / np.where(weights[k] > 0, weights[k], 1.0)
+        draws += np.einsum("dst,stb->db", ratio, cells[k])
+    band, values = uncertain.band(0.9), uncertain.view.values[1:-1]
+    large = values > np.quantile(values, 0.5)
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    found = (band.high - band.low)[1:-1][large]
+    assert np.median(found / (high - low)[large]) == pytest.approx(1.0, abs=0.05)
+
+    def width(**wanted: object) -> np.ndarray:
+        one = taken(pipeline, dataclasses.replace(spec, **wanted), certainty).band(0.9)  # type: ignore[arg-type]
+        return (one.high - one.low)[1:-1].astype(np.float64)
+
+    together, apart = width(), sum(width(venues=(venue,)) for venue in ("binance", "hyperliquid"))
+    assert together[large].sum() > 0.9 * np.sum(apart[large]), "what is off at all venues does not cancel"
+
+
+def test_entries_that_nobody_saw_may_all_be_off_the_same_way(pipeline: Pipeline) -> None:
+    sure = dataclasses.replace(certainty_of(pipeline, shape=1e18), typical=np.zeros(3))
+    spec = ViewSpec(keep=("price",), price_range_fraction=0.1)
+    values = taken(pipeline, spec, sure).view.values.astype(np.float64)
+
+    def width(stood: float, bins: float) -> np.ndarray:
+        known = dataclasses.replace(sure, stood=np.full(3, stood), displacement=np.full(3, bins))
+        band = taken(pipeline, spec, known).band(0.6827)
+        return (band.high - band.low).astype(np.float64) / 2
+
+    assert max(width(0.0, 20.0).max(), width(1.0, 0.0).max()) < 1e-5 * values.max(), "but for rounding"
+    moved = np.abs(values[41:-1] - values[1:-41]) / 2  # of bins 21 .. from the view's ends
+    found = width(1.0, 20.0)[21:-21]
+    share = moved / np.maximum(values[21:-21], 1.0)
+    small = (share > 1e-3) & (share < 0.1)
+    assert small.sum() > 50
+    assert found[small] == pytest.approx(moved[small], rel=0.1), "one standard deviation is a shift by that much"
+    half = width(0.5, 20.0)[21:-21]
+    assert half[small] == pytest.approx(found[small] / 2, rel=0.1), "the rest has entries that were seen"
+
+
 def test_a_map_weighted_by_freshness_has_no_band(pipeline: Pipeline) -> None:
     check_band(0.9, ViewSpec())
     with pytest.raises(InputError, match=r"band_level = 0\.9: no band is known of a map weighted by freshness"):
@@ -136,7 +208,13 @@ def test_without_evidence_the_priors_give_the_width(pipeline: Pipeline) -> None:
     settings = learner.calibration.settings
     assert found.shape == pytest.approx(1 / (1 / settings.prior_counts + 1 / settings.market_counts))
     assert found.typical == pytest.approx(certainty_of(pipeline).typical)
+    assert found.opened == pytest.approx(found.typical)
     assert found.phi.tolist() == [1.0, 1.0, 1.0]
+    assert (found.common == settings.prior_log_sd).all(), "nothing is learnt: the prior may be as far off as priors are"
+    assert found.stood.tolist() == [1.0, 1.0, 1.0]
+    table = pipeline.inference.markets
+    mark_bin = table.price[markets] / 1024
+    assert found.displacement == pytest.approx(pipeline.model.initial_entry_spread * mark_bin)
     assert np.array_equal(found.weights, pipeline.store.weights(markets))
 
 
@@ -188,5 +266,7 @@ def test_rows_of_exact_positions_are_certain() -> None:
     config = Config(engine=EngineConfig(backend="cpu", threads=1, max_markets=8))
     pipeline = configured_pipeline(InstrumentRegistry(), config, exact_markets=2)
     found = Learner(pipeline, CalibrationConfig()).certainty(np.array([8, 9]))
-    assert not found.typical.any()
+    assert not found.quantity.any()
+    assert not found.common.any()
+    assert not found.stood.any()
     assert (found.shape > 1e12).all()

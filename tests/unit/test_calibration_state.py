@@ -120,12 +120,14 @@ def test_saved_and_restored_is_the_same_to_the_bit_and_goes_on_alike(windows: li
     learnt(calibration, rows, windows[:301])
     calibration.observe_bins("a", np.full(60, 2.0), np.zeros(60), np.linspace(0, 9, 60), 1.0)
     calibration.observe_positions(301 * WINDOW_NS, rows[3:4], rows[3:4], np.array([1]), np.array([2.0]), np.array([5]))
+    calibration.observe_openings(rows[1:3], np.array([50.0, 7.0]), np.array([300.0, 20.0]))
     path = tmp_path / "weights.npz"
     calibration.save(path)
     # another process: registered in another order
     other, others = registered([4, 3, 2, 1, 0])
     other.restore(path)
     assert_same(outputs(calibration, rows), outputs(other, others))
+    assert other.opened_sizes(others[1:3])[1].tolist() == [300.0, 20.0]
     learnt(calibration, rows, windows[301:])
     learnt(other, others, windows[301:])
     assert_same(outputs(calibration, rows), outputs(other, others))

@@ -14,7 +14,7 @@ from forcedmove_server.engine.maps import build_map, shock_chain, symbol_states
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.views import render_view, usd_per_lot
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
-from forcedmove_server.market.events import MARK_PRICE, EventBatch
+from forcedmove_server.market.events import FEED_STATE, MARK_PRICE, Channel, EventBatch
 from tests.unit.market_feed import ENGINE, START, S, fed_pipeline, fresh_totals, live_totals, minute
 
 
@@ -173,6 +173,17 @@ def test_map_of_a_symbol(pipeline: Pipeline) -> None:
     for cluster in built.clusters:
         assert sum(usd for _, usd in cluster.venues) == pytest.approx(cluster.notional_usd, rel=1e-9)
         assert (cluster.distance_fraction < 0) == (cluster.side == "long") or abs(cluster.distance_fraction) < 0.01
+
+
+def test_a_map_says_whose_trades_are_missing() -> None:
+    pipeline = fed_pipeline(3)
+    key = pipeline.registry[0].key
+    for live, missing in ((1, 0), (0, 1), (1, 0)):
+        told = np.array([(pipeline.now_ns, 0, int(Channel.TRADES), live, 0)], FEED_STATE)
+        pipeline.take(EventBatch(until_ns=pipeline.now_ns + S, feed_states=told))
+        state = symbol_states(pipeline, ["BTC"], pipeline.notional())["BTC"]
+        said = [a.text for a in build_map(pipeline, state, 7).assumptions if a.name == "missing_trades"]
+        assert [text.split(": volume")[0] for text in said] == [f"trades are missing from {key}"] * missing
 
 
 def test_chain_of_a_shock_sells_what_it_crossed(pipeline: Pipeline) -> None:

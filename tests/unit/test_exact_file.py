@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from forcedmove_server.engine.exact import file
 from forcedmove_server.engine.exact.file import FILE_PRODUCER, follow_file, read_positions
@@ -67,10 +70,70 @@ def test_what_else_may_be_known(tmp_path: Path, name: str) -> None:
     assert (second.leverage, second.entry_price_usd, second.opened_at_ns) == (None, 101000.0, None)
 
 
-def test_a_file_without_rows_has_no_positions(tmp_path: Path) -> None:
-    path = tmp_path / "p.parquet"
-    pyarrow.parquet.write_table(pa.table({"market": pa.array([], pa.string())}), path)
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
+@pytest.mark.parametrize("text", [KNOWN, FULL])
+def test_a_file_with_only_a_header_says_that_there_are_none(tmp_path: Path, text: str, name: str) -> None:
+    path = written(tmp_path, text, "p.csv")
+    if name.endswith(".parquet"):
+        table = pyarrow.csv.read_csv(path).slice(0, 0)
+        pyarrow.parquet.write_table(table, path.with_suffix(".parquet"))
+        path = path.with_suffix(".parquet")
+    else:
+        path.write_text(text.splitlines(keepends=True)[0])
     assert read_positions(path) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty, without even a header"),
+        ("\n", "is empty, without even a header"),
+        ("market,side,liquid", r"line = 1: does not end in .*p\.csv"),
+        ("market,side\n", "has no column liquidation_price_usd"),
+        ("market,side,liquidation_price_usd\n", "has neither a column quantity nor notional_usd"),
+        (FULL[:-20], "line = 3: does not end in"),
+        (FULL[:-1], "line = 3: does not end in"),
+        (FULL.rstrip("\n") + ",\n", "line = 3: has 10 fields in .*, and its header 9"),
+        (FULL.replace("me,0.5,,90000,20,,2023-11-14T22:00:00Z", "me,0."), "line = 2: has 4 fields in"),
+        ("x\x00y\n\x00", "line = 2: does not end"),
+        ("\ufeff" + FULL, ""),
+        (FULL.replace("\n", "\r\n"), ""),
+        (FULL + "\n", ""),
+    ],
+)
+def test_a_half_written_file_is_told_from_a_whole_one(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "p.csv"
+    path.write_bytes(text.encode())
+    if not reason:
+        assert len(read_positions(path)) == 2
+        return
+    with pytest.raises(FileFormatError, match=reason):
+        read_positions(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(FULL) - 1))
+def test_no_cut_file_tells_other_positions_than_whole_rows_of_it(tmp_path: Path, length: int) -> None:
+    whole = read_positions(written(tmp_path, FULL))
+    try:
+        found = read_positions(written(tmp_path, FULL[:length], "cut.csv"))
+    except FileFormatError:
+        assert FULL[:length][-1:] != "\n"
+    else:
+        assert FULL[length - 1] == "\n"
+        assert found == whole[: len(found)]
+
+
+def test_a_cut_parquet_file_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, FULL, "p.parquet")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(FileFormatError, match="cannot be read"):
+        read_positions(path)
+
+
+def test_a_row_is_named_by_its_place_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"p\.csv, row 3\.liquidation_price_usd = -1"):
+        read_positions(written(tmp_path, KNOWN.replace("LONG,3000,", "LONG,3000,-1")))
 
 
 @pytest.mark.parametrize(
@@ -124,6 +187,85 @@ async def test_a_file_is_followed(
         await eventually(lambda: any(change.replace for change in told[count:]), "its new positions")
         assert [len(change.positions) for change in told[count:] if change.replace] == [1]
         assert [change.sequence for change in told] == sorted({change.sequence for change in told})
+
+
+class Followed:
+    """A file that is followed every hundredth of a second, and what was told of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.told: list[PositionChange] = []
+
+    async def tell(self, change: PositionChange) -> PositionAck:
+        self.told.append(change)
+        return PositionAck(True, change.sequence, len(change.positions), 0, 0, 60.0)
+
+    def sets(self) -> list[int]:
+        return [len(change.positions) for change in self.told if change.replace]
+
+
+async def test_the_last_good_set_stays_while_a_file_is_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(file, "_LOOK_S", 0.01)
+    followed = Followed(written(tmp_path, FULL))
+    path = followed.path
+    async with running(follow_file(str(path), followed.tell, max_age_s=0.2)):
+        await eventually(lambda: followed.sets() == [2], "its positions")
+        path.write_text(FULL[:-20])
+        await eventually(lambda: "still cannot be used" in caplog.text, "that it is said again")
+        (first, *_) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert "line = 3: does not end in" in first.message
+        assert first.message.endswith("; what the file held before stays until it is too old")
+        count = len(followed.told)
+        await asyncio.sleep(0.15)
+        assert len(followed.told) == count, "what nobody can read any more is not renewed"
+        assert followed.sets() == [2]
+        path.write_text(FULL.splitlines(keepends=True)[0])
+        await eventually(lambda: followed.sets() == [2, 0], "that there are none")
+
+
+async def test_a_file_that_is_being_written_is_left_alone_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "_LOOK_S", 0.02)
+    monkeypatch.setattr(file, "_age_s", lambda stamp: 0.0)
+    header, first, _ = FULL.splitlines(keepends=True)
+    looks = iter([header, header + first, FULL])
+    stamp, followed = file._stamp, Followed(written(tmp_path, header))
+
+    def grows(path: Path) -> Any:
+        if (text := next(looks, None)) is not None:
+            path.write_text(text)
+        return stamp(path)
+
+    monkeypatch.setattr(file, "_stamp", grows)
+    async with running(follow_file(str(followed.path), followed.tell, max_age_s=60)):
+        await eventually(lambda: followed.told, "its positions")
+        assert followed.sets() == [2]
+
+
+async def test_a_file_that_never_rests_is_read_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "_LOOK_S", 0.01)
+    monkeypatch.setattr(file, "_age_s", lambda stamp: 0.0)
+    stamp, followed = file._stamp, Followed(written(tmp_path, FULL))
+    looks, is_read = 0, False
+
+    def changes(path: Path) -> Any:  # whenever it is looked at, but not while it is read
+        nonlocal looks, is_read
+        looks, is_read = looks + (not is_read), False
+        return *stamp(path), looks
+
+    def reads(path: Path) -> Any:
+        nonlocal is_read
+        is_read = True
+        return read_positions(path)
+
+    monkeypatch.setattr(file, "_stamp", changes)
+    monkeypatch.setattr(file, "read_positions", reads)
+    async with running(follow_file(str(followed.path), followed.tell, max_age_s=60)):
+        await eventually(lambda: followed.told, "its positions")
+    assert looks > file._MOST_LOOKS
 
 
 def _renew(path: Path, text: str) -> None:

@@ -53,6 +53,7 @@ from forcedmove_kernels.cuda.watched import WatchedFrames, patched
 from forcedmove_kernels.fixed_point import PHASES
 from forcedmove_kernels.renderings import Renderings
 from forcedmove_kernels.spreads import Spreads
+from forcedmove_kernels.thinning import thinned
 
 if TYPE_CHECKING:
     from forcedmove_kernels.backend import Backend
@@ -269,6 +270,11 @@ class CudaStore:
             lots=np.stack([down(row[slots]) for row in there.lots]),
             live_tiers=np.stack([down(row[slots]) for row in there.live_tiers]),
         )
+
+    def thin(self, source: int, target: int, lots: U64) -> None:
+        """Put a market's cohorts, thinned, in the place of another's; see :class:`~.store.ResidentStore`."""
+        self.replace(target, thinned(self.cohorts(source), lots))
+        self._spreads.copy(source, target)
 
     def replace(self, market: int, cohorts: Cohorts) -> None:
         """Put other cohorts in a market's place. Raises ValueError when they do not fit."""

@@ -7,7 +7,6 @@ import numpy as np
 from forcedmove_kernels.arrays import (
     NOT_OBSERVED,
     U32,
-    U64,
     Cohorts,
     Freshness,
     Outcome,
@@ -19,7 +18,7 @@ from forcedmove_kernels.arrays import (
     empty_outcome,
 )
 from forcedmove_kernels.checks import check_lots, check_standing, live_lots
-from forcedmove_kernels.fixed_point import LONG, MULTIPLIER_BITS, WEIGHT_BITS, phase_of
+from forcedmove_kernels.fixed_point import LONG, MULTIPLIER_BITS, WEIGHT_BITS, phase_of, prefix_scaled
 from forcedmove_kernels.reference.standing import reached_slots, rebuild_row, triggers
 
 
@@ -113,15 +112,3 @@ def surviving_tiers(
         crossed = price >= low if side == LONG else price <= high
         live[(live == tier + 1) & crossed] = tier
     return live
-
-
-def prefix_scaled(lots: U32, total: int) -> U64:
-    """Scale ``lots`` to add up to exactly ``total``: slot by slot the difference of the floored scaled prefix sums.
-
-    Where all lots are zero the last slot takes the total.
-    """
-    prefix = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lots, dtype=np.uint64)])
-    if prefix[-1] == 0:
-        prefix[-1] = 1
-    scaled: U64 = np.diff(prefix * np.uint64(total) // prefix[-1])
-    return scaled

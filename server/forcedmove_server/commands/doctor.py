@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 def report(engine: EngineConfig, exact_markets: int = 0) -> dict[str, Any]:
     """Return all there is to say: ``problem`` is why the configured backend would not start, or None.
 
-    ``exact_markets`` of the store's rows are for exact positions.
+    ``exact_markets`` markets may have exact positions.
     """
     devices, no_devices = _devices()
     backends, threads = _backends(engine)
@@ -153,7 +153,7 @@ def _backends(engine: EngineConfig) -> tuple[dict[str, dict[str, Any]], int | No
 def _memory(
     engine: EngineConfig, exact_markets: int, chosen: BackendChoice, devices: list[cuda.DeviceInfo]
 ) -> dict[str, Any]:
-    rows = engine.max_markets + exact_markets
+    rows = engine.max_markets + 2 * exact_markets
     needed = store_bytes(rows, engine.max_cohorts_per_market, len(LEVERAGES), engine.bins)
     free = host_free_bytes()
     if chosen.device is not None:

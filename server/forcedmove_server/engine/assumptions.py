@@ -20,6 +20,7 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
     """List what the map of one symbol assumes."""
     model, markets = pipeline.model, state.rows.markets.tolist()
     untaped = [pipeline.registry[m].key for m in markets if not pipeline.inference.markets.has_tape[m]]
+    lost = [pipeline.registry[m].key for m in pipeline.inference.coverage.lost(markets, pipeline.now_ns)]
     listed = [
         AssumptionInfo("turnover", "share of volume that replaces positions; not fitted", model.turnover),
         AssumptionInfo("leverage_prior", "leverage is not observed: a fixed mixture of a low-leverage bulk and a tail"),
@@ -50,8 +51,9 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
         AssumptionInfo(
             "credible_band",
             "bands, on request: leverage weights of a venue's markets vary as one, those of venues and sides "
-            "independently; liquidations come one by one, of the size that was printed, or of this many USD; levels "
-            "lie as the map spreads them",
+            "independently, besides an error of the prior and of entries before the first observation that all share; "
+            "positions come one by one, of the size that was printed or by which open interest rose, or of this many "
+            "USD; levels lie as the map spreads them",
             model.typical_position_usd,
         ),
         AssumptionInfo("freshness", "half-life in hours of the fresh weighting", model.freshness_half_life_hours),
@@ -91,6 +93,15 @@ def assumptions(pipeline: Pipeline, state: SymbolState) -> tuple[AssumptionInfo,
                 model.assumed_volume_per_oi_day,
             )
         )
+    if lost:
+        listed.append(
+            AssumptionInfo(
+                "missing_trades",
+                f"trades are missing from {', '.join(lost)}: volume taken as in so many hours before, or "
+                "as of markets without trades where less than ten minutes were seen",
+                model.tape_memory_hours,
+            )
+        )
     return (*listed, *_margin_assumptions(pipeline, markets))
 
 
@@ -109,7 +120,7 @@ def _withdrawal(state: SymbolState, model: ModelConfig) -> str:
 def _exact_assumptions(pipeline: Pipeline, markets: list[int]) -> Iterator[AssumptionInfo]:
     """Say how much of a map is known, and where more is told than there is."""
     exact, lot = pipeline.exact, pipeline.inference.markets.lot
-    known = [market for market in markets if market in exact.by_market]
+    known = [market for market in markets if exact.held(market)]
     for market, live, excess in zip(known, exact.live(known), exact.excess(known), strict=True):
         key, (long, short) = pipeline.registry[market].key, (live * lot[market]).tolist()
         yield AssumptionInfo(

@@ -1,17 +1,20 @@
 """The credible band of a view: how far the notional of each of its cells may be off, at a level that readers choose.
 
-Two things make a cell uncertain. The weights: those of one venue's markets are learnt together (partial pooling), so
-they are taken to vary as one, tier by tier; those of different venues, and of the two sides, independently. And that a
-few large positions make a cell (compound Poisson): those variances add up over markets. What is known as exact
-positions is certain. Weights count to first order, and as if no tier of a cohort had been liquidated yet; levels are
-taken to lie as the map spreads them.
+Four things make a cell uncertain. The weights: those of one venue's markets are learnt together (partial pooling), so
+they are taken to vary as one, tier by tier; those of different venues, and of the two sides, independently. The prior
+that they began with: its error is one for all venues and both sides, and counts less the more a venue has shown. The
+entries of what was open before the first observation: their mean may be off by as much as they are taken to scatter,
+for all markets of a symbol alike, and turnover makes it matter less. And that a few large positions make a cell
+(compound Poisson): those variances add up over markets. What is known as exact positions is certain. Weights and
+entries count to first order, and as if no tier of a cohort had been liquidated yet; levels are taken to lie as the map
+spreads them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +24,7 @@ from forcedmove_server.engine.rules import LEVERAGES
 from forcedmove_server.engine.store import CohortStore
 from forcedmove_server.engine.views import PlannedView, usd_per_lot
 from forcedmove_server.errors import InputError
-from forcedmove_server.inference.calibration import check_level, gamma_band, weight_deviations
+from forcedmove_server.inference.calibration import check_level, gamma_band, relative_deviations, weight_deviations
 
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
@@ -33,13 +36,41 @@ class Certainty:
 
     ``weights`` and ``shape`` float64 ``[K, 2, T]``: the weights in use, and one over their relative variances.
     ``typical`` float64 ``[K]``: size-biased mean quantity of a liquidation, in lots; zero where positions are known.
-    ``phi`` float64 ``[K]``: the factor on that by which bands were seen to cover what they claim.
+    ``phi`` float64 ``[K]``: the factor on that by which bands were seen to cover what they claim. ``opened`` float64
+    ``[K]``: the size-biased mean quantity of the positions that open, in lots.
+
+    ``common`` float64 ``[K, 2, T]``: by how much of itself a weight is off where the prior of all venues is. ``stood``
+    float64 ``[K]``: share of open interest that was there at the first observation; ``displacement`` float64 ``[K]``:
+    by how many bins the mean of its entries may be off.
     """
 
     weights: F64
     shape: F64
     typical: F64
     phi: F64
+    opened: F64
+    common: F64
+    stood: F64
+    displacement: F64
+
+    @property
+    def quantity(self) -> F64:
+        """Size-biased mean quantity of what makes a cell, in lots, float64 ``[K]``.
+
+        Small positions at high leverage are liquidated first, so that prints are smaller than what stands; bands that
+        cover what was touched can widen what openings say, and not narrow it.
+        """
+        return np.maximum(self.phi * self.typical, self.opened)
+
+
+class _Feed(NamedTuple):
+    """Tiers of one side of a market that add to a row of the output."""
+
+    row: int
+    venue: str
+    side: int
+    market: int
+    tiers: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,46 +88,59 @@ class Uncertainty:
 
         Raises InputError for a level that no band has.
         """
-        asked = self.planned.asked
+        asked, known = self.planned.asked, self.certainty
         mean, variance = np.zeros((2, *asked.shape))
-        for row, parts in self._parts():
-            deviation = np.zeros((len(LEVERAGES), asked.shape[1]))
-            for market, side, tiers in parts:
-                cells = np.zeros_like(deviation)
-                cells[tiers] = self._usd(market, side, tiers)
-                known = self.certainty
-                deviation += weight_deviations(cells, known.shape[market, side], known.weights[market, side])
-                total = cells.sum(0)
-                mean[row] += total
-                one = known.phi[market] * known.typical[market] * self.usd[market, asked.low : asked.high + 2]
-                variance[row] += total * one
-            variance[row] += (deviation**2).sum(0)
+        quantity = known.quantity
+        for row, feeds in itertools.groupby(self._feeds(), key=lambda feed: feed.row):
+            common, moved = np.zeros((len(LEVERAGES), asked.shape[1])), np.zeros(asked.shape[1])
+            for _, group in itertools.groupby(feeds, key=lambda feed: (feed.venue, feed.side)):
+                deviation = np.zeros_like(common)
+                for feed in group:
+                    market, of = feed.market, (feed.market, feed.side)
+                    usd = self.lots[market, feed.side, feed.tiers] * self.usd[market]
+                    cells = np.zeros_like(common)
+                    cells[feed.tiers] = self._cut(usd)
+                    deviation += weight_deviations(cells, known.shape[of], known.weights[of])
+                    common += relative_deviations(cells, known.common[of], known.weights[of])
+                    whole, total = usd.sum(0), cells.sum(0)
+                    moved += known.stood[market] * self._cut(_displaced(whole, float(known.displacement[market])))
+                    mean[row] += total
+                    variance[row] += total * quantity[market] * self.usd[market, asked.low : asked.high + 2]
+                variance[row] += (deviation**2).sum(0)
+            variance[row] += (common**2).sum(0) + moved**2
         low, high = gamma_band(mean, variance, level)
         shown = self.view.values.reshape(mean.shape)  # rounded to cents and to single precision
         bounds = np.minimum(low.astype(np.float32), shown), np.maximum(high.astype(np.float32), shown)
         return CredibleBand(level, *(bound.reshape(self.view.values.shape) for bound in bounds))
 
-    def _parts(self) -> Iterator[tuple[int, list[tuple[int, int, NDArray[np.int64]]]]]:
-        """Yield rows of the output with (market, side, tiers) that add to them and whose weights vary as one."""
+    def _feeds(self) -> list[_Feed]:
+        """Return what adds to each row of the output, those together whose weights vary as one."""
         asked, tiers = self.planned.asked, np.arange(len(LEVERAGES))
-        feeds: list[tuple[int, str, int, int, NDArray[np.int64]]] = []
+        feeds = []
         for market, venue in enumerate(self.planned.market_venues):
             for side in (0, 1):
                 rows = asked.target[market, side]
                 for row in np.unique(rows[rows >= 0]).tolist():
                     own = tiers if asked.tiers is None else asked.tiers[rows == row].astype(np.int64)
-                    feeds.append((row, venue, side, market, own))
-        feeds.sort(key=lambda feed: feed[:4])
-        for (row, _, _), group in itertools.groupby(feeds, key=lambda feed: feed[:3]):
-            yield row, [(market, side, own) for _, _, side, market, own in group]
+                    feeds.append(_Feed(row, venue, side, market, own))
+        return sorted(feeds, key=lambda feed: feed[:4])
 
-    def _usd(self, market: int, side: int, tiers: NDArray[np.int64]) -> F64:
-        """Notional of some tiers of a market, float64 ``[L, W]``; its ends hold what lies outside the view too."""
+    def _cut(self, usd: F64) -> F64:
+        """Cells ``[.., W]`` of the view of ``usd`` ``[.., C]``; its ends hold what lies outside the view too."""
         low, high = self.planned.asked.low, self.planned.asked.high
-        usd = self.lots[market, side, tiers] * self.usd[market]
-        inner: F64 = usd[:, low : high + 2].copy()
-        inner[:, 0], inner[:, -1] = usd[:, : low + 1].sum(1), usd[:, high + 1 :].sum(1)
+        inner: F64 = usd[..., low : high + 2].copy()
+        inner[..., 0], inner[..., -1] = usd[..., : low + 1].sum(-1), usd[..., high + 1 :].sum(-1)
         return inner
+
+
+def _displaced(usd: F64, bins: float) -> F64:
+    """Return half of what ``usd`` ``[C]`` changes by from a shift down to one up; its ends are sums, and stay."""
+    inner = usd[1:-1]
+    steps = min(round(bins), len(inner) - 1)
+    found = np.zeros_like(usd)
+    padded = np.pad(inner, steps, mode="edge")
+    found[1:-1] = (padded[2 * steps :] - padded[: len(inner)]) / 2
+    return found
 
 
 def check_band(level: float, spec: ViewSpec) -> None:

@@ -366,7 +366,8 @@ class Engine:
         own = [m for m in self.registry.markets_of(symbol) if m < table.capacity]
         seen = int(table.events[own].sum()), self.pipeline.fresh(own).tobytes()
         before, self._seen[symbol] = self._seen.get(symbol), seen
-        return new or seen != before or bool(store_changed[self.pipeline.exact.with_exact(own)].any())
+        exact = self.pipeline.exact
+        return new or seen != before or bool(store_changed[[*exact.shown(own), *exact.known(own)]].any())
 
     def _views(self, maps: dict[str, SymbolMap], changed: list[str]) -> dict[tuple[str, ViewSpec], RenderedView]:
         with self._watch_lock:

@@ -41,7 +41,7 @@ def band_sums(
         markets = part.markets.astype(np.int64)
         learnt = learner.certainty(markets)
         sizes = np.array([_size(truth, market) for market in markets.tolist()]) / lot[markets]
-        known = dataclasses.replace(learnt, typical=sizes, phi=np.ones(len(markets)))
+        known = dataclasses.replace(learnt, typical=sizes, phi=np.ones(len(markets)), opened=sizes)
         planned = plan_view(store, part, ViewSpec())
         view = planned.filled(store.resident.render(planned.asked))
         true = true_map(truth, inverse, view.bin_width_usd, view.first_bin, view.bin_count, markets)

@@ -32,11 +32,12 @@ def full_map(pipeline: Pipeline) -> pa.Table:
     bin's middle (linear) or the quantity itself (inverse). Rows outside every bin have 0 or infinity as outer edge.
     Exact positions have rows of their own.
     """
+    pipeline.store.remainders.follow()
     parts = [
         _market_rows(pipeline, market, row)
         for symbol in pipeline.registry.symbols()
         for market in pipeline.mapped_markets(symbol)
-        for row in pipeline.exact.with_exact([market])
+        for row in (*pipeline.exact.shown([market]), *pipeline.exact.known([market]))
     ]
     at = datetime.fromtimestamp(pipeline.newest_event_ns / 1e9, UTC)
     schema = pa.schema(

@@ -196,6 +196,7 @@ class Forecasts:
         """Score the windows that end at a grid time and freeze the maps that begin new ones."""
         pipeline = self.pipeline
         pipeline.sweep()  # also tells the extremes that have been seen since the last open interest
+        pipeline.store.remainders.follow()
         left = self.scorecard.advance(at_ns, _SCORED_AT_ONCE)
         while left:
             yield
@@ -210,7 +211,7 @@ class Forecasts:
             self.scorecard.freeze(self._frozen(np.array(some, np.int64), at_ns), positions)
             yield
         # what is told beyond the open interest has been told of, and is no fault of the model's
-        live = pipeline.store.ledger.live[fresh] + pipeline.exact.live(fresh) - pipeline.exact.excess(fresh)
+        live = pipeline.exact.whole(fresh) - pipeline.exact.excess(fresh)
         self.scorecard.check_interest(at_ns, fresh, live, pipeline.inference.markets.open_interest[fresh])
         ledger = pipeline.store.ledger
         flows = (ledger.opened, ledger.overkill, ledger.live, ledger.closed, ledger.liquidated)
@@ -239,7 +240,8 @@ class Forecasts:
         half = int(mark.max() * REACH / max(1 - self.pipeline.model.level_width, 0.25)) + 1
         first = np.maximum(mark - half, 0)
         window = Window(first.astype(np.uint32), 2 * half + 1)
-        grid = self.pipeline.store.resident.leverage_grid(markets.astype(np.int32), weighted=False, window=window)
+        rows = np.array(self.pipeline.exact.shown(markets.tolist()), np.int32)
+        grid = self.pipeline.store.resident.leverage_grid(rows, weighted=False, window=window)
         ours = grid[..., 1:-1].sum(2, dtype=np.uint64).astype(np.float64)
         ours += self.pipeline.exact.levels(markets, window)
         for k, market in enumerate(markets.tolist()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from forcedmove_server.engine.bands import Certainty
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.rules import LEVERAGES
 from forcedmove_server.engine.touched import HeldGrid, touched_bins
+from forcedmove_server.engine.turnover import Turnover
 from forcedmove_server.errors import FileFormatError
 from forcedmove_server.inference.calibration import Calibration, Prints, Window, credible_band, weight_variance
 from forcedmove_server.inference.leverage_prior import prior_for, tail_membership
@@ -79,6 +81,7 @@ class Learner:
         self._priors: dict[int, F64] = {}
         capacity = pipeline.inference.markets.capacity
         self._low, self._high = np.full(capacity, np.inf), np.zeros(capacity)
+        self._turnover = Turnover(pipeline.inference.markets)
         self._applied_ns = 0
         #: exact positions that had been crossed when a market's grid was frozen, in model units
         self._crossed = np.zeros(capacity)
@@ -86,7 +89,8 @@ class Learner:
         self._visible: set[int] = set()
 
     def observe(self, updates: Updates) -> None:
-        """Note the trigger-price extremes that a lifecycle step saw."""
+        """Note the trigger-price extremes that a lifecycle step saw, and what opened."""
+        self._turnover.observe(updates)
         np.minimum.at(self._low, updates.market, updates.low)
         np.maximum.at(self._high, updates.market, updates.high)
 
@@ -103,6 +107,7 @@ class Learner:
 
         Returns how the bands fared.
         """
+        self._measure_openings()
         held = [market for market in self._held if np.isfinite(self._low[market])]
         check = self._check_bands(held)
         if held and not self.calibration.frozen:
@@ -140,8 +145,10 @@ class Learner:
 
     def certainty(self, markets: I64) -> Certainty:
         """Return how sure what is said of rows of the store is; of one that holds exact positions, quite sure."""
+        markets = self._pipeline.exact.owners(markets)
         weights = self._pipeline.store.weights(markets)
-        typical, phi, shape = np.zeros(len(markets)), np.ones(len(markets)), np.full(weights.shape, _SURE)
+        typical, opened, stood, displacement = np.zeros((4, len(markets)))
+        phi, shape, common = np.ones(len(markets)), np.full(weights.shape, _SURE), np.zeros(weights.shape)
         inferred = [k for k, market in enumerate(markets.tolist()) if market < len(self._pipeline.registry)]
         own = markets[inferred]
         for market in own.tolist():
@@ -150,9 +157,14 @@ class Learner:
         if len(own):
             rows = np.array([self._rows[market] for market in own.tolist()])
             shape[inferred] = self.calibration.shape(rows)
-            typical[inferred] = self._typical(own) / self._pipeline.inference.markets.lot[own]
+            common[inferred] = self.calibration.common_deviation(rows)
+            table = self._pipeline.inference.markets
+            typical[inferred] = self._typical(own) / table.lot[own]
+            opened[inferred] = self._opened(own) / table.lot[own]
             phi[inferred] = [self.calibration.phi(self._pipeline.registry[market].venue) for market in own.tolist()]
-        return Certainty(weights, shape, typical, phi)
+            stood[inferred] = self._turnover.stood[own]
+            displacement[inferred] = self._pipeline.model.initial_entry_spread * table.price[own] / (1 << PRICE_BITS)
+        return Certainty(weights, shape, typical, phi, opened, common, stood, displacement)
 
     def priors(self, markets: I64) -> F64:
         """Weights that markets began with: float64 ``[K, 2, T]``; those they have now where nothing was frozen yet."""
@@ -235,36 +247,50 @@ class Learner:
         bins = touched_bins(held, self._low, self._high, self._prints, len(LEVERAGES))
         rows = np.array([self._rows[market] for market in bins.market.tolist()], np.int64)
         cells, shape = bins.tier_cells[..., None], self.calibration.shape(rows)[np.arange(len(rows)), bins.side]
+        common = self.calibration.common_deviation(rows)[np.arange(len(rows)), bins.side]
         typical, venues = self._typical(bins.market), np.array([registry[m].venue for m in bins.market.tolist()])
         factors = {venue: self.calibration.phi(venue) for venue in np.unique(venues).tolist()}
         phi = np.array([factors[venue] for venue in venues.tolist()])
+        quantity = np.maximum(phi * typical, self._opened(bins.market))
         level = self.calibration.settings.level
-        low, high = credible_band(cells, shape, typical[:, None], level, phi[:, None], bins.weights)
-        mean, variance = cells.sum(1)[:, 0], weight_variance(cells, shape, bins.weights)[:, 0]
+        low, high = credible_band(cells, shape, quantity[:, None], level, weights=bins.weights, common=common)
+        mean, variance = cells.sum(1)[:, 0], weight_variance(cells, shape, bins.weights, common)[:, 0]
         for venue in factors:
             own = venues == venue
             self.calibration.observe_bins(venue, mean[own], variance[own], bins.liquidated[own], typical[own])
         usd = self._unit_usd(bins.market)
         return BandCheck(bins.market, bins.side, low[:, 0] * usd, high[:, 0] * usd, bins.liquidated * usd)
 
-    def _typical(self, markets: I64) -> F64:
-        """Size-biased mean quantity of a liquidation, in model units, float64 ``[K]``.
+    def _measure_openings(self) -> None:
+        markets = np.array(sorted(self._rows), np.int64)
+        if len(markets):
+            rows = np.array([self._rows[market] for market in markets.tolist()])
+            self.calibration.observe_openings(rows, *self._turnover.taken(markets))
 
-        That of the market's own prints, which begins at what all markets of its symbol printed, in USD, and that at a
-        position of typical size.
+    def _typical(self, markets: I64) -> F64:
+        """Size-biased mean quantity of a liquidation, in model units, float64 ``[K]``: from what was printed."""
+        return self._sizes(markets, self.calibration.printed_sizes)
+
+    def _opened(self, markets: I64) -> F64:
+        """Size-biased mean quantity of a position that opens, in model units, float64 ``[K]``."""
+        return self._sizes(markets, self.calibration.opened_sizes)
+
+    def _sizes(self, markets: I64, sums: Callable[[I64], tuple[F64, F64]]) -> F64:
+        """Size-biased mean quantities in model units, float64 ``[K]``; ``sums`` gives those of rows and their squares.
+
+        That of the market's own, which begins at that of all markets of its symbol, in USD, and that at a position of
+        typical size.
         """
         registry, expected = self._pipeline.registry, self._pipeline.model.typical_position_usd
         symbols = [registry[market].symbol for market in markets.tolist()]
         of_symbol = {}
         for symbol in set(symbols):
             own = np.array([market for market in registry.markets_of(symbol) if market in self._rows])
-            rows = np.array([self._rows[market] for market in own.tolist()])
-            total, squares = self.calibration.printed_sizes(rows)
+            total, squares = sums(np.array([self._rows[market] for market in own.tolist()]))
             unit = self._unit_usd(own)
             of_symbol[symbol] = self.calibration.size_from((total * unit).sum(), (squares * unit**2).sum(), expected)
         begun = np.array([of_symbol[symbol] for symbol in symbols]) / self._unit_usd(markets)
-        rows = np.array([self._rows[market] for market in markets.tolist()], np.int64)
-        return self.calibration.size_from(*self.calibration.printed_sizes(rows), begun)
+        return self.calibration.size_from(*sums(np.array([self._rows[m] for m in markets.tolist()], np.int64)), begun)
 
     def _unit_usd(self, markets: I64) -> F64:
         """What a model unit is worth at the mark, float64 ``[K]``."""

@@ -204,7 +204,7 @@ def _market_statuses(pipeline: Pipeline, rows: SymbolRows) -> tuple[MarketStatus
     table, now_ns = pipeline.inference.markets, pipeline.now_ns
     statuses = []
     own = rows.markets.tolist()
-    alive = pipeline.store.ledger.live[own] + pipeline.exact.live(own)
+    alive = pipeline.exact.whole(own)
     for market, live, is_fresh in zip(own, alive.tolist(), pipeline.fresh(own), strict=True):
         instrument = pipeline.registry[market]
         price = float(table.price[market]) * rows.bin_width_usd / (1 << PRICE_BITS)
@@ -225,7 +225,7 @@ def _market_statuses(pipeline: Pipeline, rows: SymbolRows) -> tuple[MarketStatus
                 open_interest_age_ms=interest_age_ns // 10**6,
                 fresh=bool(is_fresh),
                 margin=margin_info(pipeline, market),
-                cohorts=int(pipeline.store.used[pipeline.exact.with_exact([market])].sum()),
+                cohorts=int(pipeline.store.used[[market, *pipeline.exact.known([market])]].sum()),
                 events=int(table.events[market]),
             )
         )

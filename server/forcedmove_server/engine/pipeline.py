@@ -66,7 +66,7 @@ class Pipeline:
             engine.max_cohorts_per_market,
             engine.bins,
             self.book,
-            exact_markets,
+            2 * exact_markets,
         )
         self.inference = PositionInference(registry, model, self.backend, engine.max_markets)
         self.exact = ExactRows(self.store, self.inference.markets, registry)
@@ -127,8 +127,9 @@ class Pipeline:
         base, slope = np.zeros((2, self.store.rows))
         base[: markets.capacity] = np.where(inverse, cents, 0.0)
         slope[: markets.capacity] = np.where(inverse, 0.0, cents * markets.bin_width)
-        for market, row in self.exact.by_market.items():
-            base[row.index], slope[row.index] = base[market], slope[market]
+        own = list(self.exact.by_market)
+        for rows in (self.exact.known(own), self.exact.shown(own)):
+            base[rows], slope[rows] = base[own], slope[own]
         return Notional(base, slope)
 
     def fresh(self, markets: list[int]) -> NDArray[np.bool_]:
@@ -160,7 +161,8 @@ class Pipeline:
     def centre(self, symbol: str) -> None:
         """Re-centre the window of a symbol that has a map when its price nears the edge."""
         markets = self.mapped_markets(symbol)
-        rows = np.array(self.exact.with_exact(markets), np.int64)
+        every = dict.fromkeys([*markets, *self.exact.shown(markets), *self.exact.known(markets)])
+        rows = np.array(list(every), np.int64)
         self.store.centre(rows, int(self.inference.markets.price[markets[0]]))
 
     def symbol_rows(self, symbol: str, notional: Notional) -> SymbolRows:
@@ -177,8 +179,9 @@ class Pipeline:
             notional=Notional(notional.base[markets], notional.slope[markets]),
             bin_width_usd=float(table.bin_width[markets[0]]),
             mark_units=round(self.mean_units(markets)),
-            exact=np.array(self.exact.with_exact(markets)[len(markets) :], np.int32),
+            exact=np.array(self.exact.known(markets), np.int32),
             exact_of=np.array(exact_of, np.int64),
+            left=np.array(self.exact.shown(markets[k] for k in exact_of), np.int32),
         )
 
     def mean_units(self, markets: list[int], units: NDArray[np.uint32] | None = None) -> float:

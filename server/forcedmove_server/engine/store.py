@@ -22,6 +22,7 @@ from forcedmove_kernels.fixed_point import (
 from forcedmove_kernels.spreads import nearest
 from forcedmove_server.config import ModelConfig
 from forcedmove_server.engine.freshness import FreshnessClock
+from forcedmove_server.engine.remainders import Remainders
 from forcedmove_server.engine.rules import LEVERAGES, empty_rules, rules_of, set_exact_rules, set_rules
 from forcedmove_server.errors import ConfigError
 from forcedmove_server.margin.ladder_book import LadderBook
@@ -100,7 +101,8 @@ class CohortStore:
     ) -> None:
         """``book`` has the maintenance ladders; default: the shipped ones.
 
-        Behind the rows of markets lie ``exact_rows`` for positions whose liquidation price is known.
+        Behind the rows of markets lie ``exact_rows`` for positions whose liquidation price is known, and for what they
+        leave of markets.
 
         Raises ConfigError naming the keys to lower when the arrays would not fit into memory.
         """
@@ -124,6 +126,10 @@ class CohortStore:
         self._mark_bin = np.full(self.rows, -1, np.int64)
         self._compacted_in = np.zeros(self.rows, np.int64)
         self._compacted_in[max_markets:] = _NEVER  # entries are liquidation prices there: none is moved to another
+        #: rises with whatever may have changed of a market's cohorts or its mark: int64 ``[rows]``
+        self.version = np.zeros(self.rows, np.int64)
+        #: what exact positions leave of their markets
+        self.remainders = Remainders(self)
 
     @property
     def bins(self) -> int:
@@ -163,13 +169,36 @@ class CohortStore:
         self.rules.weight[market] = cumulative_weights(shares)
         self.resident.set_rules(market, rules_of(self.rules, market))
         self._changed[market] = True
+        self.remainders.follow_rules(market)
+
+    def copy_rules(self, market: int, row: int) -> None:
+        """Give another row of the store a market's rules."""
+        for table in self.rules:
+            table[row] = table[market]
+        self.resident.set_rules(row, rules_of(self.rules, row))
+        self._changed[row] = True
+
+    def thin(self, market: int, row: int, lots: NDArray[np.int64]) -> None:
+        """Put a market's cohorts, each side thinned to ``lots`` int64 ``[2]``, into another row.
+
+        That row's ledger begins anew: what it shows has opened there.
+        """
+        self.resident.thin(market, row, lots.astype(np.uint64))
+        for column in self._columns():
+            column[row] = 0
+        self.ledger.opened[row] = self.ledger.live[row] = lots
+        self._changed[row] = True
+
+    def note(self, market: int) -> None:
+        """Count a market as changed with the next refresh: it is shown otherwise from then on."""
+        self._changed[market] = True
 
     def open_exact(self, row: int, market: int) -> None:
         """Give a market a row for exact positions: what enters there at a price is liquidated at that price."""
         set_exact_rules(self.rules, row)
         self.resident.set_rules(row, rules_of(self.rules, row))
         self.resident.move_window(np.array([row], np.int32), self.first_bin(market))
-        for column in (self.ledger.opened, self.ledger.closed, self.ledger.liquidated, self.ledger.overkill):
+        for column in self._columns():
             column[row] = 0
 
     def replace_exact(self, row: int, cohorts: Cohorts) -> None:
@@ -214,6 +243,7 @@ class CohortStore:
                 self._changed[market] |= nearest(mark_bin, side) != nearest(self._mark_bin[market], side)
         self._mark_bin[market] = mark_bin
         self._changed[market] |= moved.any(1)
+        self.version[market] += 1  # tiers die also where they hold no lot
         return outcome
 
     def coarsen(self, market: int) -> None:
@@ -229,12 +259,14 @@ class CohortStore:
         kept = self.ledger.live[market] + self.ledger.closed[market] + self.ledger.liquidated[market]
         self.ledger.opened[market] = kept - self.ledger.overkill[market]
         self._changed[market] = True
+        self.version[market] += 1
 
     def refresh(self, now: int) -> NDArray[np.bool_]:
         """Bring the totals up to date; return which markets changed (bool ``[M]``). ``now`` in Unix seconds.
 
         All markets with cohorts change when a new step of freshness begins.
         """
+        self.remainders.follow()
         step = self.clock.step
         weights = self.clock.advance(now)
         if weights is not None:
@@ -260,6 +292,10 @@ class CohortStore:
         self._changed[markets] = True
         return True
 
+    def _columns(self) -> tuple[NDArray[np.int64], ...]:
+        ledger = self.ledger
+        return ledger.opened, ledger.closed, ledger.liquidated, ledger.overkill, ledger.live
+
     def _compact(self, market: int, now: int, most: float) -> None:
         """Merge a market's cohorts, widening old entry buckets until at most ``most`` remain."""
         self._compacted_in[market] = now // _HOUR
@@ -269,3 +305,4 @@ class CohortStore:
             if self.resident.compact(market, now, ladder, shift) <= most:
                 break
         self._changed[market] = True
+        self.version[market] += 1

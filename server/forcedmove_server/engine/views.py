@@ -33,11 +33,14 @@ class SymbolRows:
     mark_units: int  # mark price in price units
     exact: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     exact_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # which market, by its place
+    left: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # what they leave, as ``exact``
 
     @property
     def rows(self) -> NDArray[np.int32]:
-        """Rows of the store that make the symbol's map: the markets, then their exact positions."""
-        return np.concatenate([self.markets, self.exact])
+        """Rows of the store that make the symbol's map: what is inferred of the markets, then their exact positions."""
+        inferred = self.markets.copy()
+        inferred[self.exact_of] = self.left
+        return np.concatenate([inferred, self.exact])
 
     @property
     def places(self) -> NDArray[np.int64]:

@@ -16,15 +16,18 @@ from forcedmove_kernels.arrays import NOT_OBSERVED, Updates
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import ModelConfig
+from forcedmove_server.inference.coverage import TapeCoverage
 from forcedmove_server.inference.histograms import Histograms
 from forcedmove_server.inference.intervals import Intervals
 from forcedmove_server.inference.markets import BUCKETS, MarketTable
-from forcedmove_server.inference.openings import bar_path, entry_spread, split_openings
+from forcedmove_server.inference.openings import bar_path, entry_spread, split_openings, with_path
 from forcedmove_server.inference.plausible import without_implausible
+from forcedmove_server.inference.tape_rate import TapeRate
 from forcedmove_server.market.defects import Defects
-from forcedmove_server.market.events import EventBatch, Records
+from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
 
+F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
@@ -40,6 +43,8 @@ class PositionInference:
 
     def __init__(self, registry: InstrumentRegistry, model: ModelConfig, backend: Backend, max_markets: int) -> None:
         self.markets = MarketTable(registry, max_markets)
+        self.coverage = TapeCoverage(max_markets, model.tape_silence_chance)
+        self._rate = TapeRate(max_markets, model)
         self.defects = Defects()
         self._model = model
         self._backend = backend
@@ -115,8 +120,14 @@ class PositionInference:
         before = _previous(lots, market, round_, markets.open_interest)
         before_ns = _previous(rows["time_ns"], market, round_, markets.open_interest_ns)
         traded, weight, first_bucket = histograms.of(closes)
-        opened = self._opened(lots, before, rows["time_ns"] - before_ns, traded.sum(1), taped)
-        traded, weight, first_bucket = self._fill_untaped(spans, closes, traded, weight, first_bucket, before < 0)
+        volume = traded.sum(1).astype(np.float64)
+        elapsed_ns = np.where(before < 0, 0, np.maximum(rows["time_ns"] - before_ns, 0))
+        missing_ns = self._missing_ns(batch, chosen, taped, before, elapsed_ns)
+        assumed = self._assumed(market, round_, volume, before, taped, elapsed_ns, missing_ns)
+        opened = self._opened(lots, before, volume + assumed)
+        traded, weight, first_bucket = self._fill_untaped(
+            spans, closes, (traded, weight, first_bucket), before < 0, assumed
+        )
         first_open, entry, open_lots = split_openings(traded, weight, first_bucket, opened, spans.price[closes])
         self._carry(spans, batch, histograms)
         markets.open_interest[market] = lots
@@ -138,33 +149,69 @@ class PositionInference:
                 open_lots=open_lots[openings],
             )
 
-    def _opened(self, lots: I64, before: I64, elapsed_ns: I64, volume: U64, taped: NDArray[np.bool_]) -> I64:
+    def _missing_ns(
+        self, batch: EventBatch, chosen: I64, taped: NDArray[np.bool_], before: I64, elapsed_ns: I64
+    ) -> I64:
+        """Return how long the tape was missing, as the ``chosen`` observations know by their time.
+
+        Of a market that never traded it is all the time that they close, of others what :class:`TapeCoverage` says.
+        """
+        # what came before any price is no observation of the lifecycle, but coverage begins anew there as well
+        ever, first = np.zeros((2, len(batch.open_interest)), bool)
+        ever[chosen], first[chosen] = taped, before < 0
+        told = self.coverage.take(batch, ever, first)[chosen]
+        return np.where(taped, told, elapsed_ns)
+
+    def _assumed(
+        self,
+        market: I64,
+        round_: I64,
+        volume: F64,
+        before: I64,
+        taped: NDArray[np.bool_],
+        elapsed_ns: I64,
+        missing_ns: I64,
+    ) -> F64:
+        """Return lots that were traded while the tape was missing, float64 ``[O]``."""
+        interest, days, missing = np.maximum(before, 0).astype(np.float64), elapsed_ns / _DAY_NS, missing_ns / _DAY_NS
+        counts = taped & (before >= 0)
+        lot = self.markets.lot[market]
+        covered = np.where(counts, days - missing, 0.0)
+        rate = self._rate.follow(market, round_, np.where(counts, volume * lot, 0.0), interest * lot, days, covered)
+        assumed: F64 = np.where(taped, rate, self._model.assumed_volume_per_oi_day) * interest * missing
+        return assumed
+
+    def _opened(self, lots: I64, before: I64, traded: F64) -> I64:
         """Lots opened per side: ``max(dOI, 0) + turnover (max(V, |dOI|) - |dOI|)``, at most the open interest."""
-        model = self._model
         first = before < 0
         change = np.where(first, lots, lots - before)
-        days = np.where(first, 0, np.maximum(elapsed_ns, 0)) / _DAY_NS
-        assumed = model.assumed_volume_per_oi_day * np.maximum(before, 0) * days
-        traded = np.where(taped, volume.astype(np.float64), assumed)
-        replaced = np.floor(model.turnover * np.maximum(traded - np.abs(change), 0))
+        replaced = np.floor(self._model.turnover * np.maximum(traded - np.abs(change), 0))
         opened = np.minimum(np.maximum(change, 0) + replaced, lots).astype(np.int64)
         return np.where(first, lots, opened)
 
     def _fill_untaped(
-        self, spans: Intervals, closes: I64, volume: U64, turnover: U64, first_bucket: I64, first: NDArray[np.bool_]
+        self, spans: Intervals, closes: I64, tape: tuple[U64, U64, I64], first: NDArray[np.bool_], assumed: F64
     ) -> tuple[U64, U64, I64]:
         """Give rows without trades the histogram of their price path, and new markets a spread of old entries.
 
+        Rows of which a part of the tape is missing get their ``assumed`` volume (lots) along their path on top of it.
         Returns volume and turnover, wider where they have to be, and every row's first bucket.
         """
-        rows = [np.flatnonzero(first), np.flatnonzero(~first & ~volume.any(1))]
-        filled: list[tuple[I64, U64, U64]] = []
-        for row, make in zip(rows, (self._old_entries, self._path), strict=True):
-            filled.append(make(spans, closes[row]) if len(row) else (row, volume[:0], turnover[:0]))
-        width = max(volume.shape[1], *(made[1].shape[1] for made in filled))
+        volume, turnover, first_bucket = tape
+        seen = volume.any(1)
+        part = np.flatnonzero(~first & seen & (assumed > 0))
+        filled: list[tuple[I64, I64, U64, U64]] = []
+        for row, make in ((np.flatnonzero(first), self._old_entries), (np.flatnonzero(~first & ~seen), self._path)):
+            if len(row):
+                filled.append((row, *make(spans, closes[row])))
+        if len(part):
+            path = self._path(spans, closes[part])
+            partly = first_bucket[part], volume[part], turnover[part]
+            filled.append((part, *with_path(*partly, *path, np.rint(assumed[part]).astype(np.uint64))))
+        width = max(volume.shape[1], *(made[2].shape[1] for made in filled), 0)
         wide = np.zeros((2, len(volume), width), np.uint64)
         wide[:, :, : volume.shape[1]] = volume, turnover
-        for row, (begins, made_volume, made_turnover) in zip(rows, filled, strict=True):
+        for row, begins, made_volume, made_turnover in filled:
             first_bucket[row] = begins
             wide[:, row] = 0
             wide[0, row, : made_volume.shape[1]], wide[1, row, : made_volume.shape[1]] = made_volume, made_turnover
@@ -196,7 +243,7 @@ def _parts(batch: EventBatch) -> Iterator[EventBatch]:
         yield batch
         return
     ends = [*interest["time_ns"][_MOST_OBSERVATIONS - 1 :: _MOST_OBSERVATIONS].tolist(), batch.until_ns]
-    kinds: dict[str, Records] = {"trades": batch.trades, "mark_prices": batch.mark_prices, "open_interest": interest}
+    kinds = {kind: rows for kind, rows in batch.by_kind().items() if kind not in ("liquidations", "depth")}
     begins = dict.fromkeys(kinds, 0)
     for number, end_ns in enumerate(ends):
         last = number == len(ends) - 1

@@ -36,6 +36,29 @@ def bar_path(low: U32, high: U32, close: U32, most: int) -> tuple[I64, U64, U64]
     return first_bucket, volume, volume * (entry - edge).astype(np.uint64)
 
 
+def with_path(
+    first_bucket: I64, volume: U64, turnover: U64, path_first: I64, path_volume: U64, path_turnover: U64, lots: U64
+) -> tuple[I64, U64, U64]:
+    """Return histograms of tapes that lack a part, with ``lots`` u64 ``[K]`` of volume along the price path on top.
+
+    Tape and path are in the form of :func:`bar_path`, each from its own first bucket on; so is what is returned, as
+    wide as the two together. Cells of the path get their share of the lots, rounded.
+    """
+    begins = np.minimum(first_bucket, path_first)
+    ends = np.maximum(first_bucket + volume.shape[1], path_first + path_volume.shape[1])
+    both_volume, both_turnover = np.zeros((2, len(lots), int((ends - begins).max())), np.uint64)
+    share = path_volume / path_volume.sum(1, keepdims=True)
+    added = np.rint(share * lots[:, None]).astype(np.uint64)
+    offset = path_turnover // np.maximum(path_volume, 1)
+    rows = np.arange(len(lots))[:, None]
+    tape_cells = rows, (first_bucket - begins)[:, None] + np.arange(volume.shape[1])
+    path_cells = rows, (path_first - begins)[:, None] + np.arange(path_volume.shape[1])
+    both_volume[tape_cells], both_turnover[tape_cells] = volume, turnover
+    both_volume[path_cells] += added
+    both_turnover[path_cells] += added * offset
+    return begins, both_volume, both_turnover
+
+
 def entry_spread(first_bucket: I64, buckets: int, price: U32, log_sd: float) -> tuple[U64, U64]:
     """Return the histogram of positions that were open before the first observation: log-normal around ``price``."""
     edge = _edges(first_bucket, buckets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -31,6 +31,8 @@ _LOG = logging.getLogger(__name__)
 #: names that others may use; those of the server's own producers have a colon in them
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOOK_S = 1.0
+#: last sequences that are remembered of producers that are gone: those gone longest are forgotten first
+_REMEMBERED = 4096
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class ExactPositions:
         """``clock`` gives the seconds by which producers grow old."""
         self._pipeline, self._config, self._clock = pipeline, config, clock
         self._producers: dict[str, _Producer] = {}
+        #: last sequences of clients that have no place any more, longest gone first
+        self._gone: OrderedDict[str, int] = OrderedDict()
         #: by market key: those whose market is not ready
         self._waiting: dict[str, list[Held]] = {}
         self._looked_s = -_LOOK_S
@@ -59,14 +63,16 @@ class ExactPositions:
     def change(self, change: PositionChange) -> PositionAck:
         """Apply a change, all of it or nothing; to be called after a sweep.
 
-        A sequence that is not newer than the producer's last changes nothing. Raises InputError naming the field,
-        UnknownNameError for a market that is not here, and LimitError.
+        A sequence that is not newer than the producer's last changes nothing, also after the producer was gone for a
+        while. Raises InputError naming the field, UnknownNameError for a market that is not here, and LimitError.
         """
         if change.sequence < 1:
             raise InputError("sequence", change.sequence, "must be above zero, and rise with every change")
         producer = self._producers.get(change.producer)
         if producer is not None and change.sequence <= producer.sequence:
             return self._ack(producer, applied=False)
+        if producer is None and change.sequence <= self._gone.get(change.producer, 0):
+            return self._ack(self._as_gone(change.producer), applied=False)
         if producer is None:
             self._check_producers(change.producer)
         before = producer.held if producer is not None else {}
@@ -85,6 +91,9 @@ class ExactPositions:
             producer = _Producer(0, 0.0)
             if new:  # who has nothing to tell takes no place
                 self._producers[change.producer] = producer
+                self._gone.pop(change.producer, None)
+            else:
+                self._remember(change.producer, change.sequence)
         producer.sequence, producer.heard_s = change.sequence, self._clock()
         self._drop(producer, gone)
         producer.held |= new
@@ -95,13 +104,14 @@ class ExactPositions:
             held.representative = change.representative
         for market, all_held in after.items():
             self._rows.set(market, all_held)
+        self._rows.release()
         return self._ack(producer, applied=True, left_out=left_out)
 
     def held(self, name: str) -> HeldPositions:
-        """Return what a producer told and still stands; nothing of one that is not known."""
+        """Return what a producer told and still stands; of one that is gone its last sequence."""
         producer = self._producers.get(name)
         if producer is None:
-            return HeldPositions(0, 0.0, ())
+            return HeldPositions(self._gone.get(name, 0), 0.0, ())
         return HeldPositions(
             producer.sequence, self._expires_in_s(producer), tuple(_as_held(held) for held in producer.held.values())
         )
@@ -119,8 +129,7 @@ class ExactPositions:
             market = self._pipeline.registry.find(key)
             if market is not None and self._rows.is_ready(market):
                 self._begin(market, self._waiting.pop(key))
-        for market in [market for market, row in self._rows.by_market.items() if not row.held]:
-            self._rows.set(market, [])  # all were crossed: their row is free
+        self._rows.release()
 
     def _checked(
         self, change: PositionChange, before: Mapping[PositionKey, Held]
@@ -231,8 +240,25 @@ class ExactPositions:
             )
         self._drop(producer, list(producer.held))
         del self._producers[name]
+        self._remember(name, producer.sequence)
         for market, held in after.items():
             self._rows.set(market, held)
+        self._rows.release()
+
+    def _remember(self, name: str, sequence: int) -> None:
+        """Keep the last sequence of a client that has no place, so that an older message is not taken for news.
+
+        The server's own producers send in order; nobody can send for them.
+        """
+        if ":" in name:
+            return
+        self._gone[name] = sequence
+        self._gone.move_to_end(name)
+        if len(self._gone) > _REMEMBERED:
+            self._gone.popitem(last=False)
+
+    def _as_gone(self, name: str) -> _Producer:
+        return _Producer(self._gone[name], self._clock() - self._config.max_age_s)
 
     def _tell_crossed(self) -> None:
         crossed, self._rows.crossed = self._rows.crossed, []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import NOT_OBSERVED, Cohorts, Updates, Window, no_trigger
 from forcedmove_kernels.fixed_point import MAX_LOTS, MAX_PRICE_UNITS, PRICE_BITS
-from forcedmove_server.engine.exact.sharing import openings_of_the_rest, shared
+from forcedmove_server.engine.exact.sharing import excess, left
 from forcedmove_server.engine.rules import LEVERAGES
 from forcedmove_server.engine.store import CohortStore
 from forcedmove_server.errors import LimitError
@@ -47,14 +47,13 @@ class Held:
 class ExactRow:
     """The exact positions of one market: ``index`` is its row in the store, arrays ``[P]`` are those of ``held``.
 
-    ``excess`` int64 ``[2]`` is by how many lots they exceed the open interest of their side. ``interest`` and
-    ``inferred`` ``[2]`` are the open interest last observed, and what it left for the inferred part.
+    ``interest`` is the open interest last observed; ``crossed`` int64 ``[2]`` are lots crossed since, which are still
+    part of it.
     """
 
     index: int
     interest: int
-    inferred: I64
-    excess: I64 = field(default_factory=lambda: np.zeros(2, np.int64))
+    crossed: I64 = field(default_factory=lambda: np.zeros(2, np.int64))
     held: list[Held] = field(default_factory=list)
     side: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     trigger: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -64,6 +63,16 @@ class ExactRow:
     def live(self) -> I64:
         """Lots of both sides, int64 ``[2]``."""
         return np.array([self.lots[self.side == side].sum() for side in (0, 1)], np.int64)
+
+    @property
+    def excess(self) -> I64:
+        """Lots by which they exceed the open interest of their side, int64 ``[2]``."""
+        return excess(self.interest, self.crossed, self.live)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is known of the market's open interest any more."""
+        return not self.held and not self.crossed.any()
 
     def fill(self, held: Iterable[Held]) -> None:
         """Hold these instead."""
@@ -84,6 +93,7 @@ class ExactRow:
         dead = [held[k] for k in np.flatnonzero(crossed).tolist()]
         for one in dead:
             one.state = PositionState.CROSSED
+            self.crossed[one.position.key.side] += one.lots
         return dead
 
     def cohorts(self) -> Cohorts:
@@ -107,7 +117,9 @@ class ExactRows:
 
     def __init__(self, store: CohortStore, table: MarketTable, registry: InstrumentRegistry) -> None:
         self._store, self._table, self._registry = store, table, registry
-        self._free = list(range(store.rows - 1, table.capacity - 1, -1))
+        #: of every market one row for its exact positions, and one, so much further, for what they leave
+        self._room = (store.rows - table.capacity) // 2
+        self._free = list(range(table.capacity + self._room - 1, table.capacity - 1, -1))
         self.by_market: dict[int, ExactRow] = {}
         #: what was crossed so far of each market, float64 ``[M]`` in model units, both sides together
         self.crossed_quantity = np.zeros(table.capacity)
@@ -126,13 +138,32 @@ class ExactRows:
         known = table.price[market] > 0 and table.open_interest[market] >= 0 and table.lot[market] > 0
         return bool(known) and self._store.has_market(market)
 
-    def with_exact(self, markets: Sequence[int]) -> list[int]:
-        """Return rows of the store: these markets, then those of their exact positions."""
-        return [*markets, *(self.by_market[m].index for m in markets if m in self.by_market)]
+    def shown(self, markets: Iterable[int]) -> list[int]:
+        """Return the rows of the store that show what is inferred of markets, less what is known of them."""
+        return [self._store.remainders.shown(market) for market in markets]
+
+    def known(self, markets: Iterable[int]) -> list[int]:
+        """Return the rows of the store that hold exact positions of markets, of those that have any."""
+        return [self.by_market[market].index for market in markets if market in self.by_market]
+
+    def owners(self, rows: I64) -> I64:
+        """Return whose rows of the store ``rows`` int64 ``[K]`` are: markets for theirs and for what is left of theirs.
+
+        Rows of exact positions stay what they are.
+        """
+        found = rows.copy()
+        for market in self.by_market:
+            found[rows == self._store.remainders.shown(market)] = market
+        return found
 
     def live(self, markets: Sequence[int]) -> I64:
         """Exact lots of markets by side, int64 ``[K, 2]``."""
         return self._by_side(markets, lambda row: row.live)
+
+    def whole(self, markets: Sequence[int]) -> I64:
+        """Lots of markets by side, inferred and exact together, int64 ``[K, 2]``."""
+        inferred = [self._store.remainders.lots(market) for market in markets]
+        return np.array(inferred, np.int64).reshape(-1, 2) + self.live(markets)
 
     def excess(self, markets: Sequence[int]) -> I64:
         """Lots by which the exact positions of markets exceed their open interest, int64 ``[K, 2]``."""
@@ -143,7 +174,7 @@ class ExactRows:
         found = np.zeros((len(markets), 2, window.bins), np.uint64)
         known = [k for k, market in enumerate(markets.tolist()) if market in self.by_market]
         if known:
-            rows = np.array(self.with_exact(markets.tolist())[len(markets) :], np.int32)
+            rows = np.array(self.known(markets.tolist()), np.int32)
             their = Window(window.first_bin[known], window.bins)
             grid = self._store.resident.leverage_grid(rows, weighted=False, window=their)
             found[known] = grid[..., 1:-1].sum(2, dtype=np.uint64)
@@ -189,44 +220,27 @@ class ExactRows:
                     raise LimitError(f"{key}: the exact positions of one side are more than a market can hold")
 
     def set(self, market: int, held: Sequence[Held]) -> None:
-        """Let a market have these positions and no others, and the inferred ones the rest.
+        """Let a market have these positions and no others, and show of the inferred ones what they leave.
 
-        To be called after a sweep, with what :meth:`check_room` let through. What is alive in the market stays as it
-        is, to the lot, unless the exact positions of a side exceed it.
+        To be called after a sweep, with what :meth:`check_room` let through. Cohorts are not touched.
         """
         if not held and market not in self.by_market:
             return
-        store, table = self._store, self._table
         if market not in self.by_market:
             index = self._free.pop()
-            store.open_exact(index, market)
-            interest = int(table.open_interest[market])
-            self.by_market[market] = ExactRow(index, interest, np.full(2, interest, np.int64))
-        row, live = self.by_market[market], store.ledger.live[market].copy()
-        whole = live + row.live - row.excess
+            self._store.open_exact(index, market)
+            self._store.remainders.open(market, index + self._room)
+            self.by_market[market] = ExactRow(index, int(self._table.open_interest[market]))
+        row = self.by_market[market]
         row.fill(held)
-        store.replace_exact(row.index, row.cohorts())
-        rest, row.excess = shared(whole, row.live)
-        row.inferred += rest - live
-        self._tell_excess(market, row)
-        if (rest != live).any():
-            price = table.price[market : market + 1]
-            store.apply(
-                Updates(
-                    market=np.array([market], np.int32),
-                    low=price,
-                    high=price,
-                    price=price,
-                    open_interest=rest[None].astype(np.uint32),
-                    opened_at=np.array([table.price_ns[market] // 10**9], np.uint32),
-                    first_open=np.array([0, 1], np.int64),
-                    open_entry=price,
-                    open_lots=np.zeros(1, np.uint32),
-                )
-            )
-        if not row.held:
+        self._store.replace_exact(row.index, row.cohorts())
+        self._share(market, row)
+
+    def release(self) -> None:
+        """Free the rows of markets of which nothing is known any more."""
+        for market in [market for market, row in self.by_market.items() if row.is_over]:
             self._free.append(self.by_market.pop(market).index)
-            self._told_excess.discard(market)
+            self._store.remainders.close(market)
 
     def apply(self, updates: Updates) -> None:
         """Run one lifecycle step of some markets on the store, with their exact positions."""
@@ -241,10 +255,10 @@ class ExactRows:
             one.lots = round(one.quantity / float(self._table.lot[market]))
         row.fill(row.held)
         row.interest //= 10
-        row.inferred //= 10
-        row.excess //= 10
+        row.crossed //= 10
         self._store.coarsen(row.index)
         self._store.replace_exact(row.index, row.cohorts())
+        self._share(market, row)
 
     def visible(self) -> tuple[I64, I64, NDArray[np.float64], I64]:
         """Return market, side, quantity in lots and tier of the positions that stand for others, arrays ``[P]``."""
@@ -276,38 +290,37 @@ class ExactRows:
         return int(tiers_of_prices(ratio, np.array([position.key.side]), np.array([entry]), np.array([level]))[0])
 
     def _with_exact_rows(self, updates: Updates) -> Updates:
-        """Return the step with the rows of exact positions in it, and what they leave of the open interest."""
+        """Return the step with the rows of exact positions in it; what it does to markets stays as it is."""
         own = [k for k, market in enumerate(updates.market.tolist()) if market in self.by_market]
         if not own:
             return updates
-        interest, lots = updates.open_interest.copy(), updates.open_lots.copy()
         for k in own:
             market = int(updates.market[k])
             row = self.by_market[market]
             dead = row.sweep(int(updates.low[k]), int(updates.high[k]))
             self.crossed += dead
             self.crossed_quantity[market] += sum(one.quantity for one in dead)
-            if interest[k, 0] == NOT_OBSERVED:
-                row.excess = np.minimum(row.excess, row.live)
-                continue
-            rest, row.excess = shared(interest[k].astype(np.int64), row.live)
-            opened = slice(int(updates.first_open[k]), int(updates.first_open[k + 1]))
-            lots[opened] = openings_of_the_rest(lots[opened], row.interest, int(interest[k, 0]), row.inferred, rest)
-            row.interest, row.inferred = int(interest[k, 0]), rest
-            interest[k] = rest
-            self._tell_excess(market, row)
+            if updates.open_interest[k, 0] != NOT_OBSERVED:
+                row.interest = int(updates.open_interest[k, 0])
+                row.crossed[:] = 0
+                self._share(market, row)
         index = np.array([self.by_market[int(updates.market[k])].index for k in own], np.int32)
         return Updates(
             market=np.concatenate([updates.market, index]),
             low=np.concatenate([updates.low, updates.low[own]]),
             high=np.concatenate([updates.high, updates.high[own]]),
             price=np.concatenate([updates.price, updates.price[own]]),
-            open_interest=np.concatenate([interest, np.full((len(own), 2), NOT_OBSERVED, np.uint32)]),
+            open_interest=np.concatenate([updates.open_interest, np.full((len(own), 2), NOT_OBSERVED, np.uint32)]),
             opened_at=np.concatenate([updates.opened_at, updates.opened_at[own]]),
             first_open=np.concatenate([updates.first_open, updates.first_open[-1] + 1 + np.arange(len(own))]),
             open_entry=np.concatenate([updates.open_entry, updates.price[own]]),
-            open_lots=np.concatenate([lots, np.zeros(len(own), np.uint32)]),
+            open_lots=np.concatenate([updates.open_lots, np.zeros(len(own), np.uint32)]),
         )
+
+    def _share(self, market: int, row: ExactRow) -> None:
+        """Let readers see of a market's inferred positions what its exact ones leave."""
+        self._store.remainders.share(market, left(row.interest, row.crossed, row.live), row.interest)
+        self._tell_excess(market, row)
 
     def _tell_excess(self, market: int, row: ExactRow) -> None:
         if not row.excess.any():

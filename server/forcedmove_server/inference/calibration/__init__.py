@@ -13,6 +13,7 @@ from forcedmove_server.inference.calibration.band import (
     check_level,
     credible_band,
     gamma_band,
+    relative_deviations,
     weight_deviations,
     weight_variance,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "check_level",
     "credible_band",
     "gamma_band",
+    "relative_deviations",
     "tiers_of_leverage",
     "tiers_of_prices",
     "weight_deviations",

@@ -37,19 +37,30 @@ def weight_deviations(tier_cells: F64, alpha: F64, weights: F64 | None = None) -
     total = alpha.sum(-1, keepdims=True)
     means = alpha / total if weights is None else weights
     relative = np.sqrt(np.divide(total / (total + 1), alpha, out=np.zeros_like(means), where=alpha > 0))
+    return relative_deviations(tier_cells, relative, means)
+
+
+def relative_deviations(tier_cells: F64, relative: F64, weights: F64) -> F64:
+    """Return what it adds to ``sum_t w_t x_t`` that each weight is greater by ``relative`` ``[.., T]`` of itself.
+
+    float64 ``[.., T, B]``, to first order and the weights summing to one all the same; the rest as in
+    :func:`weight_deviations`.
+    """
     # w_t (x_t - mean), without dividing by a weight that may be zero
-    away = tier_cells - means[..., None] * tier_cells.sum(-2, keepdims=True)
+    away = tier_cells - weights[..., None] * tier_cells.sum(-2, keepdims=True)
     found: F64 = relative[..., None] * away
     return found
 
 
-def weight_variance(tier_cells: F64, alpha: F64, weights: F64 | None = None) -> F64:
+def weight_variance(tier_cells: F64, alpha: F64, weights: F64 | None = None, common: F64 | None = None) -> F64:
     """Return the variance of ``sum_t w_t x_t`` from the weights alone, float64 ``[.., B]``.
 
     Arguments as in :func:`weight_deviations`, whose squares it sums: ``(sum w_t x_t^2 - mean^2) / (alpha0 + 1)`` for a
-    Dirichlet law.
+    Dirichlet law. ``common`` ``[.., T]``, with ``weights``: by how much of itself a weight may be off besides.
     """
     found: F64 = (weight_deviations(tier_cells, alpha, weights) ** 2).sum(-2)
+    if common is not None and weights is not None:
+        found += (relative_deviations(tier_cells, common, weights) ** 2).sum(-2)
     return found
 
 
@@ -86,15 +97,16 @@ def credible_band(
     level: float = 0.9,
     phi: F64 | float = 1.0,
     weights: F64 | None = None,
+    common: F64 | None = None,
 ) -> tuple[F64, F64]:
     """Return the bounds within which the quantity liquidated in each bin lies with probability ``level``.
 
-    Two float64 ``[.., B]``. ``tier_cells``, ``alpha`` and ``weights`` as in :func:`weight_variance`;
+    Two float64 ``[.., B]``. ``tier_cells``, ``alpha``, ``weights``, ``common`` as in :func:`weight_variance`;
     ``typical_quantity`` is the size-biased mean quantity of a liquidation, ``phi`` what :class:`Dispersion` found, both
     broadcast over ``[.., B]``. Raises :class:`InputError` as :func:`gamma_band` does.
     """
     mean = tier_cells.sum(-2)
-    return gamma_band(mean, weight_variance(tier_cells, alpha, weights) + phi * mean * typical_quantity, level)
+    return gamma_band(mean, weight_variance(tier_cells, alpha, weights, common) + phi * mean * typical_quantity, level)
 
 
 class Dispersion:

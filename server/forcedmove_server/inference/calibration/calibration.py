@@ -164,6 +164,15 @@ class Calibration:
             number = self._learnt.markets.venue_number(venue)
             self._learnt.dispersions[number].observe(mean, variance_w, realised, typical_quantity)
 
+    def observe_openings(self, rows: I64, quantity: F64, squares: F64) -> None:
+        """Add what was opened in markets, and the sum of the squares of single openings, float64 ``[K]`` each.
+
+        That is no outcome: it is taken in while frozen too.
+        """
+        evidence = self._learnt.evidence
+        evidence.opened[rows] += quantity
+        evidence.opened_squared[rows] += squares
+
     def phi(self, venue: str) -> float:
         """Return the factor on the variance of bins by which a venue's bands cover what they claim."""
         return self._learnt.dispersions[self._learnt.markets.venue_number(venue)].phi
@@ -177,6 +186,22 @@ class Calibration:
         """Return the certainty of each weight, float64 ``[K, 2, T]``: its relative variance is one over this."""
         found: F64 = self._learnt.market_fit.shape[rows]
         return found
+
+    def common_deviation(self, rows: I64) -> F64:
+        """Return by how much of itself each weight is off where the prior is, float64 ``[K, 2, T]``.
+
+        Priors of all venues come from the same few measurements, so this is one error per tier for all venues and both
+        sides: ``prior_log_sd``, times the share of the prior in what a venue's weight rests on.
+        """
+        learnt = self._learnt
+        left = learnt.venue_fit.left[learnt.markets.venue[rows]]
+        found: F64 = self.settings.prior_log_sd * left.reshape(len(rows), 2, len(self.leverages))
+        return found
+
+    def opened_sizes(self, rows: I64) -> tuple[F64, F64]:
+        """Return the sum of opened quantities and that of their squares, float64 ``[K]`` each."""
+        evidence = self._learnt.evidence
+        return evidence.opened[rows], evidence.opened_squared[rows]
 
     def printed_sizes(self, rows: I64) -> tuple[F64, F64]:
         """Return the sum of printed quantities and that of their squares, float64 ``[K]`` each."""

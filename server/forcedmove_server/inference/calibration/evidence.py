@@ -12,7 +12,10 @@ I64 = NDArray[np.int64]
 
 #: arrays by side and tier, ``[rows, 2, T]`` and one ``[rows, 2, T, T]``, and those with a value per market, ``[rows]``
 BY_TIER = ("printed", "overlap", "hazard", "expected", "seen")
-BY_MARKET = ("size", "size_squared", "unplaced", "calm_printed", "calm_expected", "noise", "noise_weight")
+BY_MARKET = (
+    "size", "size_squared", "opened", "opened_squared", "unplaced",
+    "calm_printed", "calm_expected", "noise", "noise_weight",
+)  # fmt: skip
 
 
 class Evidence:
@@ -25,9 +28,10 @@ class Evidence:
     hazard. ``expected``: the exposure as it was, under the weights of the moment. ``seen``: visible positions now open,
     in effective counts.
 
-    ``size``, ``size_squared``: sums of printed quantities and of their squares. ``unplaced``: quantity printed where
-    the map had crossed nothing. ``calm_printed``, ``calm_expected``: printed and exposed quantity of windows in which
-    little was crossed. ``noise``, ``noise_weight``: see ``released``.
+    ``size``, ``size_squared``: sums of printed quantities and of their squares; ``opened``, ``opened_squared``: those
+    of positions that opened. ``unplaced``: quantity printed where the map had crossed nothing. ``calm_printed``,
+    ``calm_expected``: printed and exposed quantity of windows in which little was crossed. ``noise``,
+    ``noise_weight``: see ``released``.
     """
 
     def __init__(self, rows: int, tiers: int) -> None:
@@ -35,6 +39,7 @@ class Evidence:
         self.printed, self.hazard = np.zeros((rows, 2, tiers)), np.zeros((rows, 2, tiers))
         self.expected, self.seen = np.zeros((rows, 2, tiers)), np.zeros((rows, 2, tiers))
         self.size, self.size_squared, self.unplaced = np.zeros(rows), np.zeros(rows), np.zeros(rows)
+        self.opened, self.opened_squared = np.zeros(rows), np.zeros(rows)
         self.calm_printed, self.calm_expected = np.zeros(rows), np.zeros(rows)
         self.noise, self.noise_weight = np.zeros(rows), np.zeros(rows)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_server.inference.calibration.settings import CalibrationSettings
-from forcedmove_server.inference.calibration.venue_fit import FREE_LOG_SD, VenueCounts, VenueFit
+from forcedmove_server.inference.calibration.venue_fit import FREE_LOG_SD, VenueCounts, VenueFit, prior_strength
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -52,7 +52,7 @@ def fit_markets(
     """Return the weights of ``K`` markets; ``prior`` float64 ``[K, 2, T]``, ``venue`` i64 ``[K]``."""
     rows, _, tiers = prior.shape
     flat = prior.reshape(rows, 2 * tiers)
-    n0 = settings.prior_counts
+    n0 = prior_strength(counts.prior, settings)[venue]
     others = n0 + fit.interest[venue] + _rest(counts.printed, own.printed, venue) + _rest(counts.seen, own.seen, venue)
     expected = (
         fit.prior_expected[venue]

@@ -14,12 +14,17 @@ DAY_NS = 86_400 * 10**9
 class CalibrationSettings:
     """Strengths in effective counts, bounds, and widths of priors.
 
-    ``prior_counts`` (n0) is the strength of a venue's prior, per side and tier: as many effective liquidations seen
-    move a weight half-way. ``market_counts`` (kappa) is the strength with which a market is held to its venue.
+    ``prior_counts`` is the strength of a venue's prior, per side and tier in the mean: as many effective liquidations
+    seen move a weight half-way. It is dealt out as the prior's own weight is, each tier having ``least_prior_counts``
+    at least. ``market_counts`` (kappa) is the strength with which a market is held to its venue.
     ``half_life_days`` of event time is the age at which evidence counts half. ``most_change`` bounds weight over prior
     both ways. The visible positions of a market count at most ``most_positions``: who can be seen is no fair sample.
     ``size_prints`` prints of the expected size stand before what was printed when its size is asked for.
     ``level`` is that of the bands whose coverage is watched. ``refresh_ns`` of event time lie between two solutions.
+
+    Published tables of leverage differ threefold, which two draws do whose logarithms have a standard deviation of
+    ``prior_log_sd``: so far off a tier's prior may be, at all venues together. Bands take it from there. Learning is
+    held tighter, by ``prior_counts``, since it is the map itself that says which tier a liquidation was of.
 
     What priors disagree on most is the tail as a whole: the logarithm of its ratio to the prior is normal with
     ``tail_log_sd`` (published tables differ threefold), besides what each tier may do of its own.
@@ -36,9 +41,11 @@ class CalibrationSettings:
     """
 
     prior_counts: float = 20.0
+    least_prior_counts: float = 0.5
     market_counts: float = 60.0
     half_life_days: float = 14.0
     most_change: float = 8.0
+    prior_log_sd: float = 0.7
     tail_log_sd: float = 0.7
     most_positions: float = 200.0
     refresh_ns: int = 3600 * 10**9

@@ -2,7 +2,8 @@
 
 Unknown are, per side and tier, the ratio ``r`` of weight over prior; per side the logarithm ``u`` of what the tail as a
 whole has gained; the capture ratio ``c`` of prints and that of open interest, ``b``. The logarithm of the posterior,
-with ``n0`` the prior's strength in effective counts, ``q = r exp(-u g)``, ``g`` from 0 (bulk) to 1 (tail):
+with ``n0`` the prior's strength in effective counts (:func:`prior_strength`), ``q = r exp(-u g)``, ``g`` from 0 (bulk)
+to 1 (tail):
 
     L = sum n0 (ln q - q)                                   q ~ Gamma(n0, n0): around 1, relative variance 1 / n0
       + sum A (ln r + ln c) - c r E                         prints: Poisson, A effective counts, E expected at the prior
@@ -64,7 +65,8 @@ class VenueFit:
 
     ``prior_expected`` ``[V, M]`` is ``n0 exp(-u g)``. ``interest`` and ``interest_expected`` ``[V, M]``: open interest
     as counts, in the sense that at the maximum ``r`` is ``n0 + printed + seen + interest`` over
-    ``prior_expected + c hazard + seen_expected + interest_expected``.
+    ``prior_expected + c hazard + seen_expected + interest_expected``. ``left`` ``[V, M]`` is the share of the first of
+    these in their sum: how much an error of the prior still counts.
     """
 
     ratio: F64
@@ -75,10 +77,22 @@ class VenueFit:
     prior_expected: F64
     interest: F64
     interest_expected: F64
+    left: F64
+
+
+def prior_strength(prior: F64, settings: CalibrationSettings) -> F64:
+    """Return the strength ``n0`` of a prior, float64 ``[V, M]`` like ``prior``, in effective counts.
+
+    ``prior_counts`` per tier in the mean, dealt out as the prior deals out weight: a Dirichlet law, under which little
+    is known of a tier that the prior gives next to nothing. At least ``least_prior_counts``.
+    """
+    tiers = prior.shape[1] // 2
+    found: F64 = np.maximum(settings.prior_counts * tiers * prior, settings.least_prior_counts)
+    return found
 
 
 def unfitted(venues: int, width: int, settings: CalibrationSettings) -> VenueFit:
-    """Return what is held without evidence."""
+    """Return what is held without evidence; of venues whose prior is not known, as if it were even."""
     ones, nothing = np.ones((venues, width)), np.zeros((venues, width))
     return VenueFit(
         ones,
@@ -89,6 +103,7 @@ def unfitted(venues: int, width: int, settings: CalibrationSettings) -> VenueFit
         ones * settings.prior_counts,
         nothing,
         nothing.copy(),
+        ones.copy(),
     )
 
 
@@ -133,7 +148,7 @@ class _Posterior:
     """The posterior of all venues at once; a point is ``[ln r (M), u (2), ln c, ln b]`` per venue."""
 
     def __init__(self, counts: VenueCounts, settings: CalibrationSettings) -> None:
-        self._counts, self._strength = counts, settings.prior_counts
+        self._counts, self._strength = counts, prior_strength(counts.prior, settings)
         self._width = counts.prior.shape[1]
         #: ``[V, 2, M]``: ``g`` of each side's tiers
         self._loading = np.kron(np.eye(2), counts.tail[:, None, :])
@@ -147,7 +162,7 @@ class _Posterior:
         ratio, capture, released = np.exp(log_ratio), np.exp(log_capture), np.exp(log_released)
         own = log_ratio - self._raised(tail)
         found: F64 = (
-            n0 * (own - np.exp(own)).sum(1)
+            (n0 * (own - np.exp(own))).sum(1)
             + ((data.printed + data.seen) * log_ratio).sum(1)
             - ((capture[:, None] * data.hazard + data.seen_expected) * ratio).sum(1)
             + data.printed.sum(1) * log_capture
@@ -204,15 +219,20 @@ class _Posterior:
         variance = np.einsum("vtu,vuw,vtw->vt", centred, covariance, centred)
         counts = (released**2)[:, None] * ratio**2 * np.einsum("vtt->vt", data.gram)
         pull = released[:, None] * ratio * (data.cross - released[:, None] * _times(data.gram, ratio))
+        capture = np.exp(point[:, -2])
+        held = self._strength * np.exp(-self._raised(tail))
+        interest = (counts + np.maximum(-pull, 0.0)) / ratio
+        against = held + capture[:, None] * data.hazard + data.seen_expected + interest
         return VenueFit(
             ratio,
             variance,
             tail,
-            np.exp(point[:, -2]),
+            capture,
             released,
-            self._strength * np.exp(-self._raised(tail)),
+            held,
             counts + np.maximum(pull, 0.0),
-            (counts + np.maximum(-pull, 0.0)) / ratio,
+            interest,
+            held / against,
         )
 
     def _raised(self, tail: F64) -> F64:
