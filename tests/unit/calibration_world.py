@@ -42,6 +42,8 @@ class World:
     released_of_crossed: float = 0.6
     released_of_move: tuple[float, float] = (0.2, 20.0)
     released_noise: float = 0.002
+    #: share of open interest that opens per log rise of the price and closes per fall, wherever levels are
+    opened_in_rises: float = 0.0
     #: most prints of a market and window that are published, as by a throttled feed
     most_prints: int | None = None
 
@@ -84,6 +86,7 @@ class World:
         interest = self.opened.sum(1)
         linear, square = self.released_of_move
         share = linear * np.abs(extreme) * 0.01 + square * extreme**2 + rng.normal(0, self.released_noise, markets)
+        share -= self.opened_in_rises * extreme
         released = share * interest + self.released_of_crossed * liquidated.sum((1, 2))
         self.log_price = self.log_price + walk[:, -1]
         self.at += 1

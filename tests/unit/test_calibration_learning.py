@@ -100,6 +100,19 @@ def test_open_interest_that_follows_no_map_moves_nothing(seed: int) -> None:
     assert distance(calibration.weights(rows), both_sides(PRIOR, K)) < 0.02
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_open_interest_that_comes_in_rises_is_no_sign_of_leverage(seed: int) -> None:
+    """Longs seem to leave when they are crossed, and shorts to stay: the split of weights over sides is none of it."""
+    calibration, rows = calibration_of(K, None)
+    world = volatile(seed, 60.0, opened_in_rises=0.5, published=0.0)
+    world.truth = both_sides(PRIOR, K)
+    learn(world, calibration, rows, 5, of_interest)
+    found = calibration.weights(rows)
+    assert distance(found, both_sides(PRIOR, K)) < 0.05
+    tails = found[:, :, TIERS >= 15].sum(2).mean(0)
+    assert tails[0] == pytest.approx(tails[1], rel=0.15)
+
+
 def test_reliability_tells_signal_from_noise() -> None:
     found = []
     for noise in (0.002, 0.1):

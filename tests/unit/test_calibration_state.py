@@ -92,7 +92,7 @@ def outputs(calibration: Calibration, rows: I64) -> list[F64]:
         counts.printed,
         *calibration.printed_sizes(rows),
         np.array(
-            [(c.overall, c.released, c.reliability, calibration.phi(v)) for c, v in zip(captures, "abc", strict=True)]
+            [(c.overall, *c.released, c.reliability, calibration.phi(v)) for c, v in zip(captures, "abc", strict=True)]
         ),
     ]
 

@@ -136,7 +136,9 @@ def _print(result: BacktestResult) -> None:
             f"interest ({steady.worst_market})\n"
         )
     for e in result.evidence:
-        leaves = "not seen to follow the map" if e.released_share is None else f"{e.released_share:.2f} of it leaves"
+        leaves = "not seen to follow the map"
+        if e.released_share is not None:
+            leaves = "of crossed longs {:.3f} leave, of shorts {:.3f}".format(*e.released_share)
         out.write(
             f"{e.venue}: learnt from {e.windows:,.0f} windows of open interest, worth {e.released:,.1f} effective "
             f"counts (reliability {e.reliability:.2f}, {leaves}), and {e.printed:,.1f} liquidations\n"

@@ -206,7 +206,7 @@ class Backtest:
                     windows=released.windows,
                     released=float(released.counts.sum()),
                     reliability=capture.reliability,
-                    released_share=_finite(capture.released),
+                    released_share=None if np.isnan(capture.released).any() else _pair(capture.released),
                     printed=float(own.printed.sum()),
                     capture=_finite(capture.overall),
                     seen=float(own.seen.sum()),
@@ -274,6 +274,11 @@ def _by_market(source: SimulatedSource, registry: InstrumentRegistry) -> dict[in
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
+
+
+def _pair(values: F64) -> tuple[float, float]:
+    first, second = values.tolist()
+    return first, second
 
 
 def _shares(weights: F64) -> tuple[float, ...]:

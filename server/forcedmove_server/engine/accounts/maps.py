@@ -19,7 +19,7 @@ from forcedmove_kernels.fixed_point import LONG, SHORT, SPREAD_ONE
 from forcedmove_server.config import ModelConfig
 from forcedmove_server.engine.rules import LEVERAGES, phase_leverages
 from forcedmove_server.inference.calibration import Calibration, tiers_of_prices
-from forcedmove_server.inference.leverage_prior import LeveragePrior, prior_for, tier_shares
+from forcedmove_server.inference.leverage_prior import LeveragePrior, prior_for, tail_membership, tier_shares
 from forcedmove_server.inference.naive_map import NAIVE_LEVERAGES, NAIVE_WEIGHTS, bankruptcy_ratios
 from forcedmove_server.margin.multipliers import liquidation_multipliers, max_leverage, offered_tiers
 from forcedmove_server.market.instruments import Instrument, bin_width_usd
@@ -124,12 +124,15 @@ class AccountMaps:
         self.markets = _large_enough(known, least_accounts)
         self.laws = {name: self._law(name, instrument_of(name)) for name in self.markets}
         self._calibration = Calibration(LEVERAGES)
-        self._rows = {
-            name: self._calibration.new_market(
-                law.instrument.key, law.instrument.venue, np.stack([law.prior, law.prior]), None
-            )
-            for name, law in self.laws.items()
-        }
+        self._rows = {name: self._register(law) for name, law in self.laws.items()}
+
+    def _register(self, law: TierLaw) -> int:
+        instrument = law.instrument
+        prior = self._prior or prior_for(instrument.venue)
+        tail = tail_membership(prior, LEVERAGES, law.highest)
+        return self._calibration.new_market(
+            instrument.key, instrument.venue, np.stack([law.prior, law.prior]), None, tail
+        )
 
     def maps(self) -> list[AccountMap]:
         """Draw the maps of every snapshot, market and side; weights are learnt snapshot by snapshot."""

@@ -27,14 +27,15 @@ _NEGLIGIBLE = 0.01
 class Capture:
     """Quantity liquidated over quantity crossed, under the weights of the moment: ``overall``, ``by_tier`` ``[T]``.
 
-    NaN where nothing was crossed. A floor where the venue publishes only some liquidations. ``released`` is the share
-    of what is crossed that leaves open interest (NaN while it is not seen to follow the map), ``reliability`` the share
-    of the predicted gain in explaining released open interest that came true out of sample.
+    NaN where nothing was crossed. A floor where the venue publishes only some liquidations. ``released``
+    ``[2]`` is the share of what is crossed that leaves open interest, by side (NaN while it is not seen to follow the
+    map), ``reliability`` the share of the predicted gain in explaining released open interest that came true out of
+    sample.
     """
 
     overall: float
     by_tier: F64
-    released: float
+    released: F64
     reliability: float
 
 
@@ -239,8 +240,10 @@ class Calibration:
         by_tier = np.where(expected > 0, printed, np.nan) / np.where(expected > 0, expected, 1.0)
         overall = float(printed.sum() / expected.sum()) if expected.sum() > 0 else float("nan")
         reliability = float(learnt.released.reliability()[number])
-        whole = (learnt.markets.mean_prior() * learnt.venue_fit.ratio)[number].sum() / 2
-        released = float(learnt.venue_fit.released_capture[number] * whole) if reliability > 0 else float("nan")
+        whole = (learnt.markets.mean_prior() * learnt.venue_fit.ratio)[number].reshape(2, -1).sum(1)
+        released = learnt.venue_fit.released_capture[number] * whole
+        if not reliability > 0:
+            released = np.full(2, np.nan)
         return Capture(overall, by_tier, released, reliability)
 
     def released_counts(self, venue: str) -> ReleasedCounts:

@@ -1,16 +1,18 @@
 """Open interest that vanishes when predicted levels are crossed: the witness that every venue has.
 
-Per venue, the share of open interest released in a window is regressed on what any move of that size releases and on
-what the map had at the levels crossed, by side and tier::
+Per venue, the share of open interest released in a window is regressed on what any move of that size and direction
+releases and on what the map had at the levels crossed, by side and tier::
 
-    y = b0 + b1 |m| + b2 m^2 + c sum_t r_t z_t + noise,     z_t = prior_t hazard_t / open interest
+    y = a + b1 |m| + b2 m^2 + c sum_t r_t z_t + noise,     z_t = prior_t hazard_t / open interest
 
 with ``m`` the log return to the extreme, ``r_t`` the weights over the prior and ``c`` the share of what is crossed that
-leaves. The background is taken out of both sides (Frisch and Waugh), not of ``y`` alone: what the map crosses grows
-with the move, and a background that was fitted alone would swallow it. Negative excess counts like positive: cutting it
-off at zero adds the noise of every window, split by exposure, to the tiers that are touched in small moves.
+leaves; ``b1``, ``b2`` and ``c`` are those of the direction: positions are closed in a fall and opened in a rise, which
+is no sign of where levels are. The background is taken out of both sides (Frisch and Waugh), not of ``y`` alone: what
+the map crosses grows with the move, and a background that was fitted alone would swallow it. Negative excess counts
+like positive: cutting it off at zero adds the noise of every window, split by exposure, to the tiers that are touched
+in small moves.
 
-Only the normal equations are kept, ``[V, 3 + 2T, 3 + 2T]``; rows are weighted by one over a market's noise.
+Only the normal equations are kept, ``[V, 5 + 2T, 5 + 2T]``; rows are weighted by one over a market's noise.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from forcedmove_server.inference.calibration.settings import CalibrationSettings
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-#: columns of the background: constant, size of the move, its square
-BACKGROUND = 3
+#: columns of the background: constant, and of falls and of rises the size and its square
+BACKGROUND = 5
 #: what is held per venue
 BY_VENUE = ("gram", "cross", "gain", "room", "windows")
 #: windows by which a market's noise is held to its venue's
@@ -47,11 +49,17 @@ class Profiled:
     cross: F64
 
     def capture(self, ratio: F64) -> F64:
-        """Return the least-squares share of what is crossed that leaves, never negative: float64 ``[V]``."""
-        explained = np.einsum("vt,vtu,vu->v", ratio, self.gram, ratio)
-        along = (ratio * self.cross).sum(1)
-        found: F64 = np.where(explained > 0, np.maximum(along, 0.0) / np.where(explained > 0, explained, 1.0), 0.0)
-        return found
+        """Return the least-squares share of what is crossed that leaves by side, never negative: float64 ``[V, 2]``."""
+        venues, width = ratio.shape
+        sides = np.kron(np.eye(2), np.ones((width // 2, 1)))
+        explained = sides.T @ (ratio[:, :, None] * self.gram * ratio[:, None, :]) @ sides
+        along = (ratio * self.cross) @ sides
+        own = np.einsum("vss->vs", explained)
+        alone = np.where(own > 0, np.maximum(along, 0.0) / np.where(own > 0, own, 1.0), 0.0)
+        both = _solved(explained, along[:, :, None])[:, :, 0]
+        # with one share at its bound the other one is that of its side alone
+        bounded = np.where(both >= 0, np.where(both[:, ::-1] < 0, alone, both), 0.0)
+        return bounded.reshape(venues, 2)
 
 
 class Released:
@@ -104,7 +112,8 @@ class Released:
         """
         if not len(row):
             return
-        background = np.stack([np.ones_like(move), np.abs(move), move**2], 1)
+        fall, rise = np.maximum(-move, 0.0), np.maximum(move, 0.0)
+        background = np.stack([np.ones_like(move), fall, fall**2, rise, rise**2], 1)
         null, full = self._forecasts(venue, background, crossed, ratio)
         error0, error1 = share - null, share - full
         noise = self._noise(venue, row, error1, evidence)
@@ -126,7 +135,7 @@ class Released:
     def _forecasts(self, venue: I64, background: F64, crossed: F64, ratio: F64) -> tuple[F64, F64]:
         own = slice(0, BACKGROUND)
         capture = self.profiled().capture(ratio)
-        of_map = capture[:, None] * ratio
+        of_map = np.repeat(capture, ratio.shape[1] // 2, 1) * ratio
         left = self.cross[:, own] - (self.gram[:, own, BACKGROUND:] @ of_map[:, :, None])[:, :, 0]
         found = _solved(self.gram[:, own, own], np.stack([self.cross[:, own], left], 2))
         null = (background * found[venue, :, 0]).sum(1)

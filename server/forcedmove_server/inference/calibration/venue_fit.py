@@ -1,18 +1,20 @@
 """What all markets of a venue say together of how its weights differ from the prior: one small fit per venue.
 
 Unknown are, per side and tier, the ratio ``r`` of weight over prior; per side the logarithm ``u`` of what the tail as a
-whole has gained; the capture ratio ``c`` of prints and that of open interest, ``b``. The logarithm of the posterior,
-with ``n0`` the prior's strength in effective counts (:func:`prior_strength`), ``q = r exp(-u g)``, ``g`` from 0 (bulk)
-to 1 (tail):
+whole has gained, and the share ``b`` of what is crossed that leaves open interest; the capture ratio ``c`` of prints.
+The logarithm of the posterior, with ``n0`` the prior's strength in effective counts (:func:`prior_strength`),
+``q = r exp(-u g)``, ``g`` from 0 (bulk) to 1 (tail), and ``e = b r``:
 
     L = sum n0 (ln q - q)                                   q ~ Gamma(n0, n0): around 1, relative variance 1 / n0
       + sum A (ln r + ln c) - c r E                         prints: Poisson, A effective counts, E expected at the prior
       + sum X ln r - r Y                                    visible positions: no touching in it, so no capture ratio
-      + b r.h - b^2 r.G r / 2                               open interest: normal, G and h as in ``released``
+      + e.h - e.G e / 2                                     open interest: normal, G and h as in ``released``
       - (ln c)^2 / 2 s^2 - (ln b)^2 / 2 s_b^2 - u^2 / 2 s_u^2
 
 With prints alone and ``u = 0``, ``r = (n0 + A) / (n0 + c E)``: the liquidation rate divided by the touch hazard. Where
-only the tail is touched, prints tell of ``c exp(u)`` alone, and the widths of both decide which of the two it is.
+only the tail is touched, prints tell of ``c exp(u)`` alone, and the widths of both decide which of the two it is. Open
+interest tells which of the tiers that were crossed it was, and nothing of those that were not: ``b`` is each side's
+own, or the side on which less leaves, as others open while it closes, would be taken for the one with less leverage.
 Maximised by Fisher scoring in logarithms, in which all but the part of open interest is concave; the information matrix
 gives the uncertainty.
 """
@@ -35,6 +37,8 @@ _CONVERGED = 1e-10
 FREE_LOG_SD = 5.0
 #: where nothing else is known: leverage up to which a position belongs to the bulk, and from which on to the tail
 BULK_LEVERAGE, TAIL_LEVERAGE = 5.0, 20.0
+#: where a point holds what is not of a tier: tails by side, capture ratio, shares that leave by side
+_OTHERS, _TAIL, _CAPTURE, _RELEASED = 5, slice(-5, -3), -3, slice(-2, None)
 #: smallest capture ratios
 _FLOOR = 1e-6
 
@@ -61,12 +65,12 @@ class VenueCounts:
 
 @dataclass(frozen=True, slots=True)
 class VenueFit:
-    """Weight over prior and the variance of its logarithm ``[V, M]``, tails ``u`` ``[V, 2]``, capture ratios ``[V]``.
+    """Weight over prior and the variance of its logarithm ``[V, M]``, tails ``u`` ``[V, 2]``, capture ratio ``[V]``.
 
-    ``prior_expected`` ``[V, M]`` is ``n0 exp(-u g)``. ``interest`` and ``interest_expected`` ``[V, M]``: open interest
-    as counts, in the sense that at the maximum ``r`` is ``n0 + printed + seen + interest`` over
-    ``prior_expected + c hazard + seen_expected + interest_expected``. ``left`` ``[V, M]`` is the share of the first of
-    these in their sum: how much an error of the prior still counts.
+    ``released_capture`` ``[V, 2]`` is ``b``, ``prior_expected`` ``[V, M]`` is ``n0 exp(-u g)``. ``interest`` and
+    ``interest_expected`` ``[V, M]``: open interest as counts, in the sense that at the maximum ``r`` is
+    ``n0 + printed + seen + interest`` over ``prior_expected + c hazard + seen_expected + interest_expected``. ``left``
+    ``[V, M]`` is the share of the first of these in their sum: how much an error of the prior still counts.
     """
 
     ratio: F64
@@ -99,7 +103,7 @@ def unfitted(venues: int, width: int, settings: CalibrationSettings) -> VenueFit
         ones / settings.prior_counts,
         np.zeros((venues, 2)),
         np.ones(venues),
-        np.ones(venues),
+        np.ones((venues, 2)),
         ones * settings.prior_counts,
         nothing,
         nothing.copy(),
@@ -121,7 +125,7 @@ def fit_venues(counts: VenueCounts, settings: CalibrationSettings, start: VenueF
             np.log(start.ratio),
             start.tail,
             np.log(np.maximum(start.capture, _FLOOR))[:, None],
-            np.log(np.maximum(start.released_capture, _FLOOR))[:, None],
+            np.log(np.maximum(start.released_capture, _FLOOR)),
         ],
         1,
     )
@@ -145,13 +149,15 @@ def fit_venues(counts: VenueCounts, settings: CalibrationSettings, start: VenueF
 
 
 class _Posterior:
-    """The posterior of all venues at once; a point is ``[ln r (M), u (2), ln c, ln b]`` per venue."""
+    """The posterior of all venues at once; a point is ``[ln r (M), u (2), ln c, ln b (2)]`` per venue."""
 
     def __init__(self, counts: VenueCounts, settings: CalibrationSettings) -> None:
         self._counts, self._strength = counts, prior_strength(counts.prior, settings)
         self._width = counts.prior.shape[1]
         #: ``[V, 2, M]``: ``g`` of each side's tiers
         self._loading = np.kron(np.eye(2), counts.tail[:, None, :])
+        #: ``[M, 2]``: which side a tier is of
+        self._sides = np.kron(np.eye(2), np.ones((self._width // 2, 1)))
         self._tail_precision = settings.tail_log_sd**-2.0
         self._capture_precision = np.where(counts.complete, settings.capture_log_sd, FREE_LOG_SD) ** -2.0
 
@@ -159,57 +165,59 @@ class _Posterior:
         """Return the logarithm of the posterior, float64 ``[V]``."""
         data, n0 = self._counts, self._strength
         log_ratio, tail, log_capture, log_released = self._parts(point)
-        ratio, capture, released = np.exp(log_ratio), np.exp(log_capture), np.exp(log_released)
+        ratio, capture = np.exp(log_ratio), np.exp(log_capture)
+        leaving = ratio * self._by_tier(np.exp(log_released))
         own = log_ratio - self._raised(tail)
         found: F64 = (
             (n0 * (own - np.exp(own))).sum(1)
             + ((data.printed + data.seen) * log_ratio).sum(1)
             - ((capture[:, None] * data.hazard + data.seen_expected) * ratio).sum(1)
             + data.printed.sum(1) * log_capture
-            + released * (ratio * data.cross).sum(1)
-            - 0.5 * released**2 * (ratio * _times(data.gram, ratio)).sum(1)
+            + (leaving * data.cross).sum(1)
+            - 0.5 * (leaving * _times(data.gram, leaving)).sum(1)
             - 0.5 * self._tail_precision * (tail**2).sum(1)
             - 0.5 * self._capture_precision * log_capture**2
-            - 0.5 * FREE_LOG_SD**-2.0 * log_released**2
+            - 0.5 * FREE_LOG_SD**-2.0 * (log_released**2).sum(1)
         )
         return found
 
     def slope(self, point: F64) -> tuple[F64, F64]:
-        """Return the gradient ``[V, M + 4]`` and the expected information ``[V, M + 4, M + 4]``."""
+        """Return the gradient ``[V, M + 5]`` and the expected information ``[V, M + 5, M + 5]``."""
         data, n0, width = self._counts, self._strength, self._width
-        log_ratio, tail, _, _ = self._parts(point)
-        ratio = np.exp(log_ratio)
-        capture, released = np.exp(point[:, -2:-1]), np.exp(point[:, -1:])
+        log_ratio, tail, log_capture, log_released = self._parts(point)
+        ratio, capture = np.exp(log_ratio), np.exp(log_capture)[:, None]
+        leaving = ratio * self._by_tier(np.exp(log_released))
         held = n0 * np.exp(log_ratio - self._raised(tail))
         printed = capture * data.hazard * ratio
-        crossed = released**2 * ratio * _times(data.gram, ratio)
-        along = released * ratio * data.cross
+        together = leaving[:, :, None] * leaving[:, None, :] * data.gram
+        pull = leaving * data.cross - together.sum(2)
         gradient = np.empty_like(point)
-        gradient[:, :width] = (
-            n0 - held + data.printed + data.seen - printed - data.seen_expected * ratio + along - crossed
-        )
-        gradient[:, -4:-2] = np.einsum("vm,vsm->vs", held - n0, self._loading) - self._tail_precision * tail
-        gradient[:, -2] = (data.printed - printed).sum(1) - self._capture_precision * point[:, -2]
-        gradient[:, -1] = (along - crossed).sum(1) - FREE_LOG_SD**-2.0 * point[:, -1]
-        information = np.zeros((len(point), width + 4, width + 4))
-        information[:, :width, :width] = released[:, :, None] ** 2 * ratio[:, :, None] * ratio[:, None, :] * data.gram
+        gradient[:, :width] = n0 - held + data.printed + data.seen - printed - data.seen_expected * ratio + pull
+        gradient[:, _TAIL] = np.einsum("vm,vsm->vs", held - n0, self._loading) - self._tail_precision * tail
+        gradient[:, _CAPTURE] = (data.printed - printed).sum(1) - self._capture_precision * log_capture
+        gradient[:, _RELEASED] = pull @ self._sides - FREE_LOG_SD**-2.0 * log_released
+        information = np.zeros((len(point), width + _OTHERS, width + _OTHERS))
+        information[:, :width, :width] = together
         own = np.arange(width)
         information[:, own, own] += held + data.seen_expected * ratio + printed
         leaning = held[:, :, None] * np.swapaxes(self._loading, 1, 2)
-        information[:, :width, -4:-2] = -leaning
-        information[:, -4:-2, :width] = -np.swapaxes(leaning, 1, 2)
-        information[:, -4:-2, -4:-2] = self._loading @ leaning + self._tail_precision * np.eye(2)
-        information[:, :width, -2] = information[:, -2, :width] = printed
-        information[:, :width, -1] = information[:, -1, :width] = crossed
-        information[:, -2, -2] = printed.sum(1) + self._capture_precision
-        information[:, -1, -1] = crossed.sum(1) + FREE_LOG_SD**-2.0
+        information[:, :width, _TAIL] = -leaning
+        information[:, _TAIL, :width] = -np.swapaxes(leaning, 1, 2)
+        information[:, _TAIL, _TAIL] = self._loading @ leaning + self._tail_precision * np.eye(2)
+        information[:, :width, _CAPTURE] = information[:, _CAPTURE, :width] = printed
+        information[:, _CAPTURE, _CAPTURE] = printed.sum(1) + self._capture_precision
+        crossed = together @ self._sides
+        information[:, :width, _RELEASED] = crossed
+        information[:, _RELEASED, :width] = np.swapaxes(crossed, 1, 2)
+        information[:, _RELEASED, _RELEASED] = self._sides.T @ crossed + FREE_LOG_SD**-2.0 * np.eye(2)
         return gradient, information
 
     def fit(self, point: F64) -> VenueFit:
         """Return what a point says; the variance is that of ``ln w``, the common scale of a side taken out."""
         data, width = self._counts, self._width
-        log_ratio, tail, _, log_released = self._parts(point)
+        log_ratio, tail, log_capture, log_released = self._parts(point)
         ratio, released = np.exp(log_ratio), np.exp(log_released)
+        leaving = ratio * self._by_tier(released)
         covariance = np.linalg.inv(self.slope(point)[1])[:, :width, :width]
         share = (data.prior * ratio).reshape(len(point), 2, width // 2)
         scale = share.sum(2, keepdims=True)
@@ -217,9 +225,9 @@ class _Posterior:
         half = np.arange(width) >= width // 2
         centred = np.eye(width) - share[:, None, :] * (half[:, None] == half[None, :])
         variance = np.einsum("vtu,vuw,vtw->vt", centred, covariance, centred)
-        counts = (released**2)[:, None] * ratio**2 * np.einsum("vtt->vt", data.gram)
-        pull = released[:, None] * ratio * (data.cross - released[:, None] * _times(data.gram, ratio))
-        capture = np.exp(point[:, -2])
+        counts = leaving**2 * np.einsum("vtt->vt", data.gram)
+        pull = leaving * (data.cross - _times(data.gram, leaving))
+        capture = np.exp(log_capture)
         held = self._strength * np.exp(-self._raised(tail))
         interest = (counts + np.maximum(-pull, 0.0)) / ratio
         against = held + capture[:, None] * data.hazard + data.seen_expected + interest
@@ -241,8 +249,12 @@ class _Posterior:
         return found
 
     def _parts(self, point: F64) -> tuple[F64, F64, F64, F64]:
-        width = self._width
-        return point[:, :width], point[:, width : width + 2], point[:, -2], point[:, -1]
+        return point[:, : self._width], point[:, _TAIL], point[:, _CAPTURE], point[:, _RELEASED]
+
+    def _by_tier(self, by_side: F64) -> F64:
+        """Repeat ``[V, 2]`` over the tiers of each side, ``[V, M]``."""
+        found: F64 = by_side @ self._sides.T
+        return found
 
 
 def _times(gram: F64, ratio: F64) -> F64:

@@ -19,6 +19,7 @@ from forcedmove_server.scorecard.report.tables import (
     split_table,
 )
 from forcedmove_server.scorecard.report.wording import (
+    NONE,
     Verdict,
     count,
     duration,
@@ -118,14 +119,14 @@ def _learnt_and_steady(result: BacktestResult) -> list[Markup]:
         ]
         parts.append(table("Stability", ("", "value"), rows))
     if result.evidence:
-        head = ("venue", "windows of open interest", "worth", "reliability", "share of crossed that leaves")
+        head = ("venue", "windows of open interest", "worth", "reliability", "of crossed longs leave", "of shorts")
         rows = [
             (
                 e.venue,
                 number(e.windows, 0),
                 number(e.released, 1),
                 number(e.reliability, 3),
-                number(e.released_share, 3),
+                *((NONE, NONE) if e.released_share is None else (number(share, 3) for share in e.released_share)),
                 number(e.printed, 1),
                 number(e.capture, 3),
                 number(e.seen, 1),

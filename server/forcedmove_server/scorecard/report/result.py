@@ -197,15 +197,15 @@ class VenueEvidence:
 
     ``windows`` of open interest were regressed on; they are worth ``released`` counts. ``reliability`` is the share of
     the predicted gain that came true out of sample and ``released_share`` the share of what is crossed that leaves open
-    interest (None while it is not seen to follow the map). ``printed`` liquidations are ``capture`` of what was
-    crossed; ``seen`` are visible positions.
+    interest, of longs and of shorts (None while it is not seen to follow the map). ``printed`` liquidations are
+    ``capture`` of what was crossed; ``seen`` are visible positions.
     """
 
     venue: str
     windows: float
     released: float
     reliability: float
-    released_share: float | None
+    released_share: tuple[float, float] | None
     printed: float
     capture: float | None
     seen: float
