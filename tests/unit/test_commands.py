@@ -187,7 +187,7 @@ def test_a_store_that_does_not_fit_is_refused_with_the_keys_to_lower(
     path.write_text('[engine]\nbackend = "cpu"\nmax_markets = 65536\nmax_cohorts_per_market = 1048576\n')
     assert main(["serve", "--config", str(path)]) == 2
     error = capsys.readouterr().err
-    assert "engine.max_cohorts_per_market = 1048576: needs 1669.8 GiB, this machine has" in error
+    assert "engine.max_cohorts_per_market = 1048576: needs 1671.4 GiB, this machine has" in error
     assert "lower `max_cohorts_per_market`, `max_markets` or `bins`" in error
     assert "Traceback" not in error
 

@@ -7,18 +7,25 @@ book re-forms around the price it leads to, and what is then forced to trade mee
 price moves: at a distance ``d`` from the mark before the shock a share ``exp(-d / w)`` is left, ``LEAST_DEPTH`` at
 least; the default ``w`` leaves 10 % after a move of 10 %, what was seen on 10 October 2025. Where books were seen to
 withdraw, ``w`` follows them as far as they were seen to move, and no further (engine.cascade.withdrawal).
+
+A shock that takes time to play out is met by books that refill (:meth:`ImpactLaw.lasting`). Withdrawal was measured
+over ``MOVE_S``: of a move that takes longer only what falls into that span counts, where the path is even. And of what
+was sold at an even pace over ``D`` seconds a share ``r = p + (1 - p) (tau / D) (1 - exp(-D / tau))`` is still felt at
+the end: a part ``p`` of every impact stays, the rest decays with ``tau`` (exponential resilience: Obizhaeva and Wang,
+J. Financial Markets 16, 2013; measured in engine.cascade.response). A chain then meets ``1 / r`` of the depth.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_kernels.fixed_point import PRICE_BITS, price_units
+from forcedmove_server.engine.cascade.withdrawal import MOVE_S
 from forcedmove_server.market.events import Records
 from forcedmove_server.market.instruments import ContractType, InstrumentRegistry
 
@@ -123,7 +130,8 @@ class ImpactLaw:
     """Parameters of the depth beyond the visible book and of its withdrawal: fractions of price, USD per day.
 
     Up to a move of ``seen_move`` depth falls by e for every ``withdrawal_fraction``, from there on for every
-    ``unseen_fraction``.
+    ``unseen_fraction``. Of an impact a share ``permanent`` stays, the rest decays in ``recovery_s`` to 1/e. Of a shock
+    that lasts, a share ``counted`` of a move withdraws depth, and a share ``felt`` of what is sold presses at the end.
     """
 
     sigma_day: float
@@ -132,6 +140,17 @@ class ImpactLaw:
     withdrawal_fraction: float
     seen_move: float = math.inf
     unseen_fraction: float = math.inf
+    recovery_s: float = 65.0
+    permanent: float = 1.0
+    counted: float = 1.0
+    felt: float = 1.0
+
+    def lasting(self, duration_s: float) -> ImpactLaw:
+        """Return the law of shocks that play out over ``duration_s`` (0: at once); see the module."""
+        x = duration_s / self.recovery_s
+        relaxed = -math.expm1(-x) / x if x > 0 else 1.0
+        counted = min(1.0, MOVE_S / duration_s) if duration_s > 0 else 1.0
+        return replace(self, counted=counted, felt=self.permanent + (1 - self.permanent) * relaxed)
 
 
 def depth_after_shock(
@@ -150,11 +169,15 @@ def depth_after_shock(
 
 
 def remaining(moved_usd: F64, mark: float, law: ImpactLaw) -> F64:
-    """Share of the depth that has not withdrawn where the mark has moved so far, 0 USD or more."""
-    moved = moved_usd / mark
+    """Depth that a chain meets where the mark has moved so far, 0 USD or more, over what rests there now.
+
+    What has not withdrawn, and above 1 what refills while the shock plays out.
+    """
+    moved = moved_usd / mark * law.counted
     seen = np.minimum(moved, law.seen_move)
     left: F64 = np.exp(-seen / law.withdrawal_fraction - (moved - seen) / law.unseen_fraction)
-    return np.maximum(left, LEAST_DEPTH)
+    found: F64 = np.maximum(left, LEAST_DEPTH) / law.felt
+    return found
 
 
 def latent_usd(

@@ -106,6 +106,8 @@ def _symbol_state(
         withdrawal_fraction=withdrawal.fraction,
         seen_move=withdrawal.largest_move,
         unseen_fraction=model.depth_withdrawal_fraction,
+        recovery_s=model.impact_recovery_s,
+        permanent=model.impact_permanent_share,
     )
     return SymbolState(
         rows, venue_cents, profile, visible, law, first_bin, books, sigma is not None, volume is not None, clusters,

@@ -37,11 +37,12 @@ _CELL_TABLE = 1 << 10
 
 @dataclass(frozen=True, slots=True)
 class Spreads:
-    """Relative standard deviations of what is random on a path."""
+    """Relative standard deviations of what is random on a path; ``shock`` is of the price that the shock ends at."""
 
     notional: float
     depth: float
     cell_depth: float
+    shock: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,8 +126,8 @@ class Outward:
     """One side of a book by position: cells from the mark's (position 0) to the outer one, the way a shock goes.
 
     ``fires`` u64 ``[L]`` cents, ``visible`` float64 ``[L]`` USD, ``edges`` float64 ``[L + 1]`` USD, nearest first:
-    position ``p`` lies between edges ``p`` and ``p + 1``. ``left`` float64 ``[L]`` is the share of its depth that has
-    not withdrawn.
+    position ``p`` lies between edges ``p`` and ``p + 1``. ``left`` float64 ``[L]`` is the depth that a chain meets
+    over what rests there now (engine.depth).
     """
 
     book: ScanBook
