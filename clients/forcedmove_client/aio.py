@@ -188,12 +188,14 @@ class AsyncClient(EventCalls, ScenarioCalls):
         curve_points: int = 0,
         bids: Levels = (),
         asks: Levels = (),
+        duration_s: float = 0.0,
     ) -> Forecast:
         """Return what a shock would set off and how sure that is: quantiles of so many random ``paths``.
 
         With ``coupling_s`` also venue by venue, with ``curve_points`` also other shocks of that side. ``bids`` and
-        ``asks``, pairs of a price in USD and base units, take the place of the visible book. Raises
-        InvalidArgumentError, UnknownNameError or UnavailableError.
+        ``asks``, pairs of a price in USD and base units, take the place of the visible book. ``duration_s`` is how long
+        the shock takes to play out (0: it comes at once): books refill meanwhile, and where it ends is uncertain.
+        Raises InvalidArgumentError, UnknownNameError or UnavailableError.
         """
         request = forecast_request(
             symbol,
@@ -205,6 +207,7 @@ class AsyncClient(EventCalls, ScenarioCalls):
             curve_points=curve_points,
             bids=bids,
             asks=asks,
+            duration_s=duration_s,
         )
         return forecast_of(await self._ask(self._cascade.Simulate, request))
 

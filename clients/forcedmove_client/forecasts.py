@@ -119,6 +119,7 @@ def forecast_request(
     curve_points: int,
     bids: Levels,
     asks: Levels,
+    duration_s: float = 0.0,
 ) -> cascade_pb2.SimulateRequest:
     """The request for one forecast. Raises InvalidArgumentError for what the wire cannot carry."""
     request = simulate_request(symbol, price, move)
@@ -128,6 +129,7 @@ def forecast_request(
         setattr(request, name, value)
     if coupling_s is not None:
         request.coupling_s = coupling_s
+    request.duration_s = duration_s
     for name, levels in (("bids", bids), ("asks", asks)):
         for level_price, quantity in levels:
             getattr(request.book, name).add(price_usd=level_price, quantity=quantity)

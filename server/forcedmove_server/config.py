@@ -133,7 +133,9 @@ class ModelConfig:
     impact_recovery_s: Annotated[
         float, Key("s", "time in which what recovers of an impact falls to 1/e", 0, 86_400, above=True)
     ] = 65.0
-    impact_permanent_share: Annotated[float, Key("share", "what of an impact does not recover", 0, 1, above=True)] = 0.65
+    impact_permanent_share: Annotated[float, Key("share", "what of an impact does not recover", 0, 1, above=True)] = (
+        0.65
+    )
     cluster_half_width: Annotated[
         int, Key("bins", "a bin is compared with this many bins on either side", 1, 65_536)
     ] = 30

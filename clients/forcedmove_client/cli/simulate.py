@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from forcedmove_client.cli import extensions
-from forcedmove_client.cli.arguments import add_server, describe, positive, share, whole
+from forcedmove_client.cli.arguments import add_server, describe, duration, positive, share, whole
 from forcedmove_client.cli.failures import BAD_INPUT, CommandError
 from forcedmove_client.cli.running import with_client
 from forcedmove_client.cli.tables import output, table
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "forcedmove simulate BTC --shock -2%",
         "forcedmove simulate BTC --price 96800 --json",
         "forcedmove simulate BTC --shock -5% --paths 2000 --coupling 5",
+        "forcedmove simulate BTC --shock -5% --duration 10m --paths 2000",
         "forcedmove simulate --scenario examples/acceptance.toml",
     )
     parser.add_argument("symbol", nargs="?", metavar="SYMBOL", help="BTC, binance:BTCUSDT or BTC/USDT:USDT")
@@ -49,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="follow venues one by one too, with this coupling time",
     )
     parser.add_argument(
+        "--duration",
+        type=duration,
+        default=0.0,
+        metavar="TIME",
+        help="how long the shock takes to play out, 10m or 90s; books refill meanwhile (default: it comes at once)",
+    )
+    parser.add_argument(
         "--curve", type=whole(0, 512), default=0, metavar="N", help="other shocks to follow (JSON only)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -60,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
     if args.scenario is not None:
         if args.symbol is not None:
             raise CommandError(f"SYMBOL = {args.symbol!r}: a scenario names its own symbol", BAD_INPUT)
-        if args.paths or args.curve or args.coupling is not None:
-            raise CommandError("--paths, --curve and --coupling: a scenario is followed exactly, once", BAD_INPUT)
+        if args.paths or args.curve or args.duration or args.coupling is not None:
+            asked = "--paths, --curve, --duration and --coupling"
+            raise CommandError(f"{asked}: a scenario is followed exactly, once, at once", BAD_INPUT)
         return extensions.run(extensions.load("simulate-scenario"), "simulate --scenario", args)
     if args.symbol is None:
         raise CommandError("SYMBOL is missing: name one, or give a --scenario", BAD_INPUT)
@@ -77,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             coupling_s=args.coupling,
             curve_points=args.curve,
+            duration_s=args.duration,
         ),
     )
     if args.json:

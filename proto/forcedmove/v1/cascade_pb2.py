@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from forcedmove.v1 import model_pb2 as forcedmove_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66orcedmove/v1/cascade.proto\x12\rforcedmove.v1\x1a\x19\x66orcedmove/v1/model.proto\"\xdb\x01\n\x0fSimulateRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x13\n\tprice_usd\x18\x02 \x01(\x01H\x00\x12\x17\n\rmove_fraction\x18\x03 \x01(\x01H\x00\x12\r\n\x05paths\x18\x04 \x01(\r\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x17\n\ncoupling_s\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12&\n\x04\x62ook\x18\x07 \x01(\x0b\x32\x18.forcedmove.v1.OrderBook\x12\x14\n\x0c\x63urve_points\x18\x08 \x01(\rB\x07\n\x05shockB\r\n\x0b_coupling_s\"e\n\tOrderBook\x12+\n\x04\x62ids\x18\x01 \x03(\x0b\x32\x1d.forcedmove.v1.OrderBookLevel\x12+\n\x04\x61sks\x18\x02 \x03(\x0b\x32\x1d.forcedmove.v1.OrderBookLevel\"5\n\x0eOrderBookLevel\x12\x11\n\tprice_usd\x18\x01 \x01(\x01\x12\x10\n\x08quantity\x18\x02 \x01(\x01\"\x89\x03\n\x10SimulateResponse\x12*\n\x05\x63hain\x18\x01 \x01(\x0b\x32\x1b.forcedmove.v1.CascadeChain\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x15\n\revent_time_ns\x18\x04 \x01(\x03\x12.\n\x0b\x61ssumptions\x18\x05 \x03(\x0b\x32\x19.forcedmove.v1.Assumption\x12*\n\x05paths\x18\x06 \x01(\x0b\x32\x1b.forcedmove.v1.CascadePaths\x12\x33\n\x0etipping_points\x18\x07 \x03(\x0b\x32\x1b.forcedmove.v1.TippingPoint\x12-\n\x08\x62y_venue\x18\x08 \x01(\x0b\x32\x1b.forcedmove.v1.VenueCascade\x12*\n\x05\x63urve\x18\t \x03(\x0b\x32\x1b.forcedmove.v1.ShockOutcome\x12*\n\x05\x62ooks\x18\n \x03(\x0b\x32\x1b.forcedmove.v1.BookCoverage\"\x98\x01\n\x0c\x43\x61scadePaths\x12\r\n\x05paths\x18\x01 \x01(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x31\n\tquantiles\x18\x03 \x03(\x0b\x32\x1e.forcedmove.v1.CascadeQuantile\x12\x1b\n\x13level_probabilities\x18\x04 \x03(\x01\x12\x1b\n\x13\x62\x65yond_window_share\x18\x05 \x01(\x01\"U\n\x0f\x43\x61scadeQuantile\x12\x13\n\x0bprobability\x18\x01 \x01(\x01\x12\x1a\n\x12terminal_price_usd\x18\x02 \x01(\x01\x12\x11\n\ttotal_usd\x18\x03 \x01(\x01\"\xd1\x01\n\x0cTippingPoint\x12!\n\x04side\x18\x01 \x01(\x0e\x32\x13.forcedmove.v1.Side\x12\x1c\n\x0fshock_price_usd\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11\x64istance_fraction\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1f\n\x12terminal_price_usd\x18\x04 \x01(\x01H\x02\x88\x01\x01\x42\x12\n\x10_shock_price_usdB\x14\n\x12_distance_fractionB\x15\n\x13_terminal_price_usd\"\xa3\x01\n\x0cVenueCascade\x12\x12\n\ncoupling_s\x18\x01 \x01(\x01\x12\x1a\n\x12terminal_price_usd\x18\x02 \x01(\x01\x12\x11\n\ttotal_usd\x18\x03 \x01(\x01\x12\x12\n\nduration_s\x18\x04 \x01(\x01\x12\x0f\n\x07settled\x18\x05 \x01(\x08\x12+\n\x06venues\x18\x06 \x03(\x0b\x32\x1b.forcedmove.v1.VenueOutcome\"f\n\x0cVenueOutcome\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x1a\n\x12\x66urthest_price_usd\x18\x02 \x01(\x01\x12\x11\n\ttotal_usd\x18\x03 \x01(\x01\x12\x18\n\x10\x66irst_step_share\x18\x04 \x01(\x01\"V\n\x0cShockOutcome\x12\x17\n\x0fshock_price_usd\x18\x01 \x01(\x01\x12\x1a\n\x12terminal_price_usd\x18\x02 \x01(\x01\x12\x11\n\ttotal_usd\x18\x03 \x01(\x01\"\x97\x01\n\x0c\x42ookCoverage\x12\x0e\n\x06market\x18\x01 \x01(\t\x12\x0e\n\x06\x61ge_ms\x18\x02 \x01(\x03\x12\x1a\n\x12\x62id_reach_fraction\x18\x03 \x01(\x01\x12\x1a\n\x12\x61sk_reach_fraction\x18\x04 \x01(\x01\x12\x0f\n\x07\x62id_usd\x18\x05 \x01(\x01\x12\x0f\n\x07\x61sk_usd\x18\x06 \x01(\x01\x12\r\n\x05stale\x18\x07 \x01(\x08\x32]\n\x0e\x43\x61scadeService\x12K\n\x08Simulate\x12\x1e.forcedmove.v1.SimulateRequest\x1a\x1f.forcedmove.v1.SimulateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66orcedmove/v1/cascade.proto\x12\rforcedmove.v1\x1a\x19\x66orcedmove/v1/model.proto\"\xef\x01\n\x0fSimulateRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x13\n\tprice_usd\x18\x02 \x01(\x01H\x00\x12\x17\n\rmove_fraction\x18\x03 \x01(\x01H\x00\x12\r\n\x05paths\x18\x04 \x01(\r\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x17\n\ncoupling_s\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12&\n\x04\x62ook\x18\x07 \x01(\x0b\x32\x18.forcedmove.v1.OrderBook\x12\x14\n\x0c\x63urve_points\x18\x08 \x01(\r\x12\x12\n\nduration_s\x18\t \x01(\x01\x42\x07\n\x05shockB\r\n\x0b_coupling_s\"e\n\tOrderBook\x12+\n\x04\x62ids\x18\x01 \x03(\x0b\x32\x1d.forcedmove.v1.OrderBookLevel\x12+\n\x04\x61sks\x18\x02 \x03(\x0b\x32\x1d.forcedmove.v1.OrderBookLevel\"5\n\x0eOrderBookLevel\x12\x11\n\tprice_usd\x18\x01 \x01(\x01\x12\x10\n\x08quantity\x18\x02 \x01(\x01\"\x89\x03\n\x10SimulateResponse\x12*\n\x05\x63hain\x18\x01 \x01(\x0b\x32\x1b.forcedmove.v1.CascadeChain\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x15\n\revent_time_ns\x18\x04 \x01(\x03\x12.\n\x0b\x61ssumptions\x18\x05 \x03(\x0b\x32\x19.forcedmove.v1.Assumption\x12*\n\x05paths\x18\x06 \x01(\x0b\x32\x1b.forcedmove.v1.CascadePaths\x12\x33\n\x0etipping_points\x18\x07 \x03(\x0b\x32\x1b.forcedmove.v1.TippingPoint\x12-\n\x08\x62y_venue\x18\x08 \x01(\x0b\x32\x1b.forcedmove.v1.VenueCascade\x12*\n\x05\x63urve\x18\t \x03(\x0b\x32\x1b.forcedmove.v1.ShockOutcome\x12*\n\x05\x62ooks\x18\n \x03(\x0b\x32\x1b.forcedmove.v1.BookCoverage\"\x98\x01\n\x0c\x43\x61scadePaths\x12\r\n\x05paths\x18\x01 \x01(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x31\n\tquantiles\x18\x03 \x03(\x0b\x32\x1e.forcedmove.v1.CascadeQuantile\x12\x1b\n\x13level_probabilities\x18\x04 \x03(\x01\x12\x1b\n\x13\x62\x65yond_window_share\x18\x05 \x01(\x01\"U\n\x0f\x43\x61scadeQuantile\x12\x13\n\x0bprobability\x18\x01 \x01(\x01\x12\x1a\n\x12terminal_price_usd\x18\x02 \x01(\x01\x12\x11\n\ttotal_usd\x18\x03 \x01(\x01\"\xd1\x01\n\x0cTippingPoint\x12!\n\x04side\x18\x01 \x01(\x0e\x32\x13.forcedmove.v1.Side\x12\x1c\n\x0fshock_price_usd\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11\x64istance_fraction\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1f\n\x12terminal_price_usd\x18\x04 \x01(\x01H\x02\x88\x01\x01\x42\x12\n\x10_shock_price_usdB\x14\n\x12_distance_fractionB\x15\n\x13_terminal_price_usd\"\xa3\x01\n\x0cVenueCascade\x12\x12\n\ncoupling_s\x18\x01 \x01(\x01\x12\x1a\n\x12terminal_price_usd\x18\x02 \x01(\x01\x12\x11\n\ttotal_usd\x18\x03 \x01(\x01\x12\x12\n\nduration_s\x18\x04 \x01(\x01\x12\x0f\n\x07settled\x18\x05 \x01(\x08\x12+\n\x06venues\x18\x06 \x03(\x0b\x32\x1b.forcedmove.v1.VenueOutcome\"f\n\x0cVenueOutcome\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x1a\n\x12\x66urthest_price_usd\x18\x02 \x01(\x01\x12\x11\n\ttotal_usd\x18\x03 \x01(\x01\x12\x18\n\x10\x66irst_step_share\x18\x04 \x01(\x01\"V\n\x0cShockOutcome\x12\x17\n\x0fshock_price_usd\x18\x01 \x01(\x01\x12\x1a\n\x12terminal_price_usd\x18\x02 \x01(\x01\x12\x11\n\ttotal_usd\x18\x03 \x01(\x01\"\x97\x01\n\x0c\x42ookCoverage\x12\x0e\n\x06market\x18\x01 \x01(\t\x12\x0e\n\x06\x61ge_ms\x18\x02 \x01(\x03\x12\x1a\n\x12\x62id_reach_fraction\x18\x03 \x01(\x01\x12\x1a\n\x12\x61sk_reach_fraction\x18\x04 \x01(\x01\x12\x0f\n\x07\x62id_usd\x18\x05 \x01(\x01\x12\x0f\n\x07\x61sk_usd\x18\x06 \x01(\x01\x12\r\n\x05stale\x18\x07 \x01(\x08\x32]\n\x0e\x43\x61scadeService\x12K\n\x08Simulate\x12\x1e.forcedmove.v1.SimulateRequest\x1a\x1f.forcedmove.v1.SimulateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,27 +33,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forcedmove.v1.cascade_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SIMULATEREQUEST']._serialized_start=74
-  _globals['_SIMULATEREQUEST']._serialized_end=293
-  _globals['_ORDERBOOK']._serialized_start=295
-  _globals['_ORDERBOOK']._serialized_end=396
-  _globals['_ORDERBOOKLEVEL']._serialized_start=398
-  _globals['_ORDERBOOKLEVEL']._serialized_end=451
-  _globals['_SIMULATERESPONSE']._serialized_start=454
-  _globals['_SIMULATERESPONSE']._serialized_end=847
-  _globals['_CASCADEPATHS']._serialized_start=850
-  _globals['_CASCADEPATHS']._serialized_end=1002
-  _globals['_CASCADEQUANTILE']._serialized_start=1004
-  _globals['_CASCADEQUANTILE']._serialized_end=1089
-  _globals['_TIPPINGPOINT']._serialized_start=1092
-  _globals['_TIPPINGPOINT']._serialized_end=1301
-  _globals['_VENUECASCADE']._serialized_start=1304
-  _globals['_VENUECASCADE']._serialized_end=1467
-  _globals['_VENUEOUTCOME']._serialized_start=1469
-  _globals['_VENUEOUTCOME']._serialized_end=1571
-  _globals['_SHOCKOUTCOME']._serialized_start=1573
-  _globals['_SHOCKOUTCOME']._serialized_end=1659
-  _globals['_BOOKCOVERAGE']._serialized_start=1662
-  _globals['_BOOKCOVERAGE']._serialized_end=1813
-  _globals['_CASCADESERVICE']._serialized_start=1815
-  _globals['_CASCADESERVICE']._serialized_end=1908
+  _globals['_SIMULATEREQUEST']._serialized_end=313
+  _globals['_ORDERBOOK']._serialized_start=315
+  _globals['_ORDERBOOK']._serialized_end=416
+  _globals['_ORDERBOOKLEVEL']._serialized_start=418
+  _globals['_ORDERBOOKLEVEL']._serialized_end=471
+  _globals['_SIMULATERESPONSE']._serialized_start=474
+  _globals['_SIMULATERESPONSE']._serialized_end=867
+  _globals['_CASCADEPATHS']._serialized_start=870
+  _globals['_CASCADEPATHS']._serialized_end=1022
+  _globals['_CASCADEQUANTILE']._serialized_start=1024
+  _globals['_CASCADEQUANTILE']._serialized_end=1109
+  _globals['_TIPPINGPOINT']._serialized_start=1112
+  _globals['_TIPPINGPOINT']._serialized_end=1321
+  _globals['_VENUECASCADE']._serialized_start=1324
+  _globals['_VENUECASCADE']._serialized_end=1487
+  _globals['_VENUEOUTCOME']._serialized_start=1489
+  _globals['_VENUEOUTCOME']._serialized_end=1591
+  _globals['_SHOCKOUTCOME']._serialized_start=1593
+  _globals['_SHOCKOUTCOME']._serialized_end=1679
+  _globals['_BOOKCOVERAGE']._serialized_start=1682
+  _globals['_BOOKCOVERAGE']._serialized_end=1833
+  _globals['_CASCADESERVICE']._serialized_start=1835
+  _globals['_CASCADESERVICE']._serialized_end=1928
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,7 @@ class SimulateRequest(_message.Message):
     COUPLING_S_FIELD_NUMBER: _builtins.int
     BOOK_FIELD_NUMBER: _builtins.int
     CURVE_POINTS_FIELD_NUMBER: _builtins.int
+    DURATION_S_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     price_usd: _builtins.float
     move_fraction: _builtins.float
@@ -44,6 +45,10 @@ class SimulateRequest(_message.Message):
     """
     curve_points: _builtins.int
     """Other shocks of the same side to follow beside, evenly up to a move of 20 %, at most 512."""
+    duration_s: _builtins.float
+    """How long the shock takes to play out, at most 86 400 s; 0: it comes at once. Books refill meanwhile, and where it
+    ends is as uncertain as ordinary volatility makes it.
+    """
     @_builtins.property
     def book(self) -> Global___OrderBook:
         """A book in place of the visible one."""
@@ -59,10 +64,11 @@ class SimulateRequest(_message.Message):
         coupling_s: _builtins.float | None = ...,
         book: Global___OrderBook | None = ...,
         curve_points: _builtins.int = ...,
+        duration_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_coupling_s", b"_coupling_s", "book", b"book", "coupling_s", b"coupling_s", "move_fraction", b"move_fraction", "price_usd", b"price_usd", "shock", b"shock"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coupling_s", b"_coupling_s", "book", b"book", "coupling_s", b"coupling_s", "curve_points", b"curve_points", "move_fraction", b"move_fraction", "paths", b"paths", "price_usd", b"price_usd", "seed", b"seed", "shock", b"shock", "symbol", b"symbol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coupling_s", b"_coupling_s", "book", b"book", "coupling_s", b"coupling_s", "curve_points", b"curve_points", "duration_s", b"duration_s", "move_fraction", b"move_fraction", "paths", b"paths", "price_usd", b"price_usd", "seed", b"seed", "shock", b"shock", "symbol", b"symbol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__coupling_s: _TypeAlias = _typing.Literal["coupling_s"]  # noqa: Y015
     _WhichOneofArgType__coupling_s: _TypeAlias = _typing.Literal["_coupling_s", b"_coupling_s"]  # noqa: Y015

@@ -67,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crash", type=int, default=3, metavar="N", help="which crash of the regime, with --cascades (default: 3)"
     )
+    parser.add_argument(
+        "--duration", type=float, metavar="SECONDS",
+        help="time that the shock is said to take, with --cascades; 0: at once (default: the mean of the regime's crashes)",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every score here")
     add_config_argument(parser)
 
@@ -111,7 +115,7 @@ def _cascades(args: argparse.Namespace, regimes: list[SimulationRegime]) -> int:
     """Run the study of crashes, print its summary, write every crash where that was asked for."""
     if args.report is not None:
         raise InputError("report", str(args.report), "crashes are told in words, and in JSON with --json")
-    plan = CrashPlan(args.seeds, tuple(regimes), tuple(args.symbols), args.crash, args.jobs)
+    plan = CrashPlan(args.seeds, tuple(regimes), tuple(args.symbols), args.crash, args.jobs, args.duration)
     if args.json is not None:
         check_writable("json", args.json)
     with _progress() as told:

@@ -148,9 +148,10 @@ class ImpactLaw:
     def lasting(self, duration_s: float) -> ImpactLaw:
         """Return the law of shocks that play out over ``duration_s`` (0: at once); see the module."""
         x = duration_s / self.recovery_s
-        relaxed = -math.expm1(-x) / x if x > 0 else 1.0
-        counted = min(1.0, MOVE_S / duration_s) if duration_s > 0 else 1.0
-        return replace(self, counted=counted, felt=self.permanent + (1 - self.permanent) * relaxed)
+        if not x > 0:
+            return replace(self, counted=1.0, felt=1.0)
+        felt = self.permanent - (1 - self.permanent) * math.expm1(-x) / x
+        return replace(self, counted=min(1.0, MOVE_S / duration_s), felt=min(1.0, felt))
 
 
 def depth_after_shock(

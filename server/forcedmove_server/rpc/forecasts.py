@@ -23,6 +23,7 @@ def question_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> 
         coupling_s=request.coupling_s if request.HasField("coupling_s") else None,
         curve_points=request.curve_points,
         book=given_book(request.book) if request.HasField("book") else None,
+        duration_s=request.duration_s,
     )
 
 

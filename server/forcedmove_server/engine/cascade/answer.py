@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from forcedmove_server.engine.cascade.forecast import (
     PathForecast,
     PointForecast,
     ShockQuestion,
+    lasting,
     path_forecast,
     point_forecast,
     with_book,
@@ -61,11 +63,11 @@ def forecast(pipeline: Pipeline, state: SymbolState, certainty: Certainty, quest
     Raises InputError for a shock outside the window, or a book or coupling time that cannot be.
     """
     backend = pipeline.backend
-    state = with_book(state, question.book)
+    state = lasting(with_book(state, question.book), question.duration_s)
     point = point_forecast(backend, state, question.shock_usd)
     paths = None
     if question.paths:
-        spreads = path_spreads(pipeline, state, certainty, point)
+        spreads = path_spreads(pipeline, state, certainty, point, question.duration_s)
         paths = path_forecast(backend, state, point, question.paths, question.seed, spreads)
     venues = None
     if question.coupling_s is not None:
@@ -82,15 +84,19 @@ def forecast(pipeline: Pipeline, state: SymbolState, certainty: Certainty, quest
     )
 
 
-def path_spreads(pipeline: Pipeline, state: SymbolState, certainty: Certainty, point: PointForecast) -> Spreads:
-    """How far notional and depth are taken to be off on the paths of a shock.
+def path_spreads(
+    pipeline: Pipeline, state: SymbolState, certainty: Certainty, point: PointForecast, duration_s: float = 0.0
+) -> Spreads:
+    """How far notional, depth and the shock itself are taken to be off on the paths of a shock.
 
     Of the notional what bands know about the cells that the chain crosses, and on top what maps are off by beyond that.
+    Of the shock the symbol's ordinary volatility over the time that it takes.
     """
     chain = point.chain
     low, high = sorted((point.book.mark_cell, state.cell(chain.terminal_price_usd)))
     known = notional_deviation(pipeline.store, state, certainty, point.side, low, high)
-    return Spreads(float(np.hypot(known, MAP_SD)), DEPTH_SD, CELL_DEPTH_SD)
+    wandered = state.law.sigma_day * math.sqrt(duration_s / 86_400)
+    return Spreads(float(np.hypot(known, MAP_SD)), DEPTH_SD, CELL_DEPTH_SD, wandered)
 
 
 def _coverage(pipeline: Pipeline, state: SymbolState) -> tuple[BookCoverage, ...]:
@@ -110,6 +116,30 @@ def _assumptions(state: SymbolState, question: ShockQuestion, paths: PathForecas
     ]
     if question.book is not None:
         listed.append(AssumptionInfo("given_book", "the visible book is the one of the request"))
+    if question.duration_s > 0:
+        law = state.law
+        listed += [
+            AssumptionInfo(
+                "withdrawal_span",
+                "the shock moves at an even pace: share of a move that withdraws depth, the part that falls into the five "
+                "minutes over which withdrawal is measured",
+                law.counted,
+            ),
+            AssumptionInfo(
+                "impact_recovery",
+                f"share of what is sold that still presses at the end: {law.permanent:g} of an impact stays, the rest "
+                f"falls to 1/e in {law.recovery_s:g} s",
+                law.felt,
+            ),
+        ]
+    if paths is not None and paths.spreads.shock > 0:
+        listed.append(
+            AssumptionInfo(
+                "path_shock",
+                "relative standard deviation of where the shock ends: ordinary volatility over its duration",
+                paths.spreads.shock,
+            )
+        )
     if paths is not None:
         listed += [
             AssumptionInfo(

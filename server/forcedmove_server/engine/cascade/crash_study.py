@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from forcedmove_server.config import Config, SimulationRegime
 from forcedmove_server.engine.cascade.crashes import FORECASTS, Crash, simulated_crashes
+from forcedmove_server.engine.cascade.forecast import MAX_DURATION_S
 from forcedmove_server.errors import InputError
 from forcedmove_server.scorecard.resampling import Estimate, Resampling
 from forcedmove_server.sources.simulate.regime_profiles import regime_profile
@@ -28,13 +29,17 @@ _MOST_CRASHES, _MOST_JOBS = 100, 64
 
 @dataclass(frozen=True, slots=True)
 class CrashPlan:
-    """Every seed in every regime, up to the ``number``-th crash. Raises InputError or UnknownNameError."""
+    """Every seed in every regime, up to the ``number``-th crash, asked as a shock over ``duration_s``.
+
+    Without a duration it is the mean of the regime's crashes. Raises InputError or UnknownNameError.
+    """
 
     seeds: tuple[int, ...]
     regimes: tuple[SimulationRegime, ...]
     symbols: tuple[str, ...] = ()
     number: int = 3
     jobs: int = 1
+    duration_s: float | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("seeds", self.seeds), ("regimes", self.regimes)):
@@ -47,6 +52,8 @@ class CrashPlan:
             raise InputError("crash", self.number, f"must lie in 1 .. {_MOST_CRASHES}")
         if not 1 <= self.jobs <= _MOST_JOBS:
             raise InputError("jobs", self.jobs, f"must lie in 1 .. {_MOST_JOBS}")
+        if self.duration_s is not None and not 0 <= self.duration_s <= MAX_DURATION_S:
+            raise InputError("duration_s", self.duration_s, f"must lie in 0 .. {MAX_DURATION_S:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,10 @@ def run_crashes(plan: CrashPlan, config: Config, told: Callable[[float], None] =
     if plan.jobs > 1:
         config = dataclasses.replace(config, engine=dataclasses.replace(config.engine, threads=1))
         with ProcessPoolExecutor(plan.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = [pool.submit(simulated_crashes, s, config, r, plan.symbols, plan.number) for s, r in tasks]
+            futures = [
+                pool.submit(simulated_crashes, seed, config, regime, plan.symbols, plan.number, plan.duration_s)
+                for seed, regime in tasks
+            ]
             try:
                 for done, _ in enumerate(as_completed(futures), 1):
                     told(done / len(tasks))
@@ -96,7 +106,7 @@ def run_crashes(plan: CrashPlan, config: Config, told: Callable[[float], None] =
                 raise
     found: list[Crash] = []
     for done, (seed, regime) in enumerate(tasks, 1):
-        found += simulated_crashes(seed, config, regime, plan.symbols, plan.number)
+        found += simulated_crashes(seed, config, regime, plan.symbols, plan.number, plan.duration_s)
         told(done / len(tasks))
     return found
 

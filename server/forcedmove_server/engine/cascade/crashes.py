@@ -2,7 +2,8 @@
 
 A minute before a crash of the regime the state of the model is frozen; nothing later is seen. The shock that is asked
 about is the crash's *news*, which no feed shows: the lowest (or highest) price that its news alone would have led to,
-without any flow. What the market then made of it, in the half hour from the state on, is the truth: the furthest mark,
+without any flow, and it is said to take as long as the regime's crashes take on average (nobody knows how long this one
+will). What the market then made of it, in the half hour from the state on, is the truth: the furthest mark,
 the notional liquidated up to then, and how many of the map's clusters the mark reached. Forecasts are made of the map
 as a running server has it, weights calibrated on what came before.
 """
@@ -19,7 +20,13 @@ from numpy.typing import NDArray
 from forcedmove_kernels.fixed_point import LONG, SHORT
 from forcedmove_server.config import CalibrationConfig, Config, SimulationRegime
 from forcedmove_server.engine.cascade.answer import path_spreads
-from forcedmove_server.engine.cascade.forecast import PathForecast, PointForecast, path_forecast, point_forecast
+from forcedmove_server.engine.cascade.forecast import (
+    PathForecast,
+    PointForecast,
+    lasting,
+    path_forecast,
+    point_forecast,
+)
 from forcedmove_server.engine.cascade.noise import Spreads
 from forcedmove_server.engine.forecasts import MAPS, NAIVE, Forecasts
 from forcedmove_server.engine.learning import Learner
@@ -62,6 +69,7 @@ class Crash:
     side: int
     mark_usd: float
     shock_usd: float
+    duration_s: float
     floor_usd: float
     total_usd: float
     levels: int
@@ -98,12 +106,14 @@ def simulated_crashes(
     regime: SimulationRegime,
     symbols: tuple[str, ...] = (),
     number: int = 3,
+    duration_s: float | None = None,
     told: Callable[[float], None] = lambda _: None,
 ) -> list[Crash]:
     """Run one seed up to a scheduled crash and through it; one :class:`Crash` per symbol.
 
-    ``number`` counts the regime's crashes from 1: those before it belong to what the model has seen. Raises InputError
-    for a regime without scheduled crashes.
+    ``number`` counts the regime's crashes from 1: those before it belong to what the model has seen. ``duration_s`` is
+    that of the shock asked about; None asks with the mean of the regime's. Raises InputError for a regime without
+    scheduled crashes.
     """
     crashes = regime_profile(regime).crashes
     if crashes is None:
@@ -130,7 +140,10 @@ def simulated_crashes(
     if frozen is None:
         raise InputError("regime", regime, "the simulation ended before its crash")
     side = LONG if crashes.log_move[1] < 0 else SHORT
-    return [_crash(seed, pipeline, learner, frozen, path, row, symbol, side) for row, symbol in enumerate(names)]
+    lasts_s = crashes.mean_s if duration_s is None else duration_s
+    return [
+        _crash(seed, pipeline, learner, frozen, path, row, symbol, side, lasts_s) for row, symbol in enumerate(names)
+    ]
 
 
 def _freeze(pipeline: Pipeline, news: F64, forced: F64) -> _Frozen:
@@ -172,8 +185,9 @@ def _crash(
     row: int,
     symbol: str,
     side: int,
+    duration_s: float,
 ) -> Crash:
-    state = frozen.states[symbol]
+    state = lasting(frozen.states[symbol], duration_s)
     mark = state.rows.mark_usd
     worst = np.argmin if side == LONG else np.argmax
     marks = np.array([extremes[row, side] for extremes, _, _ in path])
@@ -183,7 +197,7 @@ def _crash(
     shock = mark * float(np.exp(min(news.min(), 0.0) if side == LONG else max(news.max(), 0.0)))
     total = float(path[at][2][row, side] - frozen.forced[row, side])
     point = point_forecast(pipeline.backend, state, shock)
-    spreads = path_spreads(pipeline, state, learner.certainty(state.rows.rows.astype(np.int64)), point)
+    spreads = path_spreads(pipeline, state, learner.certainty(state.rows.rows.astype(np.int64)), point, duration_s)
     told = path_forecast(pipeline.backend, state, point, _PATHS, seed, spreads)
     near, far = _ends(told)
     return Crash(
@@ -192,6 +206,7 @@ def _crash(
         side=side,
         mark_usd=mark,
         shock_usd=shock,
+        duration_s=duration_s,
         floor_usd=floor,
         total_usd=total,
         levels=levels_reached(state, side, floor),

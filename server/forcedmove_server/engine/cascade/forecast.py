@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.fixed_point import LONG, MAX_ROW_CENTS, SHORT
 from forcedmove_server.engine.cascade.book import SideBook, side_book
-from forcedmove_server.engine.cascade.noise import PathNoise, Spreads, path_noise
+from forcedmove_server.engine.cascade.noise import Spreads, normal_quantiles, path_noise, spread_order
 from forcedmove_server.engine.chains import chain_info, follow_shock
 from forcedmove_server.engine.frames import SIDES, ChainInfo
 from forcedmove_server.errors import InputError
@@ -37,6 +37,10 @@ SHOCKS_WITHIN = 0.2
 DEPTH_SD, CELL_DEPTH_SD = 0.5, 0.5
 #: what maps are off by beyond what bands know, as a share of what fires; docs/MODEL.md, "Cascades"
 MAP_SD = 0.65
+#: how long a shock may take to play out
+MAX_DURATION_S = 86_400.0
+#: where a shock that takes time ends is uncertain: so many equally likely prices, each with its part of the paths
+_SHOCKS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,10 @@ class GivenBook:
 
 @dataclass(frozen=True, slots=True)
 class ShockQuestion:
-    """What is asked of a shock to ``shock_usd``. ``paths`` 0 asks for the chain alone."""
+    """What is asked of a shock to ``shock_usd`` that takes ``duration_s`` (0: comes at once).
+
+    ``paths`` 0 asks for the chain alone.
+    """
 
     shock_usd: float
     paths: int = 0
@@ -57,6 +64,7 @@ class ShockQuestion:
     coupling_s: float | None = None
     curve_points: int = 0
     book: GivenBook | None = None
+    duration_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise InputError for what no forecast could be made of, before anything is allocated."""
@@ -68,6 +76,8 @@ class ShockQuestion:
                 raise InputError(name, value, f"must lie in 0 .. {most}")
         if not 0 <= self.seed < 1 << 64:
             raise InputError("seed", self.seed, "must fit 64 bits and not be negative")
+        if not 0 <= self.duration_s <= MAX_DURATION_S:
+            raise InputError("duration_s", self.duration_s, f"must lie in 0 .. {MAX_DURATION_S:g}")
         if self.book is not None:
             for name, levels in (("book.bids", self.book.bids), ("book.asks", self.book.asks)):
                 if len(levels) > MAX_BOOK_LEVELS:
@@ -121,6 +131,11 @@ def with_book(state: SymbolState, book: GivenBook | None) -> SymbolState:
     return replace(state, visible=visible, books=1)
 
 
+def lasting(state: SymbolState, duration_s: float) -> SymbolState:
+    """Return a state as shocks that take ``duration_s`` meet it."""
+    return replace(state, law=state.law.lasting(duration_s))
+
+
 def point_forecast(backend: Backend, state: SymbolState, shock_usd: float) -> PointForecast:
     """Follow the chain of one shock. Raises InputError for a price outside the window."""
     mark, cells = state.rows.mark_usd, state.profile.shape[1]
@@ -139,58 +154,90 @@ def point_forecast(backend: Backend, state: SymbolState, shock_usd: float) -> Po
 def path_forecast(
     backend: Backend, state: SymbolState, point: PointForecast, paths: int, seed: int, spreads: Spreads
 ) -> PathForecast:
-    """Follow random paths of a point forecast's shock; the same seed gives the same answer on every backend."""
-    book = point.book
-    noise = path_noise(spreads, seed)
-    mark, shock = book.mark_cell, point.shock_cell
-    notional, depth = book.notional, book.depth
-    flipped = shock == mark and point.side == SHORT  # a shock within its cell has no direction but down
+    """Follow random paths of a point forecast's shock; the same seed gives the same answer on every backend.
+
+    With ``spreads.shock`` the shock ends at one of ``_SHOCKS`` equally likely prices around the point forecast's, each
+    with as many paths as the others, give or take one.
+    """
+    side, noise = point.side, path_noise(spreads, seed)
+    prices = _shock_prices(state, point, spreads.shock)
+    cells = np.array([point.shock_cell] if len(prices) == 1 else [state.cell(price) for price in prices], np.int64)
+    books = [point.book] if len(prices) == 1 else [side_book(state, side, price) for price in prices]
+    notional, depth = point.book.notional[None], np.stack([book.depth for book in books])
+    mark, last = point.book.mark_cell, depth.shape[1] - 1
+    shocks = cells
+    flipped = side == SHORT and bool((cells == mark).any())  # a shock within its cell has no direction but down
     if flipped:
-        notional, depth, mark, shock = notional[::-1], depth[::-1], len(notional) - 1 - mark, len(notional) - 1 - shock
+        notional, depth, mark, shocks = notional[:, ::-1], depth[:, ::-1], last - mark, last - cells
+    each = -(-paths // len(prices))
     ends = backend.cascade_paths(
-        np.ascontiguousarray(notional)[None],
-        np.ascontiguousarray(depth)[None],
-        np.array([mark], np.int32),
-        np.zeros(1, np.int32),
-        np.array([shock], np.int32),
-        paths,
+        np.ascontiguousarray(np.repeat(notional, len(prices), axis=0)),
+        np.ascontiguousarray(depth),
+        np.full(len(prices), mark, np.int32),
+        np.arange(len(prices), dtype=np.int32),
+        shocks.astype(np.int32),
+        each,
         noise.kernel,
     )
-    terminal = ends.terminal[0].astype(np.int64)
+    terminal = ends.terminal.astype(np.int64)
     if flipped:
-        terminal = len(notional) - 1 - terminal
-    return _told(state, point, terminal, fired_totals(book, point.side, terminal, noise, paths), paths, seed, spreads)
+        terminal = last - terminal
+    factors = np.stack([noise.factors(chain, each) for chain in range(len(prices))])
+    # a path of each shock, then another of each: what is cut off is spread over the shocks
+    found = terminal.T.ravel()[:paths]
+    of = np.tile(np.arange(len(prices)), each)[:paths]
+    reached, which = np.unique(found, return_inverse=True)
+    edges = np.array([state.edge(cell) for cell in reached.tolist()])
+    terminal_usd = np.where(found == cells[of], prices[of], edges[which])
+    totals = fired_totals(point.book, side, found, factors.T.ravel()[:paths])
+    return _told(state, point, _Ends(found, terminal_usd, totals), seed, spreads)
 
 
-def fired_totals(book: SideBook, side: int, terminal: I64, noise: PathNoise, paths: int) -> F64:
-    """USD that really fire on each path up to its last cell, float64 ``[P]``."""
+def _shock_prices(state: SymbolState, point: PointForecast, deviation: float) -> F64:
+    """Where the shock may end, float64 ``[S]`` USD; one that would end across the mark or the window ends there."""
+    shock, mark = point.chain.shock_price_usd, state.rows.mark_usd
+    if not deviation > 0:
+        return np.array([shock])
+    prices = shock * np.exp(deviation * normal_quantiles(_SHOCKS)[spread_order(_SHOCKS)])
+    low, high = state.edge(1), state.edge(state.profile.shape[1] - 2)
+    return np.clip(prices, low, mark) if point.side == LONG else np.clip(prices, mark, high)
+
+
+def fired_totals(book: SideBook, side: int, terminal: I64, factors: F64) -> F64:
+    """USD that really fire up to the last cell of each path, float64 ``[P]``; ``factors`` are the notional's."""
     cells = book.notional.astype(np.float64)
     if side == LONG:
         upto = np.cumsum(cells[book.mark_cell :: -1])[book.mark_cell - terminal]
     else:
         upto = np.cumsum(cells[book.mark_cell :])[terminal - book.mark_cell]
-    found: F64 = upto * noise.factors(0, paths) / 100
+    found: F64 = upto * factors / 100
     return found
 
 
-def _told(
-    state: SymbolState, point: PointForecast, terminal: I64, totals: F64, paths: int, seed: int, spreads: Spreads
-) -> PathForecast:
-    """Put paths into prices and probabilities."""
-    outward = terminal if point.side == SHORT else -terminal
-    last = state.profile.shape[1] - 1
-    quantiles = []
-    for probability in PROBABILITIES:
-        reached = int(np.quantile(outward, probability, method="inverted_cdf"))
-        cell = reached if point.side == SHORT else -reached
-        price = point.chain.shock_price_usd if cell == point.shock_cell else state.edge(cell)
-        total = float(np.quantile(totals, probability, method="inverted_cdf"))
-        quantiles.append(Quantile(probability, price, total))
-    cells = [state.cell(level.trigger_price_usd) for level in point.chain.levels]
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Where paths end: cell, USD, and USD fired; all ``[P]``."""
+
+    cell: I64
+    usd: F64
+    fired: F64
+
+
+def _told(state: SymbolState, point: PointForecast, ends: _Ends, seed: int, spreads: Spreads) -> PathForecast:
+    """Put paths into quantiles and probabilities."""
     sign = 1 if point.side == SHORT else -1
-    reached_share = tuple(float(np.mean(outward >= sign * cell)) for cell in cells)
-    beyond = float(np.mean((terminal == 0) | (terminal == last)))
-    return PathForecast(paths, seed, spreads, tuple(quantiles), reached_share, beyond)
+    quantiles = tuple(
+        Quantile(
+            probability,
+            sign * float(np.quantile(sign * ends.usd, probability, method="inverted_cdf")),
+            float(np.quantile(ends.fired, probability, method="inverted_cdf")),
+        )
+        for probability in PROBABILITIES
+    )
+    levels = [state.cell(level.trigger_price_usd) for level in point.chain.levels]
+    reached = tuple(float(np.mean(sign * ends.cell >= sign * cell)) for cell in levels)
+    beyond = float(np.mean((ends.cell == 0) | (ends.cell == state.profile.shape[1] - 1)))
+    return PathForecast(len(ends.cell), seed, spreads, quantiles, reached, beyond)
 
 
 def runs_beyond(went: F64, goes: F64, bins: I64) -> NDArray[np.bool_]:

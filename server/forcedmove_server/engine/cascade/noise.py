@@ -69,24 +69,28 @@ def path_noise(spreads: Spreads, seed: int) -> PathNoise:
     """
     scrambled = int(_splitmix64(np.array([seed], np.uint64))[0])
     size = 1 << _TABLE_BITS
-    order = np.arange(size)
-    reversed_bits = sum(((order >> bit) & 1) << (_TABLE_BITS - 1 - bit) for bit in range(_TABLE_BITS))
-    notional, depth = quantiles(spreads.notional, size), quantiles(spreads.depth, size)[reversed_bits]
+    notional, depth = quantiles(spreads.notional, size), quantiles(spreads.depth, size)[spread_order(size)]
     return PathNoise(
         Noise(_fixed(notional / depth), _fixed(quantiles(spreads.cell_depth, _CELL_TABLE)), scrambled), notional
     )
 
 
+def spread_order(size: int) -> I64:
+    """0 to ``size - 1`` in bit-reversed order, int64: any first few are spread evenly. ``size`` is a power of two."""
+    bits, order = size.bit_length() - 1, np.arange(size, dtype=np.int64)
+    return sum(((order >> bit & 1) << (bits - 1 - bit) for bit in range(bits)), np.zeros(size, np.int64))
+
+
 def quantiles(deviation: float, size: int) -> F64:
     """Quantiles of a log-normal law of mean one at the middles of ``size`` equally likely parts, float64 ``[size]``."""
     log_sd = math.sqrt(math.log1p(deviation**2))
-    factors = np.exp(log_sd * _normal(size))
+    factors = np.exp(log_sd * normal_quantiles(size))
     found: F64 = factors / factors.mean()
     return found
 
 
 @lru_cache(maxsize=4)
-def _normal(size: int) -> F64:
+def normal_quantiles(size: int) -> F64:
     """Quantiles of the standard normal law at the middles of ``size`` equally likely parts."""
     normal = NormalDist()
     return np.array([normal.inv_cdf((k + 0.5) / size) for k in range(size)])

@@ -12,14 +12,20 @@ from forcedmove_server.errors import UnknownNameError
 class Crashes:
     """Crashes on a schedule: the first at ``first_hour``, then every ``every_hours``.
 
-    The news of one moves a symbol with beta 1 by a log return drawn evenly from ``log_move`` (signed), over 8 to 20
-    minutes in which volatility is 3 times and activity 4 times the ordinary; forced orders take it further. In the
-    40 minutes of twice the volatility after it 30 % of the news is given back.
+    The news of one moves a symbol with beta 1 by a log return drawn evenly from ``log_move`` (signed), over a time
+    drawn evenly from ``lasts_s``, in which volatility is 3 times and activity 4 times the ordinary; forced orders take
+    it further. In the 40 minutes of twice the volatility after it 30 % of the news is given back.
     """
 
     first_hour: float
     every_hours: float
     log_move: tuple[float, float]
+    lasts_s: tuple[float, float] = (480.0, 1_200.0)
+
+    @property
+    def mean_s(self) -> float:
+        """How long a crash lasts on average."""
+        return sum(self.lasts_s) / 2
 
 
 @dataclass(frozen=True, slots=True)

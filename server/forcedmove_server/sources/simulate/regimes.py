@@ -103,7 +103,7 @@ class Regimes:
     def _crash(self) -> _Segment:
         crashes = None if self._profile is None else self._profile.crashes
         if crashes is not None:
-            steps = int(self._rng.uniform(480, 1_200) / STEP_S)
+            steps = int(self._rng.uniform(*crashes.lasts_s) / STEP_S)
             return _Segment("crash", steps, 3.0, self._rng.uniform(*crashes.log_move), 4.0)
         direction = -1.0 if self._rng.random() < 0.75 else 1.0
         steps = int(self._rng.uniform(480, 1_200) / STEP_S)
