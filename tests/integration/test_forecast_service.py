@@ -91,10 +91,27 @@ async def test_a_book_of_ones_own_takes_the_place_of_the_visible_one(client: Asy
     assert wall.by_venue.settled
 
 
+async def test_a_shock_that_takes_its_time_meets_books_that_refill(client: AsyncClient) -> None:
+    at_once = await client.forecast("BTC", move=-0.05, paths=500, seed=7)
+    slow = await client.forecast("BTC", move=-0.05, paths=500, seed=7, duration_s=1200.0, curve_points=16)
+    assert slow.chain.terminal_price >= at_once.chain.terminal_price
+    assert slow.paths is not None
+    assert slow.paths.quantiles[0].terminal_price > slow.chain.shock_price, "it may end before it gets there"
+    told = {assumption.name: assumption for assumption in slow.assumptions}
+    assert told["withdrawal_span"].value == 0.25
+    assert told["impact_recovery"].value == pytest.approx(0.65 + 0.35 * 65 / 1200)
+    assert told["path_shock"].value > 0
+    assert not {"withdrawal_span", "impact_recovery", "path_shock"} & {found.name for found in at_once.assumptions}
+    curve = [-point.terminal_price for point in slow.curve]
+    assert curve == sorted(curve)
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"paths": 20_001}, "paths = 20001: must lie in 0 .. 20000"),
     ({"curve_points": 513}, "curve_points = 513"),
     ({"coupling_s": 61.0}, "coupling_s = 61"),
+    ({"duration_s": -1.0}, "duration_s = -1"),
+    ({"duration_s": float("nan")}, "duration_s = nan"),
     ({"coupling_s": -1.0}, "coupling_s = -1"),
     ({"coupling_s": float("nan")}, "coupling_s = nan"),
     ({"bids": [(1e9, 1.0)]}, "book.bids = .*other side of the mark"),

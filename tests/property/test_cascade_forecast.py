@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.reference.cascade import draw as reference_draw
 from forcedmove_server.engine.cascade.book import side_book
 from forcedmove_server.engine.cascade.coupled import Steps, coupled_chain, split_depth
-from forcedmove_server.engine.cascade.forecast import path_forecast, point_forecast
+from forcedmove_server.engine.cascade.forecast import PathForecast, lasting, path_forecast, point_forecast
 from forcedmove_server.engine.cascade.noise import Spreads, path_noise
 from forcedmove_server.engine.cascade.sweeps import shock_positions, shock_sweep
 from forcedmove_server.engine.depth import ImpactLaw
@@ -24,6 +25,7 @@ from tests.unit.cascade_states import WIDTH, state_of
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 CELLS, FIRST = 42, 180
+DURATIONS = (1.0, 299.0, 301.0, 900.0, 86_400.0)
 U64 = NDArray[np.uint64]
 
 
@@ -44,6 +46,7 @@ def states(draw: st.DrawFn) -> SymbolState:
         volume_day_usd=draw(st.sampled_from([1.0, 1e8, 1e11])),
         y=draw(st.sampled_from([0.5, 1.0])),
         withdrawal_fraction=draw(st.sampled_from([0.005, 0.043, 10.0])),
+        permanent=draw(st.sampled_from([0.1, 0.65, 1.0])),
     )
     return state_of(profile, visible, mark, FIRST, law)
 
@@ -56,11 +59,64 @@ def shocks_of(state: SymbolState, side: int) -> list[float]:
 
 
 @EXAMPLES
-@given(state=states(), side=st.integers(0, 1))
-def test_a_larger_shock_never_ends_nearer(backend: Backend, state: SymbolState, side: int) -> None:
+@given(state=states(), side=st.integers(0, 1), duration_s=st.sampled_from([0.0, *DURATIONS]))
+def test_a_larger_shock_never_ends_nearer(backend: Backend, state: SymbolState, side: int, duration_s: float) -> None:
+    state = lasting(state, duration_s)
     ends = [point_forecast(backend, state, shock).chain.terminal_price_usd for shock in shocks_of(state, side)]
     steps = np.diff(ends) * (1 if side else -1)
     assert (steps >= 0).all(), ends
+
+
+@EXAMPLES
+@given(state=states(), side=st.integers(0, 1), pick=st.floats(0, 1))
+def test_more_time_never_deepens_a_chain(backend: Backend, state: SymbolState, side: int, pick: float) -> None:
+    shocks = shocks_of(state, side)
+    shock = shocks[int(pick * (len(shocks) - 1))]
+    found = [point_forecast(backend, lasting(state, time_s), shock) for time_s in (0.0, *DURATIONS)]
+    assert found[0].chain == point_forecast(backend, state, shock).chain, "no time at all is at once"
+    for shorter, longer in pairwise(found):
+        assert (longer.book.depth >= shorter.book.depth).all()
+        assert abs(longer.chain.terminal_price_usd - shock) <= abs(shorter.chain.terminal_price_usd - shock)
+        assert longer.chain.total_usd <= shorter.chain.total_usd
+
+
+@EXAMPLES
+@given(state=states(), side=st.integers(0, 1), pick=st.floats(0, 1))
+def test_a_short_time_is_almost_at_once(backend: Backend, state: SymbolState, side: int, pick: float) -> None:
+    """The depth that a chain meets is continuous in time; so is where a shock ends."""
+    shocks = shocks_of(state, side)
+    shock = shocks[int(pick * (len(shocks) - 1))]
+    at_once, soon = (point_forecast(backend, lasting(state, time_s), shock) for time_s in (0.0, 1e-9))
+    gained = soon.book.depth - at_once.book.depth
+    assert (gained <= at_once.book.depth // 10**9 + 1).all()
+    if soon.chain == at_once.chain:
+        sure = [path_forecast(backend, state, soon, 64, 1, Spreads(0.0, 0.0, 0.0, sd)) for sd in (0.0, 1e-12)]
+        for known, nearly in zip(*(told.quantiles for told in sure), strict=True):
+            assert abs(nearly.terminal_usd - known.terminal_usd) <= 2 * WIDTH
+
+
+@EXAMPLES
+@given(state=states(), side=st.integers(0, 1), pick=st.floats(0, 1), seed=st.integers(0, 2**32))
+def test_a_less_certain_shock_never_narrows_the_band(
+    backend: Backend, state: SymbolState, side: int, pick: float, seed: int
+) -> None:
+    """Given the book: that a longer shock meets a deeper one is for the chain to say."""
+    shocks = shocks_of(state, side)
+    point = point_forecast(backend, state, shocks[int(pick * (len(shocks) - 1))])
+    told = [
+        path_forecast(backend, state, point, 96, seed, Spreads(0.0, 0.0, 0.0, sd)) for sd in (0.0, 0.001, 0.01, 0.05)
+    ]
+    for surer, vaguer in pairwise(told):
+        assert _band(surer, side)[0] >= _band(vaguer, side)[0]
+        assert _band(surer, side)[1] <= _band(vaguer, side)[1]
+        assert surer.quantiles[0].total_usd >= vaguer.quantiles[0].total_usd
+        assert surer.quantiles[-1].total_usd <= vaguer.quantiles[-1].total_usd
+
+
+def _band(told: PathForecast, side: int) -> tuple[float, float]:
+    """Nearer and further end, outwards."""
+    sign = 1 if side else -1
+    return sign * told.quantiles[0].terminal_usd, sign * told.quantiles[-1].terminal_usd
 
 
 @EXAMPLES
@@ -106,8 +162,9 @@ def test_more_depth_never_deepens_a_chain(
 
 
 @EXAMPLES
-@given(state=states(), side=st.integers(0, 1))
-def test_the_sweep_is_every_shock_by_itself(backend: Backend, state: SymbolState, side: int) -> None:
+@given(state=states(), side=st.integers(0, 1), duration_s=st.sampled_from([0.0, *DURATIONS]))
+def test_the_sweep_is_every_shock_by_itself(backend: Backend, state: SymbolState, side: int, duration_s: float) -> None:
+    state = lasting(state, duration_s)
     way = outward(book_of(state), side)
     positions = shock_positions(way)
     terminal, fired = shock_sweep(backend, way, positions)
@@ -211,9 +268,15 @@ def test_where_a_chain_ends_does_not_depend_on_the_order(
 
 
 @EXAMPLES
-@given(state=states(), side=st.integers(0, 1), pick=st.floats(0, 1), seed=st.integers(0, 2**64 - 1))
+@given(
+    state=states(),
+    side=st.integers(0, 1),
+    pick=st.floats(0, 1),
+    seed=st.integers(0, 2**64 - 1),
+    shock_sd=st.sampled_from([0.0, 0.01]),
+)
 def test_paths_without_noise_are_the_chain_and_seeds_repeat(
-    backend: Backend, state: SymbolState, side: int, pick: float, seed: int
+    backend: Backend, state: SymbolState, side: int, pick: float, seed: int, shock_sd: float
 ) -> None:
     shocks = shocks_of(state, side)
     point = point_forecast(backend, state, shocks[int(pick * (len(shocks) - 1))])
@@ -222,7 +285,7 @@ def test_paths_without_noise_are_the_chain_and_seeds_repeat(
         assert quantile.terminal_usd == point.chain.terminal_price_usd
         assert quantile.total_usd == pytest.approx(point.chain.total_usd, rel=1e-4)
     assert all(share == 1.0 for share in sure.level_probabilities)
-    spreads = Spreads(0.7, 0.5, 0.5)
+    spreads = Spreads(0.7, 0.5, 0.5, shock_sd)
     told = path_forecast(backend, state, point, 64, seed, spreads)
     assert told == path_forecast(backend, state, point, 64, seed, spreads)
     way = 1 if side else -1
@@ -230,7 +293,9 @@ def test_paths_without_noise_are_the_chain_and_seeds_repeat(
     totals = [quantile.total_usd for quantile in told.quantiles]
     assert ends == sorted(ends)
     assert totals == sorted(totals)
-    assert ends[0] >= way * point.chain.shock_price_usd - WIDTH, "no path ends before its shock"
+    if not shock_sd:
+        assert ends[0] >= way * point.chain.shock_price_usd - WIDTH, "no path ends before its shock"
+    assert ends[0] >= way * state.rows.mark_usd - WIDTH, "no shock ends across the mark"
     shares = told.level_probabilities
     assert list(shares) == sorted(shares, reverse=True), "a mark that reaches a level has reached those before it"
 

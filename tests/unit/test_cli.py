@@ -42,6 +42,7 @@ from forcedmove_client.forecasts import (
     VenueForecast,
     VenueOutcome,
 )
+from forcedmove_client.frames import Assumption
 from tests.unit.terminal_sample import sample_frame
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +116,7 @@ class FakeClient:
         seed: int,
         coupling_s: float | None,
         curve_points: int,
+        duration_s: float,
     ) -> Forecast:
         chain = await self.simulate(symbol, price=price, move=move)
         told = tuple(Quantile(p, 93_000.0 - 1_000 * k, 50e6 * (k + 1)) for k, p in enumerate((0.05, 0.5, 0.95)))
@@ -130,7 +132,7 @@ class FakeClient:
             else None,
             curve=tuple(ShockOutcome(96_000.0, 93_000.0, 60e6) for _ in range(curve_points)),
             books=(),
-            assumptions=(),
+            assumptions=(Assumption("impact_recovery", "what still presses", duration_s),) if duration_s else (),
         )
 
     async def snapshot(
@@ -208,6 +210,8 @@ def test_what_collects_live_says_how_to_choose_the_largest_symbols(
         (["simulate", "BTC", "--shock", "-2%", "--paths", "20001"], "not a whole number from 0 to 20000"),
         (["simulate", "BTC", "--shock", "-2%", "--coupling", "61"], "'61' is not a number of seconds from 0 to 60"),
         (["simulate", "--scenario", "x.toml", "--paths", "9"], "a scenario is followed exactly, once"),
+        (["simulate", "--scenario", "x.toml", "--duration", "9m"], "a scenario is followed exactly, once"),
+        (["simulate", "BTC", "--shock", "-2%", "--duration", "-9m"], "is not a time above zero"),
         (["simulate", "--scenario", "none.toml"], "none.toml: file = 'none.toml': No such file"),
         (["symbols", "--server", "localhost"], "'localhost' is not HOST:PORT"),
         (["symbols", "--server", "localhost:99999"], "is not HOST:PORT"),
@@ -319,11 +323,12 @@ def test_simulate_says_how_sure_it_is(capsys: pytest.CaptureFixture[str]) -> Non
     assert "venue by venue, coupled in 5 s: meets at 93,000 after 43 s" in out
     assert ["okx", "92,000", "$30.0M"] in lines
     assert "smallest shock of longs that tips: −1.55% to 96,000, ends at 93,000" in out
-    argv = ["simulate", "BTC", "--shock=-2%", "--paths", "20", "--curve", "3", "--json"]
+    argv = ["simulate", "BTC", "--shock=-2%", "--paths", "20", "--curve", "3", "--duration", "10m", "--json"]
     answer = json.loads(call(capsys, *argv)[1])
     assert answer["paths"]["quantiles"][2] == {"probability": 0.95, "terminal_price": 91_000.0, "total_usd": 150e6}
     assert len(answer["curve"]) == 3
     assert answer["by_venue"] is None
+    assert answer["assumptions"][0]["value"] == 600.0
     assert answer["tipping_points"][1]["distance"] is None
 
 

@@ -28,6 +28,7 @@ def crash(seed: int, floor: float, total: float, levels: int = 1, side: int = 0)
         side=side,
         mark_usd=100.0,
         shock_usd=price(97.0),
+        duration_s=840.0,
         floor_usd=price(floor),
         total_usd=total,
         levels=levels,
@@ -80,6 +81,7 @@ def test_symbols_of_one_seed_are_one_observation() -> None:
         ({"seeds": (1, 1)}, InputError, "seeds"),
         ({"number": 0}, InputError, "crash"),
         ({"jobs": 0}, InputError, "jobs"),
+        ({"duration_s": -1.0}, InputError, "duration_s"),
     ],
 )
 def test_plans_that_cannot_be_are_refused(changed: dict[str, object], error: type[Exception], message: str) -> None:
@@ -97,6 +99,8 @@ def test_a_simulated_squeeze_is_forecast_and_followed() -> None:
     assert (found.seed, found.symbol, found.side) == (3, "BTC", 1)
     assert found.mark_usd < found.shock_usd < found.floor_usd, "forced buying takes a squeeze beyond its news"
     assert found.total_usd > 1e6
+    assert found.duration_s == 840.0, "the mean of the regime's crashes"
+    assert found.spreads.shock > 0
     chain, linear, none = found.predicted
     assert none.floor_usd == found.shock_usd
     assert chain.floor_usd > none.floor_usd

@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--duration", type=float, metavar="SECONDS",
-        help="time that the shock is said to take, with --cascades; 0: at once (default: the mean of the regime's crashes)",
+        help="with --cascades: time that the shock is said to take; 0: at once (default: mean of the regime's crashes)",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every score here")
     add_config_argument(parser)
