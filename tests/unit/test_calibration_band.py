@@ -40,11 +40,25 @@ def test_the_quantiles_are_those_of_a_gamma_law(level: float) -> None:
     expected = stats.gamma.ppf(above, shape, scale=3.0 / shape)
     seen = expected > 1e-9
     widened = np.maximum(expected, 3.0)  # a band never leaves out its mean
+    furthest = shape[np.argmax(stats.gamma.ppf(level, shape, scale=3.0 / shape))]
+    if level > 0.5:  # and none is narrower than where less is in doubt
+        widened[shape < furthest] = stats.gamma.ppf(level, furthest, scale=3.0 / furthest)
     assert high[seen] == pytest.approx(widened[seen], rel=0.015)
     assert (high >= 3.0).all()
     assert (low[one_sided] == 0).all()
     below = np.minimum(stats.gamma.ppf(tail, shape, scale=3.0 / shape), 3.0)
     assert low[~one_sided] == pytest.approx(below[~one_sided], rel=0.015)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+def test_more_doubt_makes_no_band_narrower_where_positions_are_few(level: float) -> None:
+    variance = np.geomspace(0.4, 1e12, 60)
+    low, high = gamma_band(np.ones(60), variance, level)
+    assert (np.diff(high) >= -0.02).all() or level < 0.9
+    assert (high >= 1).all()
+    assert (np.diff(low) <= 1e-12).all()
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        gamma_band(np.array([1e200, 1e-300, 0.0]), np.array([1e200, 1e-300, 0.0]), level)
 
 
 def test_bins_without_mean_or_variance_have_no_width() -> None:

@@ -83,3 +83,28 @@ def test_what_stood_at_the_first_observation_is_replaced_by_what_opens() -> None
     found.observe(step(2000, 2000, 5000))
     assert found.stood[1] == 0.0
     assert found.stood[0] == 1.0
+
+
+@pytest.mark.parametrize("factor", [1.01, 1.1, 1.45, 2.0, 9.0])
+def test_one_wrong_reading_changes_no_size(factor: float) -> None:
+    rng = np.random.default_rng(1)
+    interest = 10**7 + np.cumsum(rng.integers(-300, 301, 3000))
+    sizes = []
+    for wrong in (1.0, factor):
+        read = interest.astype(float)
+        read[1500] *= wrong
+        found = turnover()
+        for at, lots in enumerate(read.astype(np.int64).tolist()):
+            found.observe(step(lots, 100, at))
+        sizes.append(size(found))
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
+
+
+def test_a_large_position_counts_once_it_is_seen_to_stay() -> None:
+    found = turnover()
+    lots = [1_000_000, 1_000_100, 1_000_200, 1_040_200]
+    for at, interest in enumerate(lots):
+        found.observe(step(interest, 100, at))
+    assert size(found) < 200 * LOT, "not yet"
+    found.observe(step(1_040_100, 100, len(lots)))
+    assert size(found) == pytest.approx(39_900**2 / 100 * LOT)

@@ -69,17 +69,18 @@ def gamma_band(mean: F64, variance: F64, level: float = 0.9) -> tuple[F64, F64]:
 
     Both tails are cut alike, unless nothing at all is likelier than the lower tail (``exp(-shape)``, the chance of no
     event of a compound Poisson of that shape): then the band begins at zero and leaves out the upper tail alone. A bin
-    that holds far less than one position is nearly always empty, so that its quantile lies below its mean: the band is
-    then widened to the mean, which it never leaves out. Raises :class:`InputError` unless ``level`` lies in
-    ``LEVELS``.
+    that holds far less than one position is nearly always empty, so that its quantile lies below its mean: the upper
+    bound then stays where it is furthest, so that more doubt makes no band narrower, and never below the mean. Raises
+    :class:`InputError` unless ``level`` lies in ``LEVELS``.
     """
     check_level(level)
     known = (mean > 0) & (variance > 0)
-    shape = np.where(known, mean**2 / np.where(known, variance, 1.0), 1.0)
+    shape = np.where(known, mean / np.where(known, variance, 1.0) * mean, 1.0)
     tail = (1 - level) / 2
-    may_be_empty = np.exp(-shape) > tail
+    may_be_empty = shape < -math.log(tail)
     low = np.where(may_be_empty, 0.0, mean * np.minimum(_quantile(shape, tail), 1.0))
-    high = mean * np.maximum(np.where(may_be_empty, _quantile(shape, level), _quantile(shape, 1 - tail)), 1.0)
+    held = np.maximum(shape, _furthest(level))
+    high = mean * np.maximum(np.where(may_be_empty, _quantile(held, level), _quantile(shape, 1 - tail)), 1.0)
     return np.where(known, low, mean), np.where(known, high, mean)
 
 
@@ -182,8 +183,15 @@ def _quantile(shape: F64, probability: float) -> F64:
     held = np.clip(shape, _SHAPES[0], _SHAPES[-1])
     tabled = np.exp(np.interp(np.log(held), np.log(_SHAPES), _table(probability)) / held)
     normal = NormalDist().inv_cdf(probability)
-    found: F64 = np.where(shape < _SHAPES[-1], tabled, (1 - 1 / (9 * shape) + normal / (3 * np.sqrt(shape))) ** 3)
+    large = np.maximum(shape, _SHAPES[-1])
+    found: F64 = np.where(shape < _SHAPES[-1], tabled, (1 - 1 / (9 * large) + normal / (3 * np.sqrt(large))) ** 3)
     return found
+
+
+@lru_cache(64)
+def _furthest(probability: float) -> float:
+    """Shape at which a quantile lies furthest beyond the mean."""
+    return float(_SHAPES[np.argmax(_quantile(_SHAPES, probability))])
 
 
 def _lower(shape: float, log_x: float) -> float:

@@ -272,11 +272,13 @@ class Calibration:
         before = learnt.clock_ns if learnt.clock_ns is not None else until_ns
         passed = max(until_ns - before, 0)
         learnt.clock_ns = before + passed
+        kept = 2.0 ** (-passed / (self.settings.half_life_days * DAY_NS))
         if learnt.frozen:
             learnt.fitted_ns = None if learnt.fitted_ns is None else learnt.fitted_ns + passed
+            learnt.evidence.forget_openings(kept)
             return False
         if passed:
-            learnt.forget(2.0 ** (-passed / (self.settings.half_life_days * DAY_NS)))
+            learnt.forget(kept)
         return True
 
     def _observe_released(self, window: Window) -> None:

@@ -61,6 +61,11 @@ class Evidence:
         for name in (*BY_TIER, *BY_MARKET):
             getattr(self, name)[:] *= factor
 
+    def forget_openings(self, factor: float) -> None:
+        """Multiply the sizes of what opened alone: they are no outcome, and taken in while frozen too."""
+        self.opened *= factor
+        self.opened_squared *= factor
+
     def typical_quantity(self) -> F64:
         """Size-biased mean of what was printed, ``sum q^2 / sum q``, float64 ``[rows]``; NaN where nothing was.
 

@@ -32,7 +32,7 @@ class Learnt:
         self.released = Released(settings, 0, tiers)
         self.dispersions: list[Dispersion] = []
         self.venue_fit = unfitted(0, 2 * tiers, settings)
-        self.market_fit = unseen(self.markets.prior, self.markets.venue, self.venue_fit, settings)
+        self.market_fit = unseen(self.markets.prior, self.markets.tail, self.markets.venue, self.venue_fit, settings)
         self.clock_ns: int | None = None
         self.fitted_ns: int | None = None
         self.frozen = False
@@ -44,7 +44,8 @@ class Learnt:
             added = slice(len(self.evidence.size), None)
             self.evidence.grow(markets.rows)
             nobody = np.zeros(markets.rows, np.int64)
-            fit = unseen(markets.prior[added], nobody[added], unfitted(1, width, self.settings), self.settings)
+            nothing = unfitted(1, width, self.settings)
+            fit = unseen(markets.prior[added], markets.tail[added], nobody[added], nothing, self.settings)
             self.market_fit = MarketFit(*_joined(self.market_fit, fit))
         held = len(self.dispersions)
         if len(markets.venues) > held:
@@ -56,7 +57,7 @@ class Learnt:
     def set_unseen(self, rows: I64) -> None:
         """Give markets the weights of their venue until the next fit."""
         markets = self.markets
-        fit = unseen(markets.prior[rows], markets.venue[rows], self.venue_fit, self.settings)
+        fit = unseen(markets.prior[rows], markets.tail[rows], markets.venue[rows], self.venue_fit, self.settings)
         for name in MarketFit.__slots__:
             getattr(self.market_fit, name)[rows] = getattr(fit, name)
 

@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_server.inference.calibration.settings import CalibrationSettings
-from forcedmove_server.inference.calibration.venue_fit import FREE_LOG_SD, VenueCounts, VenueFit, prior_strength
+from forcedmove_server.inference.calibration.venue_fit import (
+    FREE_LOG_SD,
+    VenueCounts,
+    VenueFit,
+    prior_strength,
+    prior_variance,
+)
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -94,11 +100,18 @@ def readable(printed: F64, hazard: F64, ambiguous: F64, misplaced: float) -> F64
     return found
 
 
-def unseen(prior: F64, venue: I64, fit: VenueFit, settings: CalibrationSettings) -> MarketFit:
-    """Return what is held of ``K`` markets that have shown nothing yet: the weights of their venue."""
+def unseen(prior: F64, tail: F64, venue: I64, fit: VenueFit, settings: CalibrationSettings) -> MarketFit:
+    """Return what is held of ``K`` markets that have shown nothing yet: the weights of their venue.
+
+    ``tail`` float64 ``[K, T]`` as in :func:`~.venue_fit.prior_variance`, for venues that were never fitted.
+    """
     weights = within_bounds(prior, fit.ratio[venue].reshape(prior.shape), settings.most_change)
-    strength = 1 / (1 / settings.market_counts + fit.variance[venue])
-    return MarketFit(weights, strength.reshape(prior.shape), fit.capture[venue])
+    seen = fit.variance[venue]
+    flat = prior.reshape(seen.shape)
+    alone = np.maximum(1 / prior_strength(flat, settings), prior_variance(flat, tail, settings))
+    strength = 1 / (1 / settings.market_counts + np.where(seen > 0, seen, alone))
+    variance = _log_variance(strength, np.zeros_like(flat), np.ones(len(flat)), weights.reshape(flat.shape))
+    return MarketFit(weights, (1 / variance).reshape(prior.shape), fit.capture[venue])
 
 
 def within_bounds(prior: F64, ratio: F64, most_change: float) -> F64:

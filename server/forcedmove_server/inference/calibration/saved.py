@@ -17,7 +17,7 @@ from forcedmove_server.saved_arrays import write_arrays
 F64 = NDArray[np.float64]
 Arrays = dict[str, F64]
 
-_KIND, _VERSION = "forcedmove calibration", 3
+_KIND, _VERSION = "forcedmove calibration", 4
 
 
 @dataclass(frozen=True, slots=True)

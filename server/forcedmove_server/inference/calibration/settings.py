@@ -15,8 +15,8 @@ class CalibrationSettings:
     """Strengths in effective counts, bounds, and widths of priors.
 
     ``prior_counts`` is the strength of a venue's prior, per side and tier in the mean: as many effective liquidations
-    seen move a weight half-way. It is dealt out as the prior's own weight is, each tier having ``least_prior_counts``
-    at least. ``market_counts`` (kappa) is the strength with which a market is held to its venue.
+    seen move a weight half-way, in the mean over tiers. It is dealt out as the prior's own weight is, each tier having
+    ``least_prior_counts`` at least. ``market_counts`` (kappa) is the strength with which a market is held to its venue.
     ``half_life_days`` of event time is the age at which evidence counts half. ``most_change`` bounds weight over prior
     both ways. The visible positions of a market count at most ``most_positions``: who can be seen is no fair sample.
     ``size_prints`` prints of the expected size stand before what was printed when its size is asked for.

@@ -15,12 +15,13 @@ With prints alone and ``u = 0``, ``r = (n0 + A) / (n0 + c E)``: the liquidation 
 only the tail is touched, prints tell of ``c exp(u)`` alone, and the widths of both decide which of the two it is. Open
 interest tells which of the tiers that were crossed it was, and nothing of those that were not: ``b`` is each side's
 own, or the side on which less leaves, as others open while it closes, would be taken for the one with less leverage.
-Maximised by Fisher scoring in logarithms, in which all but the part of open interest is concave; the information matrix
-gives the uncertainty.
+Maximised by Fisher scoring in logarithms, in which all but the part of open interest is concave, damped where a step
+does not gain (Marquardt 1963, JSIAM 11, 431); the information matrix gives the uncertainty.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +31,13 @@ from forcedmove_server.inference.calibration.settings import CalibrationSettings
 
 F64 = NDArray[np.float64]
 
-_STEPS = 60
-_HALVINGS = 12
-_CONVERGED = 1e-10
+logger = logging.getLogger(__name__)
+
+_STEPS = 100
+#: longest step of a logarithm; least and most damping, as a share of the information
+_LONGEST, _DAMPING = 2.0, (1e-9, 1e9)
+#: what another step may still gain, over the value
+_CONVERGED = 1e-13
 #: width of the logarithm of a capture ratio that is not known at all
 FREE_LOG_SD = 5.0
 #: where nothing else is known: leverage up to which a position belongs to the bulk, and from which on to the tail
@@ -96,11 +101,14 @@ def prior_strength(prior: F64, settings: CalibrationSettings) -> F64:
 
 
 def unfitted(venues: int, width: int, settings: CalibrationSettings) -> VenueFit:
-    """Return what is held without evidence; of venues whose prior is not known, as if it were even."""
+    """Return what is held of venues that were never fitted: the prior, whose variance is each market's own.
+
+    A variance of 0 says so; see :func:`prior_variance`.
+    """
     ones, nothing = np.ones((venues, width)), np.zeros((venues, width))
     return VenueFit(
         ones,
-        ones / settings.prior_counts,
+        nothing.copy(),
         np.zeros((venues, 2)),
         np.ones(venues),
         np.ones((venues, 2)),
@@ -109,6 +117,20 @@ def unfitted(venues: int, width: int, settings: CalibrationSettings) -> VenueFit
         nothing.copy(),
         ones.copy(),
     )
+
+
+def prior_variance(prior: F64, tail: F64, settings: CalibrationSettings) -> F64:
+    """Return the variance of ``ln w`` without evidence, float64 ``[K, M]``, the common scale of a side taken out.
+
+    ``prior`` ``[K, M]``, ``tail`` ``[K, T]``. What a fit to no evidence gives: ``1 / n0`` of each tier, and that of the
+    tail as a whole.
+    """
+    tiers = tail.shape[1]
+    alone = (1 / prior_strength(prior, settings)).reshape(-1, 2, tiers)
+    share, loading = prior.reshape(-1, 2, tiers), tail[:, None, :]
+    together = settings.tail_log_sd**2 * (loading - (share * loading).sum(2, keepdims=True)) ** 2
+    found: F64 = alone * (1 - 2 * share) + (share**2 * alone).sum(2, keepdims=True) + together
+    return found.reshape(prior.shape)
 
 
 def usual_tail(leverages: F64) -> F64:
@@ -129,22 +151,23 @@ def fit_venues(counts: VenueCounts, settings: CalibrationSettings, start: VenueF
         ],
         1,
     )
-    value = model.value(point)
+    value, own = model.value(point), np.arange(point.shape[1])
+    damping, settled = np.full(len(value), _DAMPING[0]), np.zeros(len(value), bool)
     for _ in range(_STEPS):
-        gradient, information = model.slope(point)
-        step = np.clip(np.linalg.solve(information, gradient[:, :, None])[:, :, 0], -2.0, 2.0)
-        moved = np.zeros(len(value), bool)
-        for halving in range(_HALVINGS):
-            trial = np.where(moved[:, None], point, point + step * 0.5**halving)
-            found = model.value(trial)
-            better = ~moved & (found >= value)
-            point = np.where(better[:, None], trial, point)
-            value = np.where(better, found, value)
-            moved |= better
-            if moved.all():
-                break
-        if (np.abs(step) * moved[:, None]).max(initial=0.0) < _CONVERGED:
+        gradient, information, unexpected = model.slope(point)
+        information[:, own, own] += unexpected
+        information[:, own, own] *= 1 + damping[:, None]
+        step = np.clip(np.linalg.solve(information, gradient[:, :, None])[:, :, 0], -_LONGEST, _LONGEST)
+        settled |= (gradient * step).sum(1) * (1 + damping) <= _CONVERGED * (1 + np.abs(value))
+        if settled.all():
             break
+        trial = np.where(settled[:, None], point, point + step)
+        found = model.value(trial)
+        better = found >= value
+        point, value = np.where(better[:, None], trial, point), np.where(better, found, value)
+        damping = np.clip(np.where(better, damping / 10, damping * 10), *_DAMPING)
+    if not settled.all():
+        logger.warning("weights of %d venues were not fitted to the end in %d steps", (~settled).sum(), _STEPS)
     return model.fit(point)
 
 
@@ -181,8 +204,11 @@ class _Posterior:
         )
         return found
 
-    def slope(self, point: F64) -> tuple[F64, F64]:
-        """Return the gradient ``[V, M + 5]`` and the expected information ``[V, M + 5, M + 5]``."""
+    def slope(self, point: F64) -> tuple[F64, F64, F64]:
+        """Return the gradient ``[V, M + 5]``, the expected information ``[V, M + 5, M + 5]``, what its diagonal lacks.
+
+        Open interest that speaks against what is crossed bends the posterior more than is to be expected.
+        """
         data, n0, width = self._counts, self._strength, self._width
         log_ratio, tail, log_capture, log_released = self._parts(point)
         ratio, capture = np.exp(log_ratio), np.exp(log_capture)[:, None]
@@ -210,7 +236,10 @@ class _Posterior:
         information[:, :width, _RELEASED] = crossed
         information[:, _RELEASED, :width] = np.swapaxes(crossed, 1, 2)
         information[:, _RELEASED, _RELEASED] = self._sides.T @ crossed + FREE_LOG_SD**-2.0 * np.eye(2)
-        return gradient, information
+        unexpected = np.zeros_like(point)
+        unexpected[:, :width] = np.maximum(-pull, 0.0)
+        unexpected[:, _RELEASED] = np.maximum(-pull @ self._sides, 0.0)
+        return gradient, information, unexpected
 
     def fit(self, point: F64) -> VenueFit:
         """Return what a point says; the variance is that of ``ln w``, the common scale of a side taken out."""
