@@ -37,9 +37,10 @@ from forcedmove_client.positions import (
     set_requests,
 )
 from forcedmove_client.requests import Names, names_of, simulate_request, view_message
+from forcedmove_client.resuming import Patience
 from forcedmove_client.scenarios import ScenarioCalls
 from forcedmove_client.scorecard import Scorecard, scorecard_of, scorecard_request
-from forcedmove_client.subscription import Patience, Subscription
+from forcedmove_client.subscription import Subscription
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

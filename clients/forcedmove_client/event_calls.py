@@ -10,7 +10,8 @@ from forcedmove.v1 import events_pb2_grpc
 from forcedmove_client.calls import Calls
 from forcedmove_client.events import EventName, EventPage, EventStream, list_request, page_of, watch_request
 from forcedmove_client.requests import Names
-from forcedmove_client.subscription import Patience, Subscription
+from forcedmove_client.resuming import Patience
+from forcedmove_client.subscription import Subscription
 
 
 class EventCalls(Calls):

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import grpc
 import numpy as np
 
 from forcedmove.v1 import events_pb2
 from forcedmove_client.decoding import SIDE_NAMES, chain_of, named
-from forcedmove_client.errors import UnavailableError, is_quota, translated
 from forcedmove_client.frames import Chain, SideName
 from forcedmove_client.requests import Names, names_of, number_of
-from forcedmove_client.subscription import Patience
+from forcedmove_client.resuming import Patience, ResumingStream
 
 EventName = Literal["armed", "escalated", "triggered", "disarmed", "expired", "resolved"]
 EVENT_NAMES: dict[events_pb2.EventType.ValueType, EventName] = {
@@ -35,9 +29,6 @@ EVENT_NAMES: dict[events_pb2.EventType.ValueType, EventName] = {
 ENDINGS = frozenset({"triggered", "disarmed", "expired", "resolved"})
 
 logger = logging.getLogger(__name__)
-
-_TRANSPORT_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
-_BACKOFF_BASE_S, _BACKOFF_CAP_S = 0.1, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +106,15 @@ class EventStreamStats:
     restarts: int = 0
 
 
-class EventStream:
+class EventStream(ResumingStream[Event, events_pb2.WatchEventsResponse]):
     """An asynchronous iterator of Event; made by ``AsyncClient.events``.
 
     A lost connection is taken up where it ended. After a restart of the server it goes on with all events of the new
     epoch. Raises HistoryGoneError where events are not kept any more, UnavailableError or LimitExceededError when the
     connection has been lost for too long, and whatever the server refuses the request with.
     """
+
+    _kind = "events"
 
     def __init__(
         self,
@@ -132,117 +125,37 @@ class EventStream:
         patience: Patience,
     ) -> None:
         self.stats = EventStreamStats()
+        super().__init__(target, patience, self.stats)
         self._open_call, self._ask_epoch, self._wanted = open_call, ask_epoch, wanted
-        self._target, self._patience = target, patience
-        self._call: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._ready: deque[Event] = deque()
-        self._lost_at: float | None = None
-        self._attempts = 0
-        self._closed = False
 
     @property
     def next_seq(self) -> int:
         """Where to resume; 0 before the first message."""
         return self._wanted.from_seq if not self._ready else self._ready[0].seq
 
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> Event:
-        while not self._ready:
-            if self._closed:
-                raise StopAsyncIteration
-            try:
-                self._accept(await self._read())
-            except grpc.aio.AioRpcError as error:
-                await self._recover(error)
-            except asyncio.CancelledError:
-                self._call = None  # cancelling a read cancels its call; the next read resumes
-                task = asyncio.current_task()
-                if self._closed and not (task and task.cancelling()):
-                    raise StopAsyncIteration from None
-                raise
+        event = await super().__anext__()
         self.stats.events += 1
-        return self._ready.popleft()
+        return event
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def _open(self) -> None:
+        self._call = self._open_call(self._wanted)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """End the stream."""
-        self._closed = True
-        if self._call is not None:
-            self._call.cancel()
-
-    def __del__(self) -> None:
-        if self._call is not None and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._call.cancel)
-
-    async def _read(self) -> events_pb2.WatchEventsResponse:
-        try:
-            async with asyncio.timeout(self._patience.silence_timeout_s):
-                if self._call is None:
-                    self._loop = asyncio.get_running_loop()
-                    self._call = self._open_call(self._wanted)
-                response: Any = await self._call.read()
-        except TimeoutError:
-            raise _lost(f"no message for {self._patience.silence_timeout_s:g} s") from None
-        if response is grpc.aio.EOF:
-            code, details = await self._call.code(), await self._call.details()
-            raise _lost(
-                details or "the server ended the stream", grpc.StatusCode.UNAVAILABLE if code.value[0] == 0 else code
-            )
-        self._lost_at, self._attempts = None, 0
-        return response  # type: ignore[no-any-return]
-
-    def _accept(self, response: events_pb2.WatchEventsResponse) -> None:
+    async def _accept(self, response: events_pb2.WatchEventsResponse) -> None:
         self._wanted.epoch, self._wanted.from_seq = response.epoch, response.next_seq
         self._ready.extend(map(event_of, response.events))
 
-    async def _recover(self, error: grpc.aio.AioRpcError) -> None:
-        """Wait before the next attempt to connect. Raises where that is of no use any more."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        if self._closed:
-            return
-        if error.code() is grpc.StatusCode.OUT_OF_RANGE and self._wanted.epoch:
-            epoch = await self._ask_epoch()
-            if epoch != self._wanted.epoch:
-                logger.warning("%s: the server has restarted; events begin anew", self._target)
-                self.stats.restarts += 1
-                self._wanted.epoch, self._wanted.from_seq = epoch, 1
-                return
-        full = is_quota(error)
-        if error.code() not in _TRANSPORT_CODES and not full:
-            self._closed = True
-            raise translated(error, self._target) from None
-        now = time.monotonic()
-        if self._lost_at is None:
-            self._lost_at = now
-            logger.warning("%s: events: %s", self._target, error.details())
-        delay = random.uniform(0, min(_BACKOFF_CAP_S, _BACKOFF_BASE_S * 2**self._attempts))
-        if self._patience.reconnect_timeout_s is not None:
-            left = self._lost_at + self._patience.reconnect_timeout_s - now
-            if left <= 0:
-                self._closed = True
-                raise (
-                    translated(error, self._target) if full else UnavailableError(f"{self._target}: {error.details()}")
-                ) from None
-            delay = min(delay, left)
-        self._attempts = min(self._attempts + 1, 16)
-        self.stats.reconnects += 1
-        await asyncio.sleep(delay)
-
-
-def _lost(details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    async def _goes_on(self, error: grpc.aio.AioRpcError) -> bool:
+        """Whether the server has restarted: then its events begin anew."""
+        if error.code() is not grpc.StatusCode.OUT_OF_RANGE or not self._wanted.epoch:
+            return False
+        epoch = await self._ask_epoch()
+        if epoch == self._wanted.epoch:
+            return False
+        logger.warning("%s: the server has restarted; events begin anew", self._target)
+        self.stats.restarts += 1
+        self._wanted.epoch, self._wanted.from_seq = epoch, 1
+        return True
 
 
 def watch_request(

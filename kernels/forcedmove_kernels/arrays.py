@@ -250,7 +250,8 @@ class Noise(NamedTuple):
 
     ``2**NOISE_BITS`` is one. Table lengths are powers of two; factors stay below 16. The draw of path ``p`` of chain
     ``j`` (and of a cell, for the depth) is a hash of (seed, j, p, cell): the same on every backend and in any order;
-    see :func:`forcedmove_kernels.reference.cascade.draw`.
+    see :func:`forcedmove_kernels.reference.cascade.draw`. The hash is of ``seed ^ (j << 32 | p)``: seeds that differ by
+    such a number share paths, so callers mix theirs first.
     """
 
     notional: U32  # [Q] factor of everything that fires on a path: how much of it is really there

@@ -11,6 +11,7 @@
     ├── UnknownNameError       a symbol, market or venue that is not here
     ├── NotReadyError          nothing has been computed yet; retry
     │   └── GoingAwayError     the server is shutting down; retry later or elsewhere
+    ├── UnfitMapError          a symbol's map holds what nothing can be computed with
     ├── GoneError              what was asked for is not kept any more, or not there yet
     ├── LimitError             more than the server hands out at once; ask for less
     │   └── QuotaError         more than it can hand out just now; retry
@@ -71,6 +72,14 @@ class NotReadyError(ForcedMoveError):
 
 class GoingAwayError(NotReadyError):
     """The server is shutting down."""
+
+
+class UnfitMapError(ForcedMoveError):
+    """A map that holds what nothing can be computed with: ``symbol``, ``field`` and ``value`` name it."""
+
+    def __init__(self, symbol: str, field: str, value: Any, reason: str) -> None:
+        self.symbol, self.field, self.value = symbol, field, value
+        super().__init__(f"{symbol}: {field} = {value!r}: {reason}")
 
 
 class GoneError(ForcedMoveError):

@@ -101,6 +101,15 @@ class FakeUncertainty(NamedTuple):
         return CredibleBand(level, *(self.view.values * np.float32(1 + way * level) for way in (-1, 1)))
 
 
+class FakeQuestion(NamedTuple):
+    """A question whose answer is known."""
+
+    answer: Forecast
+
+    def forecast(self) -> Forecast:
+        return self.answer
+
+
 class FakeEngine:
     """See the module. ``quiet`` symbols do not change; ``watched`` counts the views that are wanted."""
 
@@ -174,13 +183,13 @@ class FakeEngine:
 
     def simulate(
         self, symbol: str, question: Callable[[SymbolMap], ShockQuestion]
-    ) -> Future[tuple[SymbolMap, Forecast]]:
-        def follow() -> tuple[SymbolMap, Forecast]:
+    ) -> Future[tuple[SymbolMap, FakeQuestion]]:
+        def take() -> tuple[SymbolMap, FakeQuestion]:
             newest = self._map(symbol)
             chain = _chain(newest.mark_price_usd, question(newest).shock_usd)
-            return newest, Forecast(chain, (Tipping(0), Tipping(1)), None, None, (), (), ())
+            return newest, FakeQuestion(Forecast(chain, (Tipping(0), Tipping(1)), None, None, (), (), ()))
 
-        return self._submit(follow)
+        return self._submit(take)
 
     def scorecard(self, where: Where) -> Future[Summary]:
         return self._submit(lambda: self._scored()(where))

@@ -155,10 +155,12 @@ def test_questions_are_answered_or_refused_by_name(engine: Engine) -> None:
     ticks = Ticks(engine)
     engine.put(minute(0))
     ticks.wait(lambda t: "BTC" in t.maps)
-    built, found = engine.simulate("BTC", lambda newest: ShockQuestion(96_000)).result(10)
+    built, taken = engine.simulate("BTC", lambda newest: ShockQuestion(96_000)).result(10)
+    found = taken.forecast()
     assert found.chain.shock_price_usd == 96_000
     assert built.symbol == "BTC"
-    newest, found = engine.simulate("BTC", lambda newest: ShockQuestion(newest.mark_price_usd * 0.98)).result(10)
+    newest, taken = engine.simulate("BTC", lambda newest: ShockQuestion(newest.mark_price_usd * 0.98)).result(10)
+    found = taken.forecast()
     assert found.chain.shock_price_usd == newest.mark_price_usd * 0.98
     assert found.chain.start_price_usd == newest.mark_price_usd
     with pytest.raises(UnknownNameError, match="DOGE"):

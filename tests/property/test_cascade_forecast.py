@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import pairwise
 
@@ -25,7 +26,7 @@ from tests.unit.cascade_states import WIDTH, state_of
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 CELLS, FIRST = 42, 180
-DURATIONS = (1.0, 299.0, 301.0, 900.0, 86_400.0)
+DURATIONS = (1.0, 299.0, 301.0, 900.0, 3_600.0, 86_400.0)
 U64 = NDArray[np.uint64]
 
 
@@ -46,6 +47,8 @@ def states(draw: st.DrawFn) -> SymbolState:
         volume_day_usd=draw(st.sampled_from([1.0, 1e8, 1e11])),
         y=draw(st.sampled_from([0.5, 1.0])),
         withdrawal_fraction=draw(st.sampled_from([0.005, 0.043, 10.0])),
+        seen_move=draw(st.sampled_from([0.0, 0.01, math.inf])),
+        unseen_fraction=draw(st.sampled_from([0.005, 0.043])),
         permanent=draw(st.sampled_from([0.1, 0.65, 1.0])),
     )
     return state_of(profile, visible, mark, FIRST, law)

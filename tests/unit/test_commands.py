@@ -131,11 +131,25 @@ def test_evaluate_compares_all_maps(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--symbols", "NOPE"], "NOPE"),
         (["--report", "study.pdf"], "study.pdf"),
         (["--json", "nowhere/scores.json"], "nowhere"),
+        (["--cascades", "--regimes", "crash", "--duration", "-1"], "duration_s = -1"),
+        (["--cascades", "--alarms", "--regimes", "crash"], "one study at a time"),
+        (["--alarms", "--regimes", "crash", "--hours", "1"], "hours = 1"),
+        (["--alarms", "--regimes", "crash", "--report", "alarms.html"], "alarms.html"),
     ],
 )
 def test_evaluate_refuses_bad_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     assert main(["evaluate", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_evaluate_holds_alarms_against_cascades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curves = tmp_path / "alarms.json"
+    arguments = ["--alarms", "--hours", "2.5", "--seed", "3", "--regimes", "crash", "--symbols", "BTC"]
+    assert main(["evaluate", *arguments, "--json", str(curves)]) == 0
+    points = json.loads(curves.read_text())
+    assert {point["score"] for point in points} >= {"touch x chain", "touch alone"}
+    assert all(0 <= point["warned"]["value"] <= 1 for point in points)
+    assert "cascades of 1 markets" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

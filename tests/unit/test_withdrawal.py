@@ -120,3 +120,25 @@ def test_what_was_seen_holds_no_further_than_it_was_seen() -> None:
     moved = np.array([0.0, 1.0, 2.0, 5.0, 50.0])
     expected = [1.0, math.exp(-0.5), math.exp(-0.5 - 0.25), math.exp(-0.5 - 1.0), LEAST_DEPTH]
     np.testing.assert_allclose(remaining(moved, 100.0, law), expected)
+
+
+def test_a_slow_move_withdraws_less_of_what_was_seen_and_as_much_of_what_was_not() -> None:
+    """Twenty minutes: a quarter of what was seen over five, all of the default, which was seen of half an hour."""
+    law = ImpactLaw(0.03, 1e9, 1.0, withdrawal_fraction=0.02, seen_move=0.01, unseen_fraction=0.04, permanent=0.4)
+    moved = np.array([0.0, 2.0, 4.0, 6.0, 90.0])
+    felt = 0.4 + 0.6 * 65 / 1200 * (1 - math.exp(-1200 / 65))
+    expected = np.array([1.0, math.exp(-0.25), math.exp(-0.5), math.exp(-0.5 - 0.5), LEAST_DEPTH]) / felt
+    np.testing.assert_allclose(remaining(moved, 100.0, law.lasting(1200.0)), expected)
+    hour = np.array([1.0, math.exp(-0.02 / 12 / 0.02), math.exp(-0.04 / 12 / 0.02)])
+    found = remaining(moved[:3], 100.0, law.lasting(3600.0)) * law.lasting(3600.0).felt
+    np.testing.assert_allclose(found, hour)
+    beyond = remaining(np.array([15.0]), 100.0, law.lasting(3600.0)) * law.lasting(3600.0).felt
+    np.testing.assert_allclose(beyond, math.exp(-0.5 - (0.15 - 0.12) / 2 / 0.04))
+    assert law.lasting(1200.0).lasting(0.0) == law, "no time at all is at once"
+
+
+@pytest.mark.parametrize("duration_s", [1e-320, 1e-9, 1.0, 3e4])
+def test_what_is_felt_lies_between_all_of_it_and_what_stays(duration_s: float) -> None:
+    felt = ImpactLaw(0.03, 1e9, 1.0, 0.04, permanent=0.65).lasting(duration_s).felt
+    assert 0.65 <= felt <= 1.0
+    assert (felt > 0.999) == (duration_s < 0.1)

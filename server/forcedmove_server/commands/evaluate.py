@@ -14,7 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import add_config_argument, read_base_config
 from forcedmove_server.config import SimulateSourceConfig, SimulationRegime
-from forcedmove_server.engine.cascade import crash_study
+from forcedmove_server.engine.cascade import alarm_curve, crash_study
+from forcedmove_server.engine.cascade.alarm_study import HOURS as ALARM_HOURS
+from forcedmove_server.engine.cascade.alarm_study import AlarmPlan, run_alarms
 from forcedmove_server.engine.cascade.crash_study import CrashPlan, run_crashes
 from forcedmove_server.engine.study import StudyPlan, run_study
 from forcedmove_server.errors import InputError
@@ -28,6 +30,7 @@ HELP = "compare inferred maps with the true one on simulated markets"
 
 _ALL = "all"
 _MOST_SEEDS = 1_000
+_HOURS = 24.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  forcedmove evaluate --seeds 101-110 --regimes all --symbols BTC ETH --jobs 2 --report study.html\n"
         "  forcedmove evaluate --cascades --seeds 201-234 --regimes crash --jobs 2 --json crashes.json"
     )
-    parser.add_argument("--hours", type=float, default=24.0, help="simulated hours (default: %(default)g)")
+    parser.add_argument("--hours", type=float, help=f"simulated hours (default: {_HOURS:g})")
     parser.add_argument("--skip-hours", type=int, default=6, help="hours not scored at first (default: %(default)s)")
     parser.add_argument("--symbols", nargs="+", default=[], metavar="S", help="symbols to simulate")
     parser.add_argument(
@@ -63,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cascades", action="store_true",
         help="hold forecasts of scheduled crashes (regimes crash and squeeze) against what happened instead",
+    )  # fmt: skip
+    parser.add_argument(
+        "--alarms", action="store_true",
+        help="hold alarms of the map, and of scores that know none, against the cascades that came, minute by minute "
+        "(default: 8 hours of each seed, the first not scored)",
     )  # fmt: skip
     parser.add_argument(
         "--crash", type=int, default=3, metavar="N", help="which crash of the regime, with --cascades (default: 3)"
@@ -94,9 +102,14 @@ def seeds(text: str) -> tuple[int, ...]:
 def run(args: argparse.Namespace) -> int:
     """Run the study, print its means, write what was asked for."""
     regimes = list(REGIMES) if _ALL in args.regimes else args.regimes
+    if args.cascades and args.alarms:
+        raise InputError("alarms", True, "one study at a time: --cascades or --alarms")
     if args.cascades:
         return _cascades(args, regimes)
-    plan = StudyPlan(args.seeds, tuple(regimes), tuple(args.symbols), args.hours, args.skip_hours, args.jobs)
+    if args.alarms:
+        return _alarms(args, regimes)
+    hours = _HOURS if args.hours is None else args.hours
+    plan = StudyPlan(args.seeds, tuple(regimes), tuple(args.symbols), hours, args.skip_hours, args.jobs)
     if args.report is not None:
         check_report(args.report)
     if args.json is not None:
@@ -125,6 +138,23 @@ def _cascades(args: argparse.Namespace, regimes: list[SimulationRegime]) -> int:
         sys.stdout.write(f"{line}\n")
     if args.json is not None:
         write_whole("json", args.json, crash_study.to_json(crashes, found).encode())
+    return 0
+
+
+def _alarms(args: argparse.Namespace, regimes: list[SimulationRegime]) -> int:
+    """Run the study of alarms, print its curves, write them where that was asked for."""
+    if args.report is not None:
+        raise InputError("report", str(args.report), "alarms are told in words, and in JSON with --json")
+    plan = AlarmPlan(args.seeds, tuple(regimes), tuple(args.symbols), ALARM_HOURS if args.hours is None else args.hours)
+    if args.json is not None:
+        check_writable("json", args.json)
+    with _progress() as told:
+        watched = run_alarms(plan, read_base_config(args), told)
+    points = alarm_curve.curve(watched)
+    for line in alarm_curve.lines(watched, points):
+        sys.stdout.write(f"{line}\n")
+    if args.json is not None:
+        write_whole("json", args.json, alarm_curve.to_json(points).encode())
     return 0
 
 

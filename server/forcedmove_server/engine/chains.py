@@ -10,15 +10,22 @@ from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import Chain
 from forcedmove_kernels.backend import Backend
-from forcedmove_kernels.fixed_point import PRICE_BITS
-from forcedmove_server.engine.frames import ChainInfo, LevelInfo, SideName
+from forcedmove_kernels.fixed_point import MAX_ROW_CENTS, PRICE_BITS
+from forcedmove_server.engine.frames import SIDES, ChainInfo, LevelInfo, SideName
+from forcedmove_server.errors import InputError, UnfitMapError
 
 U64 = NDArray[np.uint64]
+
+#: price units beyond which no window lies; what is further, infinity included, is outside all of them
+_FAR = float(1 << 62)
 
 
 def cell_of(price: float, first_bin: int, bin_width: float, cells: int) -> int:
     """Cell of a USD price on an axis of ``cells`` cells: 0 below the window, ``cells - 1`` above it."""
-    absolute = round(price * (1 << PRICE_BITS) / bin_width) >> PRICE_BITS  # as price_units, without its limit
+    units = price * (1 << PRICE_BITS) / bin_width
+    if units > _FAR:
+        return cells - 1
+    absolute = round(units) >> PRICE_BITS  # as price_units, without its limit
     return min(max(absolute - first_bin + 1, 0), cells - 1)
 
 
@@ -28,6 +35,33 @@ def lower_edge(cell: int, first_bin: int, bin_width: float) -> float:
     Decimal, so that bin 3 of width 0.1 starts at 0.3.
     """
     return float(Decimal(repr(float(bin_width))) * (first_bin + max(cell - 1, 0)))
+
+
+def overfull(profile: U64) -> int | None:
+    """Return a side of a profile, u64 ``[2, C]`` cents, that holds more than MAX_ROW_CENTS; None where none does.
+
+    Kernels take no such row: it is a contract's size that was misunderstood, not a market.
+    """
+    found = np.flatnonzero(profile.sum(1, dtype=np.float64) > MAX_ROW_CENTS)
+    return int(found[0]) if len(found) else None
+
+
+def check_rows(symbol: str, profile: U64) -> None:
+    """Raise UnfitMapError for a symbol whose profile is :func:`overfull`."""
+    side = overfull(profile)
+    if side is not None:
+        held = float(profile[side].sum(dtype=np.float64)) / 100
+        reason = f"more than the {MAX_ROW_CENTS / 100:g} USD that chains are followed through on one side"
+        raise UnfitMapError(symbol, f"notional_usd of {SIDES[side]}s", held, reason)
+
+
+def check_shock(shock: float, first_bin: int, bin_width: float, cells: int) -> int:
+    """Return the cell that a shock in USD leads to. Raises InputError for a price outside the window."""
+    cell = cell_of(shock, first_bin, bin_width, cells)
+    if not 0 < cell < cells - 1:
+        low, high = lower_edge(1, first_bin, bin_width), lower_edge(cells - 1, first_bin, bin_width)
+        raise InputError("price_usd", shock, f"must lie in the map's window, {low:g} to {high:g}")
+    return cell
 
 
 def follow_shock(

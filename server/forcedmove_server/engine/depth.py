@@ -8,8 +8,9 @@ price moves: at a distance ``d`` from the mark before the shock a share ``exp(-d
 least; the default ``w`` leaves 10 % after a move of 10 %, what was seen on 10 October 2025. Where books were seen to
 withdraw, ``w`` follows them as far as they were seen to move, and no further (engine.cascade.withdrawal).
 
-A shock that takes time to play out is met by books that refill (:meth:`ImpactLaw.lasting`). Withdrawal was measured
-over ``MOVE_S``: of a move that takes longer only what falls into that span counts, where the path is even. And of what
+A shock that takes time to play out is met by books that refill (:meth:`ImpactLaw.lasting`). Where withdrawal was fitted
+it was seen over ``MOVE_S``: of a move that takes longer only what falls into that span counts, where the path is even.
+The default was seen of a whole move, for which ``WHOLE_MOVE_S`` stands: up to there it counts whole. And of what
 was sold at an even pace over ``D`` seconds a share ``r = p + (1 - p) (tau / D) (1 - exp(-D / tau))`` is still felt at
 the end: a part ``p`` of every impact stays, the rest decays with ``tau`` (exponential resilience: Obizhaeva and Wang,
 J. Financial Markets 16, 2013; measured in engine.cascade.response). A chain then meets ``1 / r`` of the depth.
@@ -37,6 +38,8 @@ U64 = NDArray[np.uint64]
 DEEPEST_CENTS = float(1 << 62)
 #: share of the depth that never withdraws: books thinned by nine tenths, and did not vanish
 LEAST_DEPTH = 0.1
+#: about how long the move took of which the default was seen: the fall of 10 October 2025, around 21:00 UTC
+WHOLE_MOVE_S = 1_800.0
 #: a book that has not been told of for longer says nothing of what rests now. Books are told of when they change: a
 #: quiet one is old and right; one whose feed is lost is forgotten at once
 BOOK_STALE_S = 600.0
@@ -61,6 +64,12 @@ class BookTable:
     def __init__(self, registry: InstrumentRegistry) -> None:
         self._registry = registry
         self._books: dict[int, Records] = {}
+
+    def of(self, markets: Iterable[int]) -> BookTable:
+        """Return a table with the books that ``markets`` have now; what this one takes later is not in it."""
+        found = BookTable(self._registry)
+        found._books = {market: self._books[market] for market in markets if market in self._books}
+        return found
 
     def take(self, depth: Records) -> None:
         """Keep each market's last snapshot of a batch."""
@@ -131,7 +140,8 @@ class ImpactLaw:
 
     Up to a move of ``seen_move`` depth falls by e for every ``withdrawal_fraction``, from there on for every
     ``unseen_fraction``. Of an impact a share ``permanent`` stays, the rest decays in ``recovery_s`` to 1/e. Of a shock
-    that lasts, a share ``counted`` of a move withdraws depth, and a share ``felt`` of what is sold presses at the end.
+    that lasts, a share ``counted`` of what was seen and ``counted_unseen`` of what lies beyond withdraws depth, and a
+    share ``felt`` of what is sold presses at the end.
     """
 
     sigma_day: float
@@ -143,15 +153,21 @@ class ImpactLaw:
     recovery_s: float = 65.0
     permanent: float = 1.0
     counted: float = 1.0
+    counted_unseen: float = 1.0
     felt: float = 1.0
 
     def lasting(self, duration_s: float) -> ImpactLaw:
         """Return the law of shocks that play out over ``duration_s`` (0: at once); see the module."""
         x = duration_s / self.recovery_s
         if not x > 0:
-            return replace(self, counted=1.0, felt=1.0)
+            return replace(self, counted=1.0, counted_unseen=1.0, felt=1.0)
         felt = self.permanent - (1 - self.permanent) * math.expm1(-x) / x
-        return replace(self, counted=min(1.0, MOVE_S / duration_s), felt=min(1.0, felt))
+        return replace(
+            self,
+            counted=min(1.0, MOVE_S / duration_s),
+            counted_unseen=min(1.0, WHOLE_MOVE_S / duration_s),
+            felt=min(1.0, felt),
+        )
 
 
 def depth_after_shock(
@@ -174,9 +190,10 @@ def remaining(moved_usd: F64, mark: float, law: ImpactLaw) -> F64:
 
     What has not withdrawn, and above 1 what refills while the shock plays out.
     """
-    moved = moved_usd / mark * law.counted
-    seen = np.minimum(moved, law.seen_move)
-    left: F64 = np.exp(-seen / law.withdrawal_fraction - (moved - seen) / law.unseen_fraction)
+    moved = moved_usd / mark
+    seen = np.minimum(moved * law.counted, law.seen_move)
+    unseen = np.maximum(moved - law.seen_move / law.counted, 0.0) * law.counted_unseen
+    left: F64 = np.exp(-seen / law.withdrawal_fraction - unseen / law.unseen_fraction)
     found: F64 = np.maximum(left, LEAST_DEPTH) / law.felt
     return found
 
@@ -196,5 +213,5 @@ def _distance(cells: int, price: float, side: int, first_bin: int, bin_width: fl
     """How far the nearer and the further edge of each cell lie beyond a price: float64 ``[2, C]`` USD, 0 or more."""
     edges = (first_bin + np.arange(cells + 1) - 1) * bin_width
     away = np.maximum((price - edges) if side == 0 else (edges - price), 0)
-    found: F64 = np.sort(np.stack([away[1:], away[:-1]]), axis=0)
+    found: F64 = np.stack([away[1:], away[:-1]] if side == 0 else [away[:-1], away[1:]])
     return found

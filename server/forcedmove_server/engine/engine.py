@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from forcedmove_server.config import Config
 from forcedmove_server.engine.bands import Uncertainty, uncertainty_of
-from forcedmove_server.engine.cascade.answer import Forecast, forecast
 from forcedmove_server.engine.cascade.forecast import ShockQuestion
 from forcedmove_server.engine.clusters.configured import configured_watch
 from forcedmove_server.engine.exact.positions import ExactPositions
@@ -28,6 +27,7 @@ from forcedmove_server.engine.maps import SymbolState, build_map, symbol_states
 from forcedmove_server.engine.pipeline import configured_pipeline
 from forcedmove_server.engine.scan.books import Snapshot
 from forcedmove_server.engine.scores import Scores
+from forcedmove_server.engine.taken import TakenQuestion, take_question
 from forcedmove_server.engine.views import plan_view, render_view
 from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
@@ -163,16 +163,16 @@ class Engine:
 
     def simulate(
         self, symbol: str, question: Callable[[SymbolMap], ShockQuestion]
-    ) -> Future[tuple[SymbolMap, Forecast]]:
-        """Answer a question about a shock from the newest tick's map and book."""
+    ) -> Future[tuple[SymbolMap, TakenQuestion]]:
+        """Take what a question about a shock is answered with from the newest tick's map and book."""
 
-        def follow() -> tuple[SymbolMap, Forecast]:
+        def take() -> tuple[SymbolMap, TakenQuestion]:
             newest, state = self._map(symbol), self._states[symbol]
             asked = question(newest)
             certainty = self._learner.certainty(state.rows.rows.astype(np.int64))
-            return newest, forecast(self.pipeline, state, certainty, asked)
+            return newest, take_question(self.pipeline, state, certainty, asked)
 
-        return self._ask(follow)
+        return self._ask(take)
 
     def at_tick(self, look: Callable[[Snapshot], _T]) -> Future[_T]:
         """Look at what the newest tick was made from, on the engine's thread."""

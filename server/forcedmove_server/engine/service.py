@@ -7,11 +7,11 @@ from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
 from forcedmove_server.engine.bands import Uncertainty
-from forcedmove_server.engine.cascade.answer import Forecast
 from forcedmove_server.engine.cascade.forecast import ShockQuestion
 from forcedmove_server.engine.clusters.log import EventLog
 from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.engine.scan.books import Snapshot
+from forcedmove_server.engine.taken import TakenQuestion
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import HeldPositions, PositionAck, PositionChange
 from forcedmove_server.scorecard.summary import MarketRow, Summary, Where
@@ -56,10 +56,12 @@ class EngineService(Protocol):
 
     def simulate(
         self, symbol: str, question: Callable[[SymbolMap], ShockQuestion]
-    ) -> Future[tuple[SymbolMap, Forecast]]:
-        """Answer a question about a shock, whose price may depend on the map that it is followed through.
+    ) -> Future[tuple[SymbolMap, TakenQuestion]]:
+        """Take what a question about a shock is answered with, whose price may depend on the map that it is followed
+        through; any thread may then compute the answer.
 
-        The future raises UnknownNameError, NotReadyError or InputError, and what ``question`` raises.
+        The future raises UnknownNameError, NotReadyError, InputError, UnfitMapError, LimitError, and what ``question``
+        raises.
         """
         ...
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from forcedmove_server.config import Config, SimulationRegime
 from forcedmove_server.engine.backtest import model_settings
 from forcedmove_server.engine.evaluation import Evaluation
+from forcedmove_server.engine.plans import check_jobs, check_runs
 from forcedmove_server.errors import InputError, UnknownNameError
 from forcedmove_server.scorecard.report.result import Setting
 from forcedmove_server.scorecard.study.result import StudyResult, StudyRun
@@ -22,7 +23,6 @@ from forcedmove_server.sources.simulate.regime_profiles import REGIMES
 #: is told what share of a study is done
 Told = Callable[[float], None]
 
-_MOST_JOBS = 64
 #: of the credible bands whose coverage is counted
 _LEVEL = 0.9
 
@@ -39,9 +39,7 @@ class StudyPlan:
     jobs: int = 1
 
     def __post_init__(self) -> None:
-        for name, values in (("seeds", self.seeds), ("regimes", self.regimes)):
-            if not values or len(set(values)) != len(values):
-                raise InputError(name, values, "needs at least one, each once")
+        check_runs(self.seeds, self.regimes)
         for regime in self.regimes:
             if regime not in REGIMES:
                 raise UnknownNameError("regime", regime, list(REGIMES))
@@ -49,8 +47,7 @@ class StudyPlan:
             raise InputError("hours", self.hours, "must lie in 1 .. 8760: maps are compared every hour")
         if not 0 <= self.skip_hours < int(self.hours):
             raise InputError("skip-hours", self.skip_hours, f"must lie in 0 .. {int(self.hours) - 1}, below the hours")
-        if not 1 <= self.jobs <= _MOST_JOBS:
-            raise InputError("jobs", self.jobs, f"must lie in 1 .. {_MOST_JOBS}")
+        check_jobs(self.jobs)
         for regime in self.regimes:
             bounded_simulation(self.seeds[0], self.symbols, self.hours, regime)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.fixed_point import LONG
 from forcedmove_server.engine.cascade.forecast import GivenBook, PointForecast, point_forecast, with_book
+from forcedmove_server.engine.chains import check_rows
 from forcedmove_server.engine.frames import AssumptionInfo, ChainInfo, SymbolMap
 from forcedmove_server.engine.maps import SymbolState
 from forcedmove_server.engine.scan.books import Outward, Snapshot, beside, book_of, outward
@@ -139,12 +140,16 @@ class MapOfTick:
 
 
 def look_up(symbol: str) -> Callable[[Snapshot], MapOfTick]:
-    """Return what takes a symbol's map out of a snapshot; it raises NotReadyError where there is none."""
+    """Return what takes a symbol's map out of a snapshot.
+
+    It raises NotReadyError where there is none, UnfitMapError where no chain can be followed through it.
+    """
 
     def look(snapshot: Snapshot) -> MapOfTick:
         newest, state = snapshot.tick.maps.get(symbol), snapshot.states.get(symbol)
         if newest is None or state is None:
             raise NotReadyError(f"{symbol}: no market has both a price and an open interest yet")
+        check_rows(symbol, state.profile)
         return MapOfTick(newest, state, snapshot.backend)
 
     return look

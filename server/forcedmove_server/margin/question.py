@@ -26,6 +26,8 @@ SIDES: Mapping[str, int] = {"long": LONG, "short": SHORT}
 TYPICAL_USD = 20_000.0
 #: no price, quantity or amount is larger
 MOST = 1e18
+#: quantities and contract sizes at least: the reciprocal of a smaller one soon is no number any more
+LEAST = 1e-18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +85,11 @@ def answer(question: Question, book: LadderBook, today: date, stale_after_days: 
     for name in ("quantity", "margin", "balance", "extra_margin", "maint_amount"):
         if getattr(question, name) is not None:
             checked(name, getattr(question, name), -MOST, MOST)
-    checked("contract_size", question.contract_size, 0.0, open_low=True)
+    _counted("contract_size", question.contract_size)
     if question.max_leverage is not None:
         checked("max_leverage", question.max_leverage, 1.0)
     if question.quantity is not None:
-        checked("quantity", question.quantity, 0.0, open_low=True)
+        _counted("quantity", question.quantity)
     venue = None if question.venue is None else _venue(question.venue)
     rule = _rule(question, venue, book)
     liquidation = liquidation_of(
@@ -115,6 +117,11 @@ def answer(question: Question, book: LadderBook, today: date, stale_after_days: 
         cooldown_s=rule.process.cooldown_s,
         notes=tuple(_notes(question, venue, rule, liquidation)),
     )
+
+
+def _counted(name: str, value: float) -> None:
+    checked(name, value, 0.0, open_low=True)
+    checked(name, value, LEAST)
 
 
 def _venue(name: str) -> Venue:

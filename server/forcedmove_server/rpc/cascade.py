@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
 
 from forcedmove.v1 import cascade_pb2
+from forcedmove_server.engine.cascade.answer import Forecast
+from forcedmove_server.engine.frames import SymbolMap
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.rpc.forecasts import question_of, simulate_response
 from forcedmove_server.rpc.requests import symbol_of
 from forcedmove_server.rpc.status import guarded
+from forcedmove_server.rpc.turns import Turns
 
 if TYPE_CHECKING:  # the stubs are generic, the classes are not
     from grpc.aio import ServicerContext
@@ -23,10 +27,10 @@ SERVICE = cascade_pb2.DESCRIPTOR.services_by_name["CascadeService"].full_name
 
 
 class CascadeHandlers:
-    """Handlers of one server."""
+    """Handlers of one server; ``turns`` are those of all questions about shocks and positions."""
 
-    def __init__(self, engine: EngineService) -> None:
-        self._engine = engine
+    def __init__(self, engine: EngineService, turns: Turns) -> None:
+        self._engine, self._turns = engine, turns
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server registers."""
@@ -47,5 +51,9 @@ class CascadeHandlers:
     ) -> cascade_pb2.SimulateResponse:
         """Follow one shock through the newest map."""
         symbol = symbol_of(request.symbol, self._engine.registry)
-        symbol_map, found = await asyncio.wrap_future(self._engine.simulate(symbol, partial(question_of, request)))
-        return simulate_response(self._engine.epoch, symbol_map, found)
+
+        async def take() -> Callable[[], tuple[SymbolMap, Forecast]]:
+            newest, taken = await asyncio.wrap_future(self._engine.simulate(symbol, partial(question_of, request)))
+            return lambda: (newest, taken.forecast())
+
+        return simulate_response(self._engine.epoch, *await self._turns.answer(take))

@@ -6,21 +6,23 @@ from collections.abc import Iterable
 
 from forcedmove.v1 import cascade_pb2
 from forcedmove_server.engine.cascade.answer import BookCoverage, Forecast
+from forcedmove_server.engine.cascade.coupled import MAX_COUPLING_S
 from forcedmove_server.engine.cascade.forecast import GivenBook, PathForecast, ShockQuestion
 from forcedmove_server.engine.cascade.sweeps import Tipping
 from forcedmove_server.engine.cascade.venues import VenueForecast
 from forcedmove_server.engine.frames import SIDES, SymbolMap
 from forcedmove_server.rpc.messages import assumption_messages, chain_message
-from forcedmove_server.rpc.requests import SIDE_NUMBERS, shock_of
+from forcedmove_server.rpc.requests import SIDE_NUMBERS, finite, shock_of
 
 
 def question_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> ShockQuestion:
     """Check a request against the map it is asked of. Raises InputError or NotReadyError."""
+    coupling_s = finite("coupling_s", request.coupling_s, 0.0, MAX_COUPLING_S)
     return ShockQuestion(
         shock_usd=shock_of(request, symbol_map),
         paths=request.paths,
         seed=request.seed,
-        coupling_s=request.coupling_s if request.HasField("coupling_s") else None,
+        coupling_s=coupling_s if request.HasField("coupling_s") else None,
         curve_points=request.curve_points,
         book=given_book(request.book) if request.HasField("book") else None,
         duration_s=request.duration_s,

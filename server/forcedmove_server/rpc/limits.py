@@ -19,8 +19,10 @@ class Limits:
 
     ``max_views`` counts pairs of a symbol and a view that somebody reads: each is rendered and encoded once per tick.
     ``max_account_positions`` are those of one question about a cross account, ``max_positions`` the exact ones that one
-    request sets, and those that it removes. ``tiers_stale_after_days`` is the age at which a maintenance table is
-    called old. ``max_frame_bytes`` stays at gRPC's default receive limit, so that any client can read any frame.
+    request sets, and those that it removes. ``answers_at_once`` questions about shocks and positions are computed
+    beside the engine, with which they share the cores; ``answers_waiting`` wait for their turn.
+    ``tiers_stale_after_days`` is the age at which a maintenance table is called old. ``max_frame_bytes`` stays at
+    gRPC's default receive limit, so that any client can read any frame.
     """
 
     heartbeat_s: float = 1.0
@@ -30,6 +32,8 @@ class Limits:
     max_account_positions: int = 1_000
     max_positions: int = 1_000
     tiers_stale_after_days: int = STALE_AFTER_DAYS
+    answers_at_once: int = 1
+    answers_waiting: int = 32
     max_request_bytes: int = 256 << 10
     max_message_bytes: int = 1 << 20
     max_frame_bytes: int = 4 << 20

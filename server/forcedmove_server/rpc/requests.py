@@ -119,11 +119,11 @@ def shock_of(request: cascade_pb2.SimulateRequest | whatif_pb2.WhatIfRequest, sy
     kind = request.WhichOneof("shock")
     if kind is None:
         raise InputError("shock", None, "set price_usd or move_fraction")
+    if not symbol_map.mark_price_usd > 0:  # also a mark that is not a number
+        raise NotReadyError(f"{symbol_map.symbol}: no mark price yet")
     if kind == "price_usd":
         return finite("price_usd", request.price_usd, 0.0, above=True)
     move = finite("move_fraction", request.move_fraction, -1.0, _MAX_MOVE, above=True)
-    if not symbol_map.mark_price_usd > 0:  # also a mark that is not a number
-        raise NotReadyError(f"{symbol_map.symbol}: no mark price yet")
     return symbol_map.mark_price_usd * (1.0 + move)
 
 

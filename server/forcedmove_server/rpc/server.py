@@ -15,6 +15,7 @@ from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
 from forcedmove_server.rpc import cascade, events, heatmap, margin, positions, scan, scorecard, whatif
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +42,14 @@ class RpcServer:
         self,
         server: grpc.aio.Server,
         hub: Hub,
-        scans: scan.ScanHandlers,
+        workers: tuple[scan.ScanHandlers, Turns],
         healthy: health.aio.HealthServicer,
         first_map: asyncio.Event,
         port: int,
     ) -> None:
         self.port = port
         self.hub = hub
-        self._scans = scans
+        self._workers = workers
         self._server, self._health = server, healthy
         self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
         self._announcement.add_done_callback(self._announced)
@@ -65,7 +66,8 @@ class RpcServer:
         self.hub.end_streams()
         await self._server.stop(grace_s)
         self.hub.close()
-        self._scans.close()
+        for threads in self._workers:
+            threads.close()
         logger.info("port %d is closed", self.port)
 
     async def wait_closed(self) -> None:
@@ -123,17 +125,17 @@ async def serve(
     first_map = asyncio.Event()
     hub = Hub(engine, limits, first_map.set)
     book = book or shipped_book()
-    scans = scan.ScanHandlers(engine, limits)
+    scans, turns = scan.ScanHandlers(engine, limits), Turns(limits.answers_at_once, limits.answers_waiting)
     server.add_generic_rpc_handlers(
         (
             heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),
-            cascade.CascadeHandlers(engine).handler(),
+            cascade.CascadeHandlers(engine, turns).handler(),
             events.EventHandlers(engine, hub, limits).handler(),
             margin.MarginHandlers(book, limits).handler(),
             positions.PositionsHandlers(engine, limits).handler(),
             scorecard.ScorecardHandlers(engine, limits).handler(),
             scans.handler(),
-            whatif.WhatIfHandlers(engine, book, limits).handler(),
+            whatif.WhatIfHandlers(engine, book, limits, turns).handler(),
         )
     )
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
@@ -144,7 +146,8 @@ async def serve(
     except RuntimeError as error:
         hub.close()
         scans.close()
+        turns.close()
         raise InputError("server.port", address, f"cannot listen there: {error}") from error
     await server.start()
     logger.info("listening on %s:%d", host, bound)
-    return RpcServer(server, hub, scans, healthy, first_map, bound)
+    return RpcServer(server, hub, (scans, turns), healthy, first_map, bound)

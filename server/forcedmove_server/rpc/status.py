@@ -6,6 +6,7 @@ error              status                details (google.rpc)
 InputError         INVALID_ARGUMENT      BadRequest naming the field
 UnknownNameError   NOT_FOUND
 NotReadyError      UNAVAILABLE           RetryInfo; GoingAwayError likewise
+UnfitMapError      FAILED_PRECONDITION   PreconditionFailure naming symbol and field
 GoneError          OUT_OF_RANGE
 QuotaError         RESOURCE_EXHAUSTED    RetryInfo
 LimitError         RESOURCE_EXHAUSTED    none: retrying does not help
@@ -13,7 +14,7 @@ ServerFailedError  INTERNAL              logged where it happened
 anything else      INTERNAL              logged with its traceback
 =================  ====================  ==================================================
 
-The details are a google.rpc.Status in the trailer ``grpc-status-details-bin``, which standard clients decode. Three
+The details are a google.rpc.Status in the trailer ``grpc-status-details-bin``, which standard clients decode. Four
 small messages do not justify a dependency, so they are encoded here.
 """
 
@@ -35,6 +36,7 @@ from forcedmove_server.errors import (
     NotReadyError,
     QuotaError,
     ServerFailedError,
+    UnfitMapError,
     UnknownNameError,
 )
 from forcedmove_server.rpc.wire import delimited, varint_field
@@ -51,6 +53,7 @@ _CODES: tuple[tuple[type[ForcedMoveError], grpc.StatusCode], ...] = (
     (InputError, grpc.StatusCode.INVALID_ARGUMENT),
     (UnknownNameError, grpc.StatusCode.NOT_FOUND),
     (NotReadyError, grpc.StatusCode.UNAVAILABLE),
+    (UnfitMapError, grpc.StatusCode.FAILED_PRECONDITION),
     (GoneError, grpc.StatusCode.OUT_OF_RANGE),
     (LimitError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (ServerFailedError, grpc.StatusCode.INTERNAL),
@@ -74,6 +77,10 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
     if isinstance(error, InputError):
         violation = delimited(1, error.field.encode()) + delimited(2, message.encode())
         details = _status(code, message, "BadRequest", delimited(1, violation))
+    elif isinstance(error, UnfitMapError):
+        texts = ("MAP", f"{error.symbol}.{error.field}", message)
+        violation = b"".join(delimited(number, text.encode()) for number, text in enumerate(texts, 1))
+        details = _status(code, message, "PreconditionFailure", delimited(1, violation))
     elif delay_s := next((delay for kind, delay in _RETRY_DELAYS_S if isinstance(error, kind)), 0.0):
         duration = varint_field(1, int(delay_s)) + varint_field(2, int(delay_s % 1 * 1e9))
         details = _status(code, message, "RetryInfo", delimited(1, duration))

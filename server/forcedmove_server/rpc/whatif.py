@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from forcedmove_server.rpc.margin import question_of as position_of
 from forcedmove_server.rpc.messages import assumption_messages, chain_message
 from forcedmove_server.rpc.requests import shock_of, symbol_of
 from forcedmove_server.rpc.status import guarded
+from forcedmove_server.rpc.turns import Turns
 
 if TYPE_CHECKING:  # the stubs are generic, the classes are not
     from grpc.aio import ServicerContext
@@ -34,12 +36,10 @@ SERVICE = whatif_pb2.DESCRIPTOR.services_by_name["WhatIfService"].full_name
 
 
 class WhatIfHandlers:
-    """Handlers of one server."""
+    """Handlers of one server; ``turns`` are those of all questions about shocks and positions."""
 
-    def __init__(self, engine: EngineService, book: LadderBook, limits: Limits) -> None:
-        self._engine, self._book, self._limits = engine, book, limits
-        #: an answer takes tens of milliseconds, and readers share the cores with the engine
-        self._one_answer = asyncio.Lock()
+    def __init__(self, engine: EngineService, book: LadderBook, limits: Limits, turns: Turns) -> None:
+        self._engine, self._book, self._limits, self._turns = engine, book, limits, turns
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server registers."""
@@ -66,11 +66,13 @@ class WhatIfHandlers:
             named = on_the_wire(error)
             raise InputError(f"position.{named.field}", named.value, named.reason, named.place) from None
         symbol = symbol_of(request.position.symbol, self._engine.registry)
-        async with self._one_answer:
+
+        async def take() -> Callable[[], tuple[WhatIf, MapOfTick]]:
             looked_up = await asyncio.wrap_future(self._engine.at_tick(look_up(symbol)))
             question = _question(request, position, looked_up.newest)
-            found = await asyncio.to_thread(looked_up.what_if, question, liquidation, *terms)
-        return _message(found, looked_up, self._engine.epoch)
+            return lambda: (looked_up.what_if(question, liquidation, *terms), looked_up)
+
+        return _message(*await self._turns.answer(take), self._engine.epoch)
 
 
 def _question(request: whatif_pb2.WhatIfRequest, position: Question, newest: SymbolMap) -> WhatIfQuestion:

@@ -121,8 +121,8 @@ def _assumptions(state: SymbolState, question: ShockQuestion, paths: PathForecas
         listed += [
             AssumptionInfo(
                 "withdrawal_span",
-                "the shock moves at an even pace: share of a move that withdraws depth, the part that falls into the "
-                "five minutes over which withdrawal is measured",
+                "the shock moves at an even pace: share of a move that withdraws depth as books were seen to, the part "
+                f"that falls into five minutes; beyond what was seen the default takes {law.counted_unseen:.0%} of it",
                 law.counted,
             ),
             AssumptionInfo(

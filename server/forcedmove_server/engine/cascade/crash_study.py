@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from forcedmove_server.config import Config, SimulationRegime
 from forcedmove_server.engine.cascade.crashes import FORECASTS, Crash, simulated_crashes
 from forcedmove_server.engine.cascade.forecast import MAX_DURATION_S
+from forcedmove_server.engine.plans import check_jobs, check_runs
 from forcedmove_server.errors import InputError
 from forcedmove_server.scorecard.resampling import Estimate, Resampling
 from forcedmove_server.sources.simulate.regime_profiles import regime_profile
@@ -24,7 +25,7 @@ I64 = NDArray[np.int64]
 
 #: quantiles of the errors that are told
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_MOST_CRASHES, _MOST_JOBS = 100, 64
+_MOST_CRASHES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +43,13 @@ class CrashPlan:
     duration_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name, values in (("seeds", self.seeds), ("regimes", self.regimes)):
-            if not values or len(set(values)) != len(values):
-                raise InputError(name, values, "needs at least one, each once")
+        check_runs(self.seeds, self.regimes)
         for regime in self.regimes:
             if regime_profile(regime).crashes is None:
                 raise InputError("regimes", regime, "has no scheduled crash: crash and squeeze have")
         if not 1 <= self.number <= _MOST_CRASHES:
             raise InputError("crash", self.number, f"must lie in 1 .. {_MOST_CRASHES}")
-        if not 1 <= self.jobs <= _MOST_JOBS:
-            raise InputError("jobs", self.jobs, f"must lie in 1 .. {_MOST_JOBS}")
+        check_jobs(self.jobs)
         if self.duration_s is not None and not 0 <= self.duration_s <= MAX_DURATION_S:
             raise InputError("duration_s", self.duration_s, f"must lie in 0 .. {MAX_DURATION_S:g}")
 

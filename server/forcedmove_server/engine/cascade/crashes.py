@@ -146,13 +146,18 @@ def simulated_crashes(
     ]
 
 
-def _freeze(pipeline: Pipeline, news: F64, forced: F64) -> _Frozen:
+def states_now(pipeline: Pipeline) -> dict[str, SymbolState]:
+    """Bring the maps of all symbols up to the last batch and return their states."""
     pipeline.sweep()
     symbols = [symbol for symbol in pipeline.registry.symbols() if pipeline.mapped_markets(symbol)]
     for symbol in symbols:
         pipeline.centre(symbol)
     pipeline.store.refresh(pipeline.now_s)
-    states = symbol_states(pipeline, symbols, pipeline.notional())
+    return symbol_states(pipeline, symbols, pipeline.notional())
+
+
+def _freeze(pipeline: Pipeline, news: F64, forced: F64) -> _Frozen:
+    states = states_now(pipeline)
     table = pipeline.inference.markets
     interest = {}
     for state in states.values():

@@ -12,7 +12,7 @@ from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.fixed_point import LONG, MAX_ROW_CENTS, SHORT
 from forcedmove_server.engine.cascade.book import SideBook, side_book
 from forcedmove_server.engine.cascade.noise import Spreads, normal_quantiles, path_noise, spread_order
-from forcedmove_server.engine.chains import chain_info, follow_shock
+from forcedmove_server.engine.chains import chain_info, check_shock, follow_shock
 from forcedmove_server.engine.frames import SIDES, ChainInfo
 from forcedmove_server.errors import InputError
 
@@ -139,10 +139,7 @@ def lasting(state: SymbolState, duration_s: float) -> SymbolState:
 def point_forecast(backend: Backend, state: SymbolState, shock_usd: float) -> PointForecast:
     """Follow the chain of one shock. Raises InputError for a price outside the window."""
     mark, cells = state.rows.mark_usd, state.profile.shape[1]
-    cell = state.cell(shock_usd)
-    if not 0 < cell < cells - 1:
-        low, high = state.edge(1), state.edge(cells - 1)
-        raise InputError("price_usd", shock_usd, f"must lie in the map's window, {low:g} to {high:g}")
+    cell = check_shock(shock_usd, state.first_bin, state.rows.bin_width_usd, cells)
     side = LONG if shock_usd <= mark else SHORT
     book = side_book(state, side, shock_usd)
     chain = follow_shock(backend, book.notional, book.depth, book.first_bin, book.bin_width, mark, shock_usd)
@@ -160,9 +157,8 @@ def path_forecast(
     with as many paths as the others, give or take one.
     """
     side, noise = point.side, path_noise(spreads, seed)
-    prices = _shock_prices(state, point, spreads.shock)
-    cells = np.array([point.shock_cell] if len(prices) == 1 else [state.cell(price) for price in prices], np.int64)
-    books = [point.book] if len(prices) == 1 else [side_book(state, side, price) for price in prices]
+    cells, prices = _shocks(state, point, spreads.shock)
+    books = [point.book] if len(cells) == 1 else [side_book(state, side, price) for price in prices.tolist()]
     notional, depth = point.book.notional[None], np.stack([book.depth for book in books])
     mark, last = point.book.mark_cell, depth.shape[1] - 1
     shocks = cells
@@ -193,14 +189,19 @@ def path_forecast(
     return _told(state, point, _Ends(found, terminal_usd, totals), seed, spreads)
 
 
-def _shock_prices(state: SymbolState, point: PointForecast, deviation: float) -> F64:
-    """Where the shock may end, float64 ``[S]`` USD; one that would end across the mark or the window ends there."""
-    shock, mark = point.chain.shock_price_usd, state.rows.mark_usd
+def _shocks(state: SymbolState, point: PointForecast, deviation: float) -> tuple[I64, F64]:
+    """Cells and prices in USD that the shock may end at, both ``[S]``.
+
+    Uncertain ones end at lower edges, as those of sweeps; one beyond the window ends at its last cell, one across the
+    mark at the nearest cell that a shock of the side can lead to.
+    """
+    shock, mark = point.chain.shock_price_usd, point.book.mark_cell
     if not deviation > 0:
-        return np.array([shock])
-    prices = shock * np.exp(deviation * normal_quantiles(_SHOCKS)[spread_order(_SHOCKS)])
-    low, high = state.edge(1), state.edge(state.profile.shape[1] - 2)
-    return np.clip(prices, low, mark) if point.side == LONG else np.clip(prices, mark, high)
+        return np.array([point.shock_cell]), np.array([shock])
+    ends = shock * np.exp(deviation * normal_quantiles(_SHOCKS)[spread_order(_SHOCKS)])
+    low, high = (1, mark) if point.side == LONG else (mark + 1, state.profile.shape[1] - 2)
+    cells = np.clip([state.cell(price) for price in ends.tolist()], low, high)
+    return cells, np.array([state.edge(cell) for cell in cells.tolist()])
 
 
 def fired_totals(book: SideBook, side: int, terminal: I64, factors: F64) -> F64:

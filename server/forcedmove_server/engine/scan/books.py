@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcedmove_kernels.backend import Backend, select_backend
-from forcedmove_kernels.fixed_point import LONG, MAX_ROW_CENTS
-from forcedmove_server.engine.chains import cell_of, lower_edge
+from forcedmove_kernels.fixed_point import LONG
+from forcedmove_server.engine.chains import cell_of, lower_edge, overfull
 from forcedmove_server.engine.depth import ImpactLaw, remaining
 from forcedmove_server.engine.frames import Tick
 from forcedmove_server.engine.maps import SymbolState
@@ -75,7 +75,7 @@ def take_books(symbols: Iterable[str] | None, venues: tuple[str, ...]) -> Callab
     """Return what takes the books of some symbols (None: all) out of a snapshot.
 
     Only positions on ``venues`` (empty: all) fire. A symbol without a market on any of them is missing, and so is one
-    that holds more than MAX_ROW_CENTS on a side.
+    that holds more than kernels take on a side.
     """
     wanted = None if symbols is None else tuple(symbols)
 
@@ -89,8 +89,8 @@ def take_books(symbols: Iterable[str] | None, venues: tuple[str, ...]) -> Callab
             chosen = [cents for venue, cents in state.venue_cents.items() if not venues or venue in venues]
             if chosen:
                 notional: U64 = np.stack(chosen).sum(axis=0, dtype=np.uint64) if venues else state.profile.copy()
-                if notional.sum(1, dtype=np.float64).max() > MAX_ROW_CENTS:
-                    continue  # more than kernels take: a contract's size that was misunderstood, not a market
+                if overfull(notional) is not None:
+                    continue
                 stamps[name] = newest.seq, newest.event_time_ns
                 found.append(replace(book_of(state), notional=notional, visible=state.visible.copy()))
         return TakenBooks(snapshot.backend, tuple(found), stamps, len(names) - len(found))
