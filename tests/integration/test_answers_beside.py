@@ -185,13 +185,13 @@ async def test_a_symbol_that_holds_more_than_kernels_take_is_named(
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         simulate = cascade_pb2_grpc.CascadeServiceStub(channel).Simulate  # type: ignore[no-untyped-call]
         what_if = whatif_pb2_grpc.WhatIfServiceStub(channel).WhatIf  # type: ignore[no-untyped-call]
-        for call in (
-            simulate(cascade_pb2.SimulateRequest(symbol=symbol, move_fraction=-0.02)),
-            simulate(cascade_pb2.SimulateRequest(symbol=symbol, move_fraction=0.02, paths=100, coupling_s=1.0)),
-            what_if(whatif_pb2.WhatIfRequest(position=position)),
+        for ask, question in (
+            (simulate, cascade_pb2.SimulateRequest(symbol=symbol, move_fraction=-0.02)),
+            (simulate, cascade_pb2.SimulateRequest(symbol=symbol, move_fraction=0.02, paths=100, coupling_s=1.0)),
+            (what_if, whatif_pb2.WhatIfRequest(position=position)),
         ):
             with pytest.raises(grpc.aio.AioRpcError, match=told) as caught:
-                await call
+                await ask(question)  # one after the other: a call begins when it is made, and this server takes two
             assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
             (details,) = [v for k, v in caught.value.trailing_metadata() or () if k == "grpc-status-details-bin"]
             assert b"google.rpc.PreconditionFailure" in details
