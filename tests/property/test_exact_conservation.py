@@ -253,6 +253,38 @@ def test_told_again_after_a_restart_the_map_is_what_it_was(seed: int) -> None:
     np.testing.assert_array_equal(live_map(restarted), live_map(market))
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1), st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=6))
+def test_who_is_crossed_and_told_again_is_not_missing_twice(side: int, rounds: list[tuple[bool, bool, bool]]) -> None:
+    """Told, crossed, told again: by other rules than those of the engine, a position that is there takes nothing away.
+
+    Whoever is never told sees how much of the inferred lots was crossed.
+    """
+    never = Market()
+    market, lots = Market(untold=never), round(20 / 1e-3)
+    price, booked = market.price, market.pipeline.exact.crossed_quantity[0]
+    told = (0, side, 20.0, 0.05, 7.0)
+    market.do(("set", "a", True, [told]))
+    for cleared, renewed_otherwise, observed in rounds:
+        for to in (price * (0.93 if side == 0 else 1.07), price):
+            market.do(("price", np.log(to / market.price)))
+            market.do(("tick",))
+        before = int(market.whole()[0, side])
+        if cleared:
+            market.do(("clear", "a"))
+            assert int(market.whole()[0, side]) == before, "its place stays empty"
+        market.do(("set", "a", not renewed_otherwise, [told]))
+        after = int(market.whole()[0, side])
+        inferred = int(never.whole()[0, side])
+        interest = round(market.interest[0] / 1e-3)
+        assert before <= after <= interest
+        assert abs(after - (lots + inferred * (interest - lots) // interest)) <= 1
+        if observed:
+            market.do(("interest", 0, 1.0))
+            assert int(market.whole()[0, side]) == interest
+    assert market.pipeline.exact.crossed_quantity[0] == booked, "nothing left, so nothing is taken from the evidence"
+
+
 def live_map(market: Market, weighting: str = "live") -> np.ndarray:
     market.pipeline.store.refresh(market.pipeline.now_s)
     market.pipeline.centre("BTC")

@@ -116,6 +116,24 @@ def test_missing_time_is_the_union_of_what_is_told(spans: list[tuple[int, int]],
     assert missing_s(batch, cuts) == missing_s(batch)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(600, 2390), st.integers(62, 2 * DAY), CUTS)
+def test_a_trade_of_the_future_invents_no_missing_time(at: int, ahead: int, cuts: list[float]) -> None:
+    """It is stamped ``ahead`` seconds past the batch it comes in, which ends at ``at``."""
+    batch, coverage, told = taped(2400), TapeCoverage(2, 1e-6), []
+    for k, part in enumerate(cut(batch, [*cuts, at + 0.5])):
+        if part.until_ns == START + round((at + 0.5) * S):
+            wrong = part.trades[-1:].copy()
+            wrong["time_ns"] = part.mark_prices["time_ns"][-1] + ahead * S
+            part = dataclasses.replace(part, trades=np.concatenate((part.trades, wrong)))
+        anew = np.zeros(len(part.open_interest), bool)
+        anew[:1] = k == 0
+        told += coverage.take(part, np.ones(len(anew), bool), anew).tolist()
+    assert not any(told)
+    assert coverage.lost([0], START + 2400 * S) == []
+    assert coverage.lost([0], START + 3600 * S) == [0], "a silence is still seen"
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(61, 900), st.integers(61, 290), st.integers(5, 60), st.floats(0, 500), st.floats(0, 0.5))
 def test_a_gap_turns_over_the_assumed_volume_of_its_length(

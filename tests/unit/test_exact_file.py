@@ -159,6 +159,19 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, text: str, error: ty
         read_positions(written(tmp_path, text))
 
 
+MOMENTS = """\
+time,market,side,quantity,liquidation_price_usd
+{},binance:BTCUSDT,long,1,90000
+,binance:BTCUSDT,short,1,110000
+"""
+
+
+@pytest.mark.parametrize(("first", "row"), [("2026-01-01T00:00:00Z", 2), ("1767225600000", 2), ("", 1)])
+def test_a_missing_time_withdraws_nothing(tmp_path: Path, first: str, row: int) -> None:
+    with pytest.raises(FileFormatError, match=rf"row = {row}: has no time in .*p\.csv"):
+        read_positions(written(tmp_path, MOMENTS.format(first)))
+
+
 async def test_a_file_is_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -59,6 +59,15 @@ def test_a_dump_of_an_exchange_is_read_as_it_is(tmp_path: Path) -> None:
     assert (found.side.tolist(), found.notional_usd.tolist()) == ([1], [123.0])
 
 
+def test_only_rows_that_count_need_a_time(tmp_path: Path) -> None:
+    file = tmp_path / "positions.csv"
+    file.write_text(OURS.replace("2026-03-01T00:05:00Z,b,BTC,short,700,", ",b,BTC,short,700,"))
+    assert len(PositionSnapshots.read(file).time_ns) == 4
+    file.write_text(file.read_text().replace("2026-03-01T00:05:00Z,c", ",c"))
+    with pytest.raises(FileFormatError, match="row = 4: has no time"):
+        PositionSnapshots.read(file)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -123,6 +123,19 @@ def test_bad_input_ends_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path
     assert call(capsys)[0] == 2
 
 
+def test_a_row_without_its_time_sends_nothing(
+    capsys: pytest.CaptureFixture[str], calls: list[Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(
+        "time,market,side,quantity,liquidation_price_usd\n"
+        "2026-01-01T00:00:00Z,binance:BTCUSDT,long,1,90000\n,binance:BTCUSDT,short,1,110000\n"
+    )
+    status, _, err = call(capsys, "set", str(path), "--producer", "desk")
+    assert (status, calls) == (2, [])
+    assert err.startswith("forcedmove: row = 2: has no time in")
+
+
 def test_a_client_without_the_server_says_what_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

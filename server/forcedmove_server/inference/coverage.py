@@ -7,7 +7,15 @@ Where trades are missing, volume is unknown and not zero. A market's missing tim
   already is belongs to a recorder that was started anew: its trades were missing since the last of them;
 * while nobody tells of the feed, silences longer than a minute that a Poisson process would show with a chance below
   ``model.tape_silence_chance``. Its rate is that of seconds with a trade, since one order makes many trades at once,
-  over those sixths of the two hours before that had any.
+  over those sixths of the two hours before that had any. A trade that comes after a minute's silence, and is stamped
+  more than a minute past every observation and mark of its batch, has a wrong clock: it neither ends a silence nor
+  counts. A batch with no observation and no mark has no such reference, and there all trades count.
+
+The silence rule takes the rate for constant over those two hours. Where it is not, chance is more frequent than it
+says. Measured false alarms, at a chance of 1e-6: a rate that follows the hour of the day, 115 s in 480 h; one that is
+20 times lower every other 2 h, 8 % of all time; log-normal times between trades (sd 1.3), 8 %; Pareto ones (1.8),
+16 %; a market that trades 8 h a day, all of its closed hours. The volume opened was 1.00 to 1.08 times what it should
+be.
 
 An observation knows what is stamped up to its own time. Counts are integers and a union does not mind what is told
 twice, so that it does not matter how events are cut into batches.
@@ -71,7 +79,7 @@ class TapeCoverage:
         market, anew = interest["market"].astype(np.int64), first | ~taped
         gaps = batch.gaps[batch.gaps["channel"] == Channel.TRADES]
         states = batch.feed_states[batch.feed_states["channel"] == Channel.TRADES]
-        tape = self._count(trades)
+        tape = self._count(self._of_now(trades, batch))
         newest, longest = tape.before(market, interest["time_ns"])
         silent = (newest >= 0) & (interest["time_ns"] - newest > longest)
         holes = tape.holes()
@@ -139,6 +147,23 @@ class TapeCoverage:
         self._owed_ns[market] += _united(spans, max(begin_ns, floor_ns), end_ns)
         if len(spans) > _MOST_MISSING:
             self._floor_ns[market] = spans.pop(0)[1]
+
+    def _of_now(self, trades: Records, batch: EventBatch) -> Records:
+        """Leave out trades that follow a silence and lie past all that is known of the time; see the module."""
+        known = [int(rows["time_ns"].max()) for rows in (batch.open_interest, batch.mark_prices) if len(rows)]
+        if not known:
+            return trades
+        late = np.flatnonzero(trades["time_ns"] > max(known) + _SHORTEST_NS)
+        if not len(late):
+            return trades
+        keep = np.ones(len(trades), bool)
+        for m in np.unique(trades["market"][late]).tolist():
+            rows = np.flatnonzero(trades["market"] == m)
+            time_ns = trades["time_ns"][rows]
+            previous_ns = np.concatenate(([self._last_ns[m]], time_ns[:-1]))
+            jumps = (time_ns > max(known) + _SHORTEST_NS) & (time_ns - previous_ns > _SHORTEST_NS) & (previous_ns >= 0)
+            keep[rows[np.maximum.accumulate(jumps)]] = False
+        return trades[keep]
 
     def _count(self, trades: Records) -> _Tape:
         """Count seconds with a trade by span; return the tape with the silence that may follow each trade."""

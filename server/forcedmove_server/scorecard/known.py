@@ -62,8 +62,9 @@ class PositionSnapshots:
             pc.is_valid(columns["liquidation_price_usd"]),
             pc.greater(columns["liquidation_price_usd"].cast("float64"), 0),
         )
-        columns = {name: column.filter(pc.fill_null(usable, False)) for name, column in columns.items()}
-        time_ns = times_of(columns["time"], path)
+        usable = pc.fill_null(usable, False)
+        columns = {name: column.filter(usable) for name, column in columns.items()}
+        time_ns = times_of(columns["time"], path, np.flatnonzero(usable.to_numpy()))
         order = np.argsort(time_ns, kind="stable")
         words = [str(word).lower() for word in columns["side"].to_pylist()]
         for word in set(words) - SIDES_OF_FILES.keys():
@@ -114,8 +115,16 @@ def column_of(table: pa.Table, name: str, path: str | Path) -> Any:
     raise FileFormatError("positions", str(path), f"has no column {name} (or {', '.join(_COLUMNS[name][1:])})")
 
 
-def times_of(column: Any, path: str | Path) -> NDArray[np.int64]:
-    """UTC nanoseconds of timestamps, or of integers that count milliseconds."""
+def times_of(column: Any, path: str | Path, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """UTC nanoseconds of timestamps, or of integers that count milliseconds.
+
+    Raises FileFormatError where one is no time, or missing, naming its row in the file, counted from 1; ``rows`` are
+    those that the column was chosen from.
+    """
+    if column.null_count:
+        missing = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        row = missing if rows is None else int(rows[missing])
+        raise FileFormatError("row", row + 1, f"has no time in {path}")
     if pa.types.is_integer(column.type):
         milliseconds: NDArray[np.int64] = column.to_numpy().astype(np.int64)
         return milliseconds * 10**6

@@ -161,7 +161,7 @@ class ExactPositions:
     def _held(self, field_name: str, position: ExactPosition, change: PositionChange) -> Held:
         position.check(field_name)
         opened_at_s = self._pipeline.now_s if position.opened_at_ns is None else position.opened_at_ns // 10**9
-        held = Held(position, min(opened_at_s, max(self._pipeline.now_s, 0)), change.representative)
+        held = Held(position, min(opened_at_s, max(self._pipeline.now_s, 0)), change.representative, change.producer)
         registry = self._pipeline.registry
         market = registry.find(position.key.market) if change.lenient else registry.index_of(position.key.market)
         if market is None or not self._rows.is_ready(market):

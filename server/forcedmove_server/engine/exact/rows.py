@@ -18,7 +18,7 @@ from forcedmove_server.errors import LimitError
 from forcedmove_server.inference.calibration import tiers_of_leverage, tiers_of_prices
 from forcedmove_server.inference.markets import MarketTable
 from forcedmove_server.market.instruments import InstrumentRegistry
-from forcedmove_server.market.positions import ExactPosition, PositionState
+from forcedmove_server.market.positions import ExactPosition, PositionKey, PositionState
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -30,12 +30,13 @@ _LOG = logging.getLogger(__name__)
 class Held:
     """A position that somebody told of. What follows from its market is filled in when that is ready.
 
-    ``trigger`` is the liquidation price in price units, ``quantity`` in model units.
+    ``trigger`` is the liquidation price in price units, ``quantity`` in model units. ``producer`` is who told of it.
     """
 
     position: ExactPosition
     opened_at_s: int
     representative: bool
+    producer: str
     state: PositionState = PositionState.WAITING
     quantity: float = 0.0
     trigger: int = 0
@@ -47,13 +48,13 @@ class Held:
 class ExactRow:
     """The exact positions of one market: ``index`` is its row in the store, arrays ``[P]`` are those of ``held``.
 
-    ``interest`` is the open interest last observed; ``crossed`` int64 ``[2]`` are lots crossed since, which are still
-    part of it.
+    ``interest`` is the open interest last observed; ``dead`` are those crossed since, by who told of them and as what,
+    which are still part of it.
     """
 
     index: int
     interest: int
-    crossed: I64 = field(default_factory=lambda: np.zeros(2, np.int64))
+    dead: dict[tuple[str, PositionKey], Held] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
     side: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     trigger: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -65,6 +66,14 @@ class ExactRow:
         return np.array([self.lots[self.side == side].sum() for side in (0, 1)], np.int64)
 
     @property
+    def crossed(self) -> I64:
+        """Lots crossed since the open interest was observed, int64 ``[2]``."""
+        found = np.zeros(2, np.int64)
+        for one in self.dead.values():
+            found[one.position.key.side] += one.lots
+        return found
+
+    @property
     def excess(self) -> I64:
         """Lots by which they exceed the open interest of their side, int64 ``[2]``."""
         return excess(self.interest, self.crossed, self.live)
@@ -72,7 +81,7 @@ class ExactRow:
     @property
     def is_over(self) -> bool:
         """Whether nothing is known of the market's open interest any more."""
-        return not self.held and not self.crossed.any()
+        return not self.held and not self.dead
 
     def fill(self, held: Iterable[Held]) -> None:
         """Hold these instead."""
@@ -93,7 +102,7 @@ class ExactRow:
         dead = [held[k] for k in np.flatnonzero(crossed).tolist()]
         for one in dead:
             one.state = PositionState.CROSSED
-            self.crossed[one.position.key.side] += one.lots
+            self.dead[one.producer, one.position.key] = one
         return dead
 
     def cohorts(self) -> Cohorts:
@@ -121,7 +130,7 @@ class ExactRows:
         self._room = (store.rows - table.capacity) // 2
         self._free = list(range(table.capacity + self._room - 1, table.capacity - 1, -1))
         self.by_market: dict[int, ExactRow] = {}
-        #: what was crossed so far of each market, float64 ``[M]`` in model units, both sides together
+        #: what was crossed of each market by its last open interest, of both sides, float64 ``[M]`` in model units
         self.crossed_quantity = np.zeros(table.capacity)
         #: positions that were crossed since somebody looked
         self.crossed: list[Held] = []
@@ -232,6 +241,8 @@ class ExactRows:
             self._store.remainders.open(market, index + self._room)
             self.by_market[market] = ExactRow(index, int(self._table.open_interest[market]))
         row = self.by_market[market]
+        for one in held:  # who is told again has not left: its lots are live, and no longer crossed
+            row.dead.pop((one.producer, one.position.key), None)
         row.fill(held)
         self._store.replace_exact(row.index, row.cohorts())
         self._share(market, row)
@@ -251,11 +262,10 @@ class ExactRows:
         row = self.by_market.get(market)
         if row is None:
             return
-        for one in row.held:
+        for one in (*row.held, *row.dead.values()):
             one.lots = round(one.quantity / float(self._table.lot[market]))
         row.fill(row.held)
         row.interest //= 10
-        row.crossed //= 10
         self._store.coarsen(row.index)
         self._store.replace_exact(row.index, row.cohorts())
         self._share(market, row)
@@ -299,10 +309,10 @@ class ExactRows:
             row = self.by_market[market]
             dead = row.sweep(int(updates.low[k]), int(updates.high[k]))
             self.crossed += dead
-            self.crossed_quantity[market] += sum(one.quantity for one in dead)
             if updates.open_interest[k, 0] != NOT_OBSERVED:
                 row.interest = int(updates.open_interest[k, 0])
-                row.crossed[:] = 0
+                self.crossed_quantity[market] += sum(one.quantity for one in row.dead.values())
+                row.dead.clear()
                 self._share(market, row)
         index = np.array([self.by_market[int(updates.market[k])].index for k in own], np.int32)
         return Updates(
