@@ -40,7 +40,8 @@ SERVER = {
     "scorecard": frozenset({"errors", "market", "inference", "saved_arrays"}),
     "engine": _BASE | {"market", "margin", "inference", "scorecard", "sources"},
     "rpc": _BASE | {"market", "margin", "scorecard", "engine"},
-    "metrics": frozenset({"errors", "market"}),
+    "metrics": frozenset({"errors", "market", "scorecard", "engine"}),
+    "log_format": frozenset[str](),
     "app": _ANYTHING,
     "commands": _ANYTHING,
 }

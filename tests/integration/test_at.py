@@ -66,14 +66,15 @@ def serving(tmp_path: Path, *arguments: str) -> Iterator[str]:
 def test_a_served_replay_is_at_the_time_when_it_is_ready_and_goes_on_at_speed(recording: Path, tmp_path: Path) -> None:
     arguments = ("--source", "replay", "--input", str(recording), "--at", utc(timedelta(minutes=20)), "--speed", "10")
     at = np.datetime64("2026-10-05T00:20:00")
+    began = time.monotonic()
     with serving(tmp_path, *arguments) as target, Client(target) as client:
         first = client.snapshot("BTC")["BTC"].event_time
-        began = time.monotonic()
         assert at - np.timedelta64(5, "s") <= first < at + np.timedelta64(90, "s")
         time.sleep(2)
         later = client.snapshot("BTC")["BTC"].event_time
-        played = (later - first) / np.timedelta64(1, "s")
-        assert 8 <= played <= 10 * (time.monotonic() - began) + 10
+        assert later - first >= np.timedelta64(8, "s")
+        # a busy server may show a moment late and then catch up, but never what was not yet due
+        assert (later - at) / np.timedelta64(1, "s") <= 10 * (time.monotonic() - began) + 90
 
 
 def test_a_time_behind_the_end_of_a_recording_does_not_wait_for_ever(recording: Path, tmp_path: Path) -> None:
