@@ -40,8 +40,7 @@ SERVER = {
     "scorecard": frozenset({"errors", "market", "inference", "saved_arrays"}),
     "engine": _BASE | {"market", "margin", "inference", "scorecard", "sources"},
     "rpc": _BASE | {"market", "margin", "scorecard", "engine"},
-    "metrics": frozenset({"errors", "market", "scorecard", "engine"}),
-    "log_format": frozenset[str](),
+    "metrics": frozenset({"errors", "market"}),
     "app": _ANYTHING,
     "commands": _ANYTHING,
 }
