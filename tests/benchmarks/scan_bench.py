@@ -16,7 +16,7 @@ import numpy as np
 
 from forcedmove_client import AsyncClient
 from forcedmove_kernels.backend import Backend, select_backend
-from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
+from forcedmove_server.engine.depth import ImpactLaw, VisibleBook, depth_after_shock
 from forcedmove_server.engine.scan.books import ScanBook, Snapshot, TakenBooks, outward
 from forcedmove_server.engine.scan.follow import QUANTILES, random_tables, scan_symbol
 from forcedmove_server.engine.scan.question import ScanQuestion
@@ -66,7 +66,9 @@ def made_up_book(number: int, bins: int) -> ScanBook:
     visible[0, at - 20 : at], visible[1, at + 1 : at + 21] = depth
     profile[0, at + 1 :] = profile[1, :at] = 0
     law = ImpactLaw(0.04, float(rng.lognormal(21, 1)), 1.0, 0.043)
-    return ScanBook(f"S{number:03d}", mark_bin + 0.4, 10_000, 1.0, profile.astype(np.uint64), visible, law, True)
+    return ScanBook(
+        f"S{number:03d}", mark_bin + 0.4, 10_000, 1.0, profile.astype(np.uint64), VisibleBook.of_one(visible), law, True
+    )
 
 
 def moves(shocks: int) -> tuple[float, ...]:

@@ -71,6 +71,19 @@ def test_a_larger_shock_never_ends_nearer(backend: Backend, state: SymbolState, 
 
 
 @EXAMPLES
+@given(state=states(), side=st.integers(0, 1), moves=st.lists(st.floats(0.0001, 0.9), min_size=2, max_size=6))
+def test_shocks_within_a_bin_end_in_the_order_of_their_bins(
+    backend: Backend, state: SymbolState, side: int, moves: list[float]
+) -> None:
+    """A bin that is reached counts whole: a shock into it that goes no further ends at itself, just short of that."""
+    lower, upper = sorted(shocks_of(state, side))[:: len(shocks_of(state, side)) - 1]
+    shocks = sorted((lower + move * (upper - lower) for move in moves), reverse=side == 0)
+    ends = [state.cell(point_forecast(backend, state, shock).chain.terminal_price_usd) for shock in shocks]
+    steps = np.diff(ends) * (1 if side else -1)
+    assert (steps >= 0).all(), (shocks, ends)
+
+
+@EXAMPLES
 @given(state=states(), side=st.integers(0, 1), pick=st.floats(0, 1))
 def test_more_time_never_deepens_a_chain(backend: Backend, state: SymbolState, side: int, pick: float) -> None:
     shocks = shocks_of(state, side)
@@ -182,7 +195,7 @@ def test_the_sweep_is_every_shock_by_itself(backend: Backend, state: SymbolState
 @EXAMPLES
 @given(state=states(), side=st.integers(0, 1), pick=st.floats(0, 1))
 def test_nothing_to_liquidate_amplifies_nothing(backend: Backend, state: SymbolState, side: int, pick: float) -> None:
-    empty = state_of(np.zeros_like(state.profile), state.visible, state.rows.mark_usd, FIRST, state.law)
+    empty = state_of(np.zeros_like(state.profile), state.visible.usd, state.rows.mark_usd, FIRST, state.law)
     shocks = shocks_of(state, side)
     chain = point_forecast(backend, empty, shocks[int(pick * (len(shocks) - 1))]).chain
     assert (chain.amplification, chain.total_usd, chain.levels) == (1.0, 0.0, ())

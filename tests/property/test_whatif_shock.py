@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forcedmove_kernels.backend import select_backend
-from forcedmove_server.engine.depth import ImpactLaw
+from forcedmove_server.engine.depth import ImpactLaw, VisibleBook
 from forcedmove_server.engine.scan.books import ScanBook, outward
 from forcedmove_server.engine.scan.tips import chain_ends
 from forcedmove_server.engine.whatif import nearest_shock, reach_shares
@@ -24,8 +24,9 @@ def books(draw: st.DrawFn) -> ScanBook:
     notional = rng.integers(0, scale, (2, cells)) * (rng.random((2, cells)) < draw(st.floats(0, 1)))
     visible = rng.random((2, cells)) * draw(st.sampled_from([0.0, 1e4, 1e7])) * (rng.random((2, cells)) < 0.5)
     law = ImpactLaw(0.03, draw(st.sampled_from([0.0, 1e8, 1e10])), 1.0, draw(st.sampled_from([0.01, 0.05, np.inf])))
-    return ScanBook("X", 1_000.0 + draw(st.floats(0.01, 0.99)), 1_001 - below, 1.0, notional.astype(np.uint64), visible,
-                    law, True)  # fmt: skip
+    mark = 1_000.0 + draw(st.floats(0.01, 0.99))
+    book = VisibleBook.of_one(visible)
+    return ScanBook("X", mark, 1_001 - below, 1.0, notional.astype(np.uint64), book, law, True)
 
 
 @settings(max_examples=150, deadline=None)
@@ -60,7 +61,7 @@ def test_shares_of_paths_end_with_the_level_itself(book: ScanBook, side: int, wh
 
 def test_a_level_outside_the_window_has_no_shock() -> None:
     ones = np.ones((2, 20), np.uint64)
-    book = ScanBook("X", 1_000.5, 991, 1.0, ones, ones * 1e3, ImpactLaw(0.03, 1e8, 1.0, 0.05), True)
+    book = ScanBook("X", 1_000.5, 991, 1.0, ones, VisibleBook.of_one(ones * 1e3), ImpactLaw(0.03, 1e8, 1.0, 0.05), True)
     assert nearest_shock(CPU, outward(book, 0), 500.0) is None
     assert nearest_shock(CPU, outward(book, 1), 5_000.0) is None
     assert len(reach_shares(CPU, outward(book, 0), 500.0)[0]) == 1

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from forcedmove_kernels.arrays import Clusters, Notional
 from forcedmove_server.engine.cascade.withdrawal import Withdrawal
-from forcedmove_server.engine.depth import ImpactLaw
+from forcedmove_server.engine.depth import ImpactLaw, VisibleBook
 from forcedmove_server.engine.maps import SymbolState
 from forcedmove_server.engine.views import SymbolRows
 
@@ -41,7 +41,7 @@ def state_of(
         rows=rows,
         venue_cents=named,
         profile=profile,
-        visible=visible,
+        visible=VisibleBook.of_one(visible),
         law=law,
         first_bin=first_bin,
         books=1,

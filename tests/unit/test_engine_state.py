@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forcedmove_kernels.fixed_point import PRICE_BITS
-from forcedmove_server.engine.depth import ImpactLaw, depth_after_shock
+from forcedmove_server.engine.depth import ImpactLaw, VisibleBook, depth_after_shock
 from forcedmove_server.engine.frames import SIDES, SymbolMap, ViewSpec
 from forcedmove_server.engine.maps import build_map, shock_chain, symbol_states
 from forcedmove_server.engine.pipeline import Pipeline
@@ -224,19 +224,46 @@ LAW = ImpactLaw(sigma_day=0.03, volume_day_usd=1e9, y=1.0, withdrawal_fraction=1
 def test_depth_follows_the_book_then_the_square_root_law() -> None:
     visible = np.zeros((2, 1002))
     visible[0, 480:500] = 1e6
-    usd = depth_after_shock(visible, 1000.0, 1000.0, 0, 500, 1.0, LAW) / 100
+    usd = depth_after_shock(VisibleBook.of_one(visible), 1000.0, 1000.0, 0, 500, 1.0, LAW) / 100
     np.testing.assert_allclose(usd[480:500], 1e6, rtol=1e-6)
     # beyond the visible edge the cumulative law holds: Q(x) - Q(edge) = V ((x / sigma)^2 - (edge / sigma)^2)
     edge, x = (1000 - 979) / 1000, (1000 - 879) / 1000
     assert usd[380:480].sum() == pytest.approx(1e9 * ((x / 0.03) ** 2 - (edge / 0.03) ** 2), rel=1e-6)
     withdrawing = dataclasses.replace(LAW, withdrawal_fraction=0.043)
-    withdrawn = depth_after_shock(visible, 1000.0, 1000.0, 0, 500, 1.0, withdrawing) / 100
+    withdrawn = depth_after_shock(VisibleBook.of_one(visible), 1000.0, 1000.0, 0, 500, 1.0, withdrawing) / 100
     assert withdrawn[401] / usd[401] == pytest.approx(np.exp(-0.099 / 0.043), rel=1e-3)
+
+
+def test_an_order_far_out_does_not_say_that_nothing_rests_before_it() -> None:
+    visible = np.zeros((2, 1002))
+    visible[0, 480:500] = 1e6
+    before = depth_after_shock(VisibleBook.of_one(visible), 1000.0, 1000.0, 0, 500, 1.0, LAW)
+    for cell in (0, 1, 200):
+        far = visible.copy()
+        far[0, cell] = 1e4
+        after = depth_after_shock(VisibleBook.of_one(far), 1000.0, 1000.0, 0, 500, 1.0, LAW)
+        assert (after >= before).all()
+        assert after[cell] - before[cell] == pytest.approx(1e6, rel=1e-6)
+
+
+def test_the_law_fills_what_belongs_to_markets_whose_book_has_ended() -> None:
+    near, far, none = np.zeros((3, 2, 1002))
+    near[0, 490:500] = near[1, 502:512] = 1e6
+    far[0, 400:500] = far[1, 502:602] = 1e5
+    unseen = VisibleBook.pooled([near, far, none], np.array([3e9, 1e9, 5e9])).unseen
+    for side in (0, 1):
+        out = unseen[side, ::-1] if side == 0 else unseen[side]
+        begin = 502
+        assert (out[begin : begin + 10] == 0).all(), "both books tell"
+        assert out[begin + 10 : begin + 98] == pytest.approx(np.full(88, 0.75)), "the larger market's book has ended"
+        assert (out[begin + 100 :] == 1).all()
+    assert (VisibleBook.pooled([none], np.ones(1)).unseen == 1).all()
+    assert (VisibleBook.pooled([near, far], np.zeros(2)).unseen[1, 520] == 0.5).all(), "nobody knows whose is more"
 
 
 @pytest.mark.parametrize(("side", "shock"), [(0, 900.0), (1, 1100.0)])
 def test_forced_selling_moves_the_price_from_the_shock_by_the_law(side: int, shock: float) -> None:
-    depth = depth_after_shock(np.zeros((2, 1002)), 1000.0, shock, side, 500, 1.0, LAW) / 100
+    depth = depth_after_shock(VisibleBook.of_one(np.zeros((2, 1002))), 1000.0, shock, side, 500, 1.0, LAW) / 100
     start = int(shock) - 499
     absorbed = depth[start - 30 : start].sum() if side == 0 else depth[start : start + 30].sum()
     assert absorbed == pytest.approx(1e9 * (0.030 / 0.03) ** 2, rel=1e-6)

@@ -64,7 +64,7 @@ def test_depth_of_many_shocks_is_that_of_each_to_the_cent(seed: int, side: int) 
     for row, shock in zip(depth, shocks.tolist(), strict=True):
         whole = depth_after_shock(state.visible, MARK, shock, side, FIRST_BIN, WIDTH, state.law)
         np.testing.assert_array_equal(row, whole[mark::-1] if side == 0 else whole[mark:])
-        assert row.any() or not (state.visible[side].any() or state.law.volume_day_usd)
+        assert row.any() or not (state.visible.usd[side].any() or state.law.volume_day_usd)
 
 
 @pytest.mark.parametrize("width", [0.00005, 0.1, 0.25, 50.0, 2000.0])
@@ -282,3 +282,15 @@ def test_work_beside_the_engine_takes_no_launch_of_several_threads() -> None:
     assert getattr(chosen, "threads") == 1  # noqa: B009  of the processor's backend alone
     oracle = select_backend("reference")[0]
     assert beside(oracle) is oracle
+
+
+@pytest.mark.parametrize("shock", [1e-300, -1e-17, 5e-10, 0.0])
+def test_a_shock_that_cannot_be_told_from_the_mark_is_refused(shock: float) -> None:
+    with pytest.raises(InputError, match="shock_fractions"):
+        ScanQuestion((-0.02, shock))
+
+
+def test_a_shock_out_of_the_window_is_no_sign_of_fragility() -> None:
+    found = scanned(empty_state({(0, MARK - 3 * WIDTH): 1e6}, {(0, MARK - 5 * WIDTH): 1e6}), -0.9, -0.0001)
+    assert found.beyond_window[0]
+    assert found.fragility[0] == 0

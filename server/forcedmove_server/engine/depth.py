@@ -2,11 +2,14 @@
 
 Beyond the visible book the law ``I = Y sigma_D sqrt(Q / V_D)`` (MODEL section 6; exponent 0.489 +- 0.0015,
 arXiv 2411.13965; bitcoin: arXiv 1412.4503) is inverted to the notional that moves the price by a fraction ``x``:
-``Q(x) = V_D (x / (Y sigma_D))^2``. ``x`` counts from where the shock has brought the mark: a shock is news, the latent
-book re-forms around the price it leads to, and what is then forced to trade meets that book. Depth withdraws as the
-price moves: at a distance ``d`` from the mark before the shock a share ``exp(-d / w)`` is left, ``LEAST_DEPTH`` at
-least; the default ``w`` leaves 10 % after a move of 10 %, what was seen on 10 October 2025. Where books were seen to
-withdraw, ``w`` follows them as far as they were seen to move, and no further (engine.cascade.withdrawal).
+``Q(x) = V_D (x / (Y sigma_D))^2``. Books end at different distances: of each cell the law fills the part that belongs
+to markets whose book ends before it, by open interest. A book ends where ``SEEN_SHARE`` of what it holds has been
+met: one small order far out says nothing of what rests before it. ``x`` counts from where the shock has brought the
+mark: a shock is news, the latent book re-forms around the price it leads to, and what is then forced to trade meets
+that book. Depth withdraws as the price moves: at a distance ``d`` from the mark before the shock a share
+``exp(-d / w)`` is left, ``LEAST_DEPTH`` at least; the default ``w`` leaves 10 % after a move of 10 %, what was seen on
+10 October 2025. Where books were seen to withdraw, ``w`` follows them as far as they were seen to move, and no further
+(engine.cascade.withdrawal).
 
 A shock that takes time to play out is met by books that refill (:meth:`ImpactLaw.lasting`). Where withdrawal was fitted
 it was seen over ``MOVE_S``: of a move that takes longer only what falls into that span counts, where the path is even.
@@ -19,8 +22,9 @@ J. Financial Markets 16, 2013; measured in engine.cascade.response). A chain the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +44,8 @@ DEEPEST_CENTS = float(1 << 62)
 LEAST_DEPTH = 0.1
 #: about how long the move took of which the default was seen: the fall of 10 October 2025, around 21:00 UTC
 WHOLE_MOVE_S = 1_800.0
+#: share of what a book holds within which it is taken to be whole
+SEEN_SHARE = 0.99
 #: a book that has not been told of for longer says nothing of what rests now. Books are told of when they change: a
 #: quiet one is old and right; one whose feed is lost is forgotten at once
 BOOK_STALE_S = 600.0
@@ -56,6 +62,46 @@ class BookReach:
     bid_usd: float
     ask_usd: float
     stale: bool  # left out of the depth
+
+
+class VisibleBook(NamedTuple):
+    """Books of a symbol on its axis, float64 ``[2, C]`` by side (0 bids, 1 asks) and cell, the outer two included.
+
+    ``usd`` is what rests; ``unseen`` in 0..1 which part of the cell no book tells of, which the law fills.
+    """
+
+    usd: F64
+    unseen: F64
+
+    @classmethod
+    def of_one(cls, usd: F64) -> VisibleBook:
+        """Return a single book, ``[2, C]`` USD."""
+        return cls.pooled([usd], np.ones(1))
+
+    @classmethod
+    def pooled(cls, books: Sequence[F64], interest: F64) -> VisibleBook:
+        """Pool books ``[2, C]`` USD of markets, whose open interest in USD says how much of a cell is theirs."""
+        usd = np.sum(books, axis=0)
+        unseen = np.ones_like(usd)
+        shares = interest if interest.sum() > 0 else np.ones(len(books))
+        for side in range(2):
+            ends = np.array([_ends(book[side, ::-1] if side == 0 else book[side]) for book in books])
+            known = ends >= 0
+            if not known.any() or not shares[known].sum() > 0:
+                continue
+            ended = np.bincount(ends[known] + 1, shares[known] / shares[known].sum(), usd.shape[1] + 1)
+            outwards = np.minimum(np.cumsum(ended[:-1]), 1.0)
+            unseen[side] = outwards[::-1] if side == 0 else outwards
+        return cls(usd, unseen)
+
+
+def _ends(outwards: F64) -> int:
+    """Cell by which a side, the way a shock goes, has shown ``SEEN_SHARE`` of itself; -1 of an empty one.
+
+    What lies outside the window is not counted: nobody knows how far.
+    """
+    cumulated = np.cumsum(outwards[1:-1])
+    return int(np.searchsorted(cumulated, SEEN_SHARE * cumulated[-1])) + 1 if cumulated[-1] > 0 else -1
 
 
 class BookTable:
@@ -82,24 +128,25 @@ class BookTable:
         for market in markets:
             self._books.pop(market, None)
 
-    def visible_usd(
-        self, markets: Iterable[int], first_bin: int, bins: int, bin_width: float, now_ns: int
-    ) -> tuple[F64, int]:
-        """Pool the books of ``markets``: float64 ``[2, bins + 2]`` USD (0 bids, 1 asks), and how many had one.
+    def visible(
+        self, interest: Mapping[int, float], first_bin: int, bins: int, bin_width: float, now_ns: int
+    ) -> tuple[VisibleBook, int]:
+        """Pool the books of some markets with their open interest in USD, and tell how many had one.
 
         A book older than ``BOOK_STALE_S`` at ``now_ns`` is left out.
         """
-        pooled = np.zeros((2, bins + 2))
-        seen = 0
-        for market in markets:
+        found, weights = [np.zeros((2, bins + 2))], [0.0]
+        for market, usd in interest.items():
             rows = self._books.get(market)
             if rows is None or _age_s(rows, now_ns) > BOOK_STALE_S:
                 continue
-            seen += 1
             absolute = (price_units(rows["price"], bin_width) >> PRICE_BITS).astype(np.int64)
             cell = np.clip(absolute - first_bin + 1, 0, bins + 1)
-            np.add.at(pooled, (rows["side"], cell), self._usd(market, rows))
-        return pooled, seen
+            book = np.zeros((2, bins + 2))
+            np.add.at(book, (rows["side"], cell), self._usd(market, rows))
+            found.append(book)
+            weights.append(usd)
+        return VisibleBook.pooled(found, np.array(weights)), len(found) - 1
 
     def reaches(self, markets: Iterable[int], mark_usd: float, now_ns: int) -> tuple[BookReach, ...]:
         """Return how far the books of ``markets`` reach and how old they are; markets without one are missing."""
@@ -171,15 +218,15 @@ class ImpactLaw:
 
 
 def depth_after_shock(
-    visible: F64, mark: float, shock: float, side: int, first_bin: int, bin_width: float, law: ImpactLaw
+    book: VisibleBook, mark: float, shock: float, side: int, first_bin: int, bin_width: float, law: ImpactLaw
 ) -> U64:
     """Depth per cell on one side in cents, u64 ``[C]``, as a chain that starts at ``shock`` meets it.
 
-    ``visible`` float64 ``[2, C]`` USD. Side 0 absorbs sells at and below the shock, side 1 buys at and above it; cells
+    Side 0 absorbs sells at and below the shock, side 1 buys at and above it; cells
     between mark and shock keep their visible depth, which no chain uses.
     """
-    moved = _distance(visible.shape[1], mark, side, first_bin, bin_width)[0]
-    usd = visible[side] + latent_usd(visible, mark, shock, side, first_bin, bin_width, law)
+    moved = _distance(book.usd.shape[1], mark, side, first_bin, bin_width)[0]
+    usd = book.usd[side] + latent_usd(book, mark, shock, side, first_bin, bin_width, law)
     usd = usd * remaining(moved, mark, law)
     cents: U64 = np.floor(np.minimum(usd * 100, DEEPEST_CENTS)).astype(np.uint64)
     return cents
@@ -199,13 +246,13 @@ def remaining(moved_usd: F64, mark: float, law: ImpactLaw) -> F64:
 
 
 def latent_usd(
-    visible: F64, mark: float, shock: float, side: int, first_bin: int, bin_width: float, law: ImpactLaw
+    book: VisibleBook, mark: float, shock: float, side: int, first_bin: int, bin_width: float, law: ImpactLaw
 ) -> F64:
-    """What the law puts beyond the visible book, before it withdraws: float64 ``[C]`` USD; as the above."""
-    near, far = _distance(visible.shape[1], shock, side, first_bin, bin_width) / mark
-    seen_to = float(far[np.flatnonzero(visible[side])].max(initial=0))
-    implied: F64 = (np.maximum(far, seen_to) ** 2 - np.maximum(near, seen_to) ** 2) * law.volume_day_usd
+    """What the law puts beyond the visible books, before it withdraws: float64 ``[C]`` USD; as the above."""
+    near, far = _distance(book.usd.shape[1], shock, side, first_bin, bin_width) / mark
+    implied: F64 = (far**2 - near**2) * law.volume_day_usd
     implied /= (law.y * law.sigma_day) ** 2
+    implied *= book.unseen[side]
     return implied
 
 

@@ -17,7 +17,7 @@ from forcedmove_server.engine.assumptions import assumptions
 from forcedmove_server.engine.cascade.forecast import point_forecast
 from forcedmove_server.engine.cascade.withdrawal import Withdrawal
 from forcedmove_server.engine.chains import cell_of, lower_edge
-from forcedmove_server.engine.depth import ImpactLaw
+from forcedmove_server.engine.depth import ImpactLaw, VisibleBook
 from forcedmove_server.engine.frames import SIDES, ChainInfo, ClusterInfo, MarketStatus, SymbolMap
 from forcedmove_server.engine.margins import margin_info
 from forcedmove_server.engine.pipeline import Pipeline
@@ -41,7 +41,7 @@ class SymbolState:
     rows: SymbolRows
     venue_cents: dict[str, U64]  # u64 [2, C] per venue
     profile: U64  # u64 [2, C] cents, all venues
-    visible: F64  # [2, C] USD resting in the visible books
+    visible: VisibleBook  # what rests in the books
     law: ImpactLaw
     first_bin: int
     books: int
@@ -94,7 +94,8 @@ def _symbol_state(
         venue_cents[venue] = venue_cents[venue] + row if venue in venue_cents else row
     stale = pipeline.left_out(rows.symbol)
     booked = [market for market in rows.markets.tolist() if market not in stale]
-    visible, books = pipeline.books.visible_usd(booked, first_bin, store.bins, rows.bin_width_usd, pipeline.now_ns)
+    interest = pipeline.inference.markets.interest_usd(booked, rows.mark_usd)
+    visible, books = pipeline.books.visible(interest, first_bin, store.bins, rows.bin_width_usd, pipeline.now_ns)
     withdrawal = pipeline.withdrawal.fit(booked, model.depth_withdrawal_fraction)
     sigma = pipeline.activity.daily_volatility(rows.symbol)
     volume = pipeline.activity.daily_volume_usd(rows.symbol)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NoReturn
 
 import numpy as np
@@ -120,6 +121,13 @@ class MarketTable:
                 return lots
             for row in outgrown.tolist():
                 self._coarsen(row)
+
+    def interest_usd(self, markets: Iterable[int], mark_usd: float) -> dict[int, float]:
+        """Return the open interest of some markets of a symbol in USD at its mark, 0 before one was observed."""
+        return {
+            m: max(float(self.open_interest[m]), 0.0) * float(self.lot[m]) * (1.0 if self.inverse[m] else mark_usd)
+            for m in markets
+        }
 
     def _coarsen(self, market: int) -> None:
         """Make a market's lot ten times as large, and everything that is counted in lots ten times as few."""

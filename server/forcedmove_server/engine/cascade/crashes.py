@@ -250,7 +250,7 @@ def _linear(state: SymbolState, point: PointForecast) -> Predicted:
     mark, shock, side = state.rows.mark_usd, point.chain.shock_price_usd, point.side
     away = mark * _LINEAR_WITHIN
     ends = sorted((state.cell(mark), state.cell(mark - away if side == LONG else mark + away)))
-    density = float(state.visible[side, ends[0] : ends[1] + 1].sum()) / away
+    density = float(state.visible.usd[side, ends[0] : ends[1] + 1].sum()) / away
     pushed = _between_usd(state, side, shock) / density if density > 0 else 0.0
     floor = max(shock - pushed, mark * 0.5) if side == LONG else min(shock + pushed, mark * 1.5)
     return Predicted(LINEAR, floor, _between_usd(state, side, shock), levels_reached(state, side, floor))

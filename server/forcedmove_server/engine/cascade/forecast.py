@@ -13,6 +13,7 @@ from forcedmove_kernels.fixed_point import LONG, MAX_ROW_CENTS, SHORT
 from forcedmove_server.engine.cascade.book import SideBook, side_book
 from forcedmove_server.engine.cascade.noise import Spreads, normal_quantiles, path_noise, spread_order
 from forcedmove_server.engine.chains import chain_info, check_shock, follow_shock
+from forcedmove_server.engine.depth import VisibleBook
 from forcedmove_server.engine.frames import SIDES, ChainInfo
 from forcedmove_server.errors import InputError
 
@@ -119,7 +120,7 @@ def with_book(state: SymbolState, book: GivenBook | None) -> SymbolState:
     """Return a state whose visible book is the one given. Raises InputError for a level that cannot be."""
     if book is None:
         return state
-    visible = np.zeros_like(state.visible)
+    visible = np.zeros_like(state.visible.usd)
     mark = state.rows.mark_usd
     for side, (name, levels) in enumerate((("book.bids", book.bids), ("book.asks", book.asks))):
         for price, usd in levels:
@@ -128,7 +129,7 @@ def with_book(state: SymbolState, book: GivenBook | None) -> SymbolState:
             if (price > mark) if side == 0 else (price < mark):
                 raise InputError(name, price, f"lies on the other side of the mark, {mark:g}")
             visible[side, state.cell(price)] += usd
-    return replace(state, visible=visible, books=1)
+    return replace(state, visible=VisibleBook.of_one(visible), books=1)
 
 
 def lasting(state: SymbolState, duration_s: float) -> SymbolState:

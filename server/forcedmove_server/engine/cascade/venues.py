@@ -88,28 +88,26 @@ def _depth_weights(
     """Whose orders rest in each cell, float64 ``[V, C]``: books as they are; the latent book by open interest."""
     rows, table = state.rows, pipeline.inference.markets
     mark = rows.mark_usd
-    usd = np.array(
-        [table.open_interest[m] * table.lot[m] * (1.0 if table.inverse[m] else mark) for m in rows.markets.tolist()]
-    )
+    usd = list(table.interest_usd(rows.markets.tolist(), mark).values())
     interest = np.array([sum(usd[k] for k, venue in enumerate(rows.venues) if venue == name) for name in names])
     latent = latent_usd(
         state.visible, mark, point.chain.shock_price_usd, point.side, state.first_bin, rows.bin_width_usd, state.law
     )
     share = interest / interest.sum() if interest.sum() > 0 else np.full(len(names), 1 / len(names))
     if own_book:
-        return np.outer(share, latent + state.visible[point.side])
+        return np.outer(share, latent + state.visible.usd[point.side])
     weights = np.outer(share, latent)
     stale = pipeline.left_out(rows.symbol)
     for row, name in enumerate(names):
         own = [m for m, venue in zip(rows.markets.tolist(), rows.venues, strict=True) if venue == name]
-        seen, _ = pipeline.books.visible_usd(
-            [m for m in own if m not in stale],
+        seen, _ = pipeline.books.visible(
+            dict.fromkeys((m for m in own if m not in stale), 1.0),
             state.first_bin,
             pipeline.store.bins,
             rows.bin_width_usd,
             pipeline.now_ns,
         )
-        weights[row] += seen[point.side]
+        weights[row] += seen.usd[point.side]
     return weights
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from forcedmove_kernels.backend import Backend, select_backend
 from forcedmove_kernels.fixed_point import LONG
 from forcedmove_server.engine.chains import cell_of, lower_edge, overfull
-from forcedmove_server.engine.depth import ImpactLaw, remaining
+from forcedmove_server.engine.depth import ImpactLaw, VisibleBook, remaining
 from forcedmove_server.engine.frames import Tick
 from forcedmove_server.engine.maps import SymbolState
 
@@ -38,7 +38,7 @@ class ScanBook:
     first_bin: int
     bin_width: float
     notional: U64  # [2, C] cents, of the venues that are asked for
-    visible: F64  # [2, C] USD, of all venues
+    visible: VisibleBook  # of all venues
     law: ImpactLaw
     sigma_measured: bool
 
@@ -92,7 +92,9 @@ def take_books(symbols: Iterable[str] | None, venues: tuple[str, ...]) -> Callab
                 if overfull(notional) is not None:
                     continue
                 stamps[name] = newest.seq, newest.event_time_ns
-                found.append(replace(book_of(state), notional=notional, visible=state.visible.copy()))
+                found.append(
+                    replace(book_of(state), notional=notional, visible=VisibleBook(*(a.copy() for a in state.visible)))
+                )
         return TakenBooks(snapshot.backend, tuple(found), stamps, len(names) - len(found))
 
     return take
@@ -125,15 +127,16 @@ def beside(backend: Backend) -> Backend:
 class Outward:
     """One side of a book by position: cells from the mark's (position 0) to the outer one, the way a shock goes.
 
-    ``fires`` u64 ``[L]`` cents, ``visible`` float64 ``[L]`` USD, ``edges`` float64 ``[L + 1]`` USD, nearest first:
-    position ``p`` lies between edges ``p`` and ``p + 1``. ``left`` float64 ``[L]`` is the depth that a chain meets
-    over what rests there now (engine.depth).
+    ``fires`` u64 ``[L]`` cents, ``visible`` float64 ``[L]`` USD, ``unseen`` ``[L]`` which part the law fills, ``edges``
+    float64 ``[L + 1]`` USD, nearest first: position ``p`` lies between edges ``p`` and ``p + 1``. ``left`` float64
+    ``[L]`` is the depth that a chain meets over what rests there now (engine.depth).
     """
 
     book: ScanBook
     side: int
     fires: U64
     visible: F64
+    unseen: F64
     edges: F64
     left: F64
 
@@ -174,4 +177,5 @@ def outward(book: ScanBook, side: int) -> Outward:
         way, by_position = slice(mark, None), edges[mark:]
         moved = np.maximum(by_position[:-1] - book.mark_usd, 0)
     left = remaining(moved, book.mark_usd, book.law)
-    return Outward(book, side, book.notional[side, way], book.visible[side, way], by_position, left)
+    usd, unseen = (values[side, way] for values in book.visible)
+    return Outward(book, side, book.notional[side, way], usd, unseen, by_position, left)

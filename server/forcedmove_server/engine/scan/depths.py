@@ -25,13 +25,11 @@ def depths_after_shocks(side: Outward, shocks_usd: F64) -> U64:
         np.negative(away, out=away)
     np.maximum(away, 0, out=away)
     away /= mark
-    seen = np.flatnonzero(side.visible)
-    if len(seen):
-        np.maximum(away, away[:, seen[-1] + 1, None].copy(), out=away)
     away *= away
     usd = away[:, 1:] - away[:, :-1]
     usd *= law.volume_day_usd
     usd /= (law.y * law.sigma_day) ** 2
+    usd *= side.unseen
     usd += side.visible
     usd *= side.left
     usd *= 100

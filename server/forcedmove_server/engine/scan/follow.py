@@ -179,7 +179,10 @@ def _follow(backend: Backend, side: Outward, mine: I64, prices: F64, question: S
 
 
 def _fragility(fires: U64, depth: U64, shocked: I64) -> F64:
-    """Notional up to the shock over the depth from there on as far again, at least one cell more: float64 ``[S]``."""
+    """Notional up to the shock over the depth from there on as far again, at least one cell more: float64 ``[S]``.
+
+    Infinite where nothing rests, 0 of a shock out of the window, behind which nothing is known.
+    """
     last = len(fires) - 1
     crossed = np.cumsum(fires.astype(np.float64))[shocked]
     held = np.array(
@@ -189,7 +192,7 @@ def _fragility(fires: U64, depth: U64, shocked: I64) -> F64:
         ]
     )
     ratio: F64 = np.divide(crossed, held, out=np.where(crossed > 0, np.inf, 0.0), where=held > 0)
-    return ratio
+    return np.where(shocked < last, ratio, 0.0)
 
 
 def _expected(distance: F64, touch: F64, loss_usd: F64) -> float:

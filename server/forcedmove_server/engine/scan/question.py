@@ -10,6 +10,8 @@ from forcedmove_server.errors import InputError, LimitError
 
 #: moves of the mark beyond these are mistakes
 LEAST_SHOCK, MOST_SHOCK = -0.95, 5.0
+#: and closer than this none can be told from the mark
+NEAREST_SHOCK = 1e-9
 DEFAULT_HORIZON_S = 86_400.0
 
 #: seconds that one thread of this code took on a server's core, by make bench: per cell of a chain's book and per path
@@ -55,8 +57,8 @@ class ScanQuestion:
         if not self.shocks:
             raise InputError("shock_fractions", [], "give at least one move of the mark, for example -0.02")
         for shock in self.shocks:
-            if not LEAST_SHOCK <= shock <= MOST_SHOCK or shock == 0:
-                reason = f"must lie in {LEAST_SHOCK:g} .. {MOST_SHOCK:g} and not be 0"
+            if not LEAST_SHOCK <= shock <= MOST_SHOCK or abs(shock) < NEAREST_SHOCK:
+                reason = f"must lie in {LEAST_SHOCK:g} .. {MOST_SHOCK:g} and be {NEAREST_SHOCK:g} at least, either way"
                 raise InputError("shock_fractions", shock, reason)
 
 

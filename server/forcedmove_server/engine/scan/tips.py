@@ -77,12 +77,9 @@ def depth_between(side: Outward, first: I64, last: I64) -> F64:
     # that falls to a lower edge has its own cell behind it, one that rises to it has it before
     beyond = np.arange(len(side.fires)) + (0 if side.side == LONG else 1)
     scale = law.volume_day_usd * (book.bin_width / (book.mark_usd * law.y * law.sigma_day)) ** 2
-    seen = np.flatnonzero(side.visible)
-    latent = side.left * scale
+    latent = side.left * scale * side.unseen
     visible, whole, linear = (_sums(part) for part in (side.visible * side.left, latent * (2 * beyond - 1), latent))
     begin = first + (1 if side.side == LONG else 0)
-    if len(seen):  # the law goes on behind the visible book
-        begin = np.maximum(begin, seen[-1] + 1)
     end = np.maximum(last + 1, begin)
     usd: F64 = visible[last + 1] - visible[first]
     usd = usd + (whole[end] - whole[begin]) - 2 * first * (linear[end] - linear[begin])
