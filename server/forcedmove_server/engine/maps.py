@@ -22,6 +22,7 @@ from forcedmove_server.engine.frames import SIDES, ChainInfo, ClusterInfo, Marke
 from forcedmove_server.engine.margins import margin_info
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.views import SymbolRows
+from forcedmove_server.inference.markets import interest_usd
 from forcedmove_server.market.instruments import ContractType
 from forcedmove_server.scorecard.summary import ShortScore
 
@@ -94,7 +95,7 @@ def _symbol_state(
         venue_cents[venue] = venue_cents[venue] + row if venue in venue_cents else row
     stale = pipeline.left_out(rows.symbol)
     booked = [market for market in rows.markets.tolist() if market not in stale]
-    interest = pipeline.inference.markets.interest_usd(booked, rows.mark_usd)
+    interest = interest_usd(pipeline.inference.markets, booked, rows.mark_usd)
     visible, books = pipeline.books.visible(interest, first_bin, store.bins, rows.bin_width_usd, pipeline.now_ns)
     withdrawal = pipeline.withdrawal.fit(booked, model.depth_withdrawal_fraction)
     sigma = pipeline.activity.daily_volatility(rows.symbol)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,22 @@ IMPLAUSIBLE_OPEN_INTEREST_USD = 1e12
 _LEAST_PRICE_BINS = 20
 #: a mark older than this no longer shows the price path, so trade prices are taken as well
 SPARSE_MARKS_NS = 10 * 10**9
+
+
+class Interests(Protocol):
+    """What open interest in USD is made of, by market: lots (-1 before any), model units of one, the contract's kind."""
+
+    open_interest: I64
+    lot: F64
+    inverse: NDArray[np.bool_]
+
+
+def interest_usd(table: Interests, markets: Iterable[int], mark_usd: float) -> dict[int, float]:
+    """Return the open interest of some markets of a symbol in USD at its mark, 0 before one was observed."""
+    return {
+        m: max(float(table.open_interest[m]), 0.0) * float(table.lot[m]) * (1.0 if table.inverse[m] else mark_usd)
+        for m in markets
+    }
 
 
 class MarketTable:
@@ -121,13 +137,6 @@ class MarketTable:
                 return lots
             for row in outgrown.tolist():
                 self._coarsen(row)
-
-    def interest_usd(self, markets: Iterable[int], mark_usd: float) -> dict[int, float]:
-        """Return the open interest of some markets of a symbol in USD at its mark, 0 before one was observed."""
-        return {
-            m: max(float(self.open_interest[m]), 0.0) * float(self.lot[m]) * (1.0 if self.inverse[m] else mark_usd)
-            for m in markets
-        }
 
     def _coarsen(self, market: int) -> None:
         """Make a market's lot ten times as large, and everything that is counted in lots ten times as few."""

@@ -12,6 +12,7 @@ from forcedmove_server.engine.cascade.forecast import PointForecast
 from forcedmove_server.engine.depth import latent_usd
 from forcedmove_server.engine.maps import SymbolState
 from forcedmove_server.engine.pipeline import Pipeline
+from forcedmove_server.inference.markets import interest_usd
 from forcedmove_server.margin.process import first_step
 
 F64 = NDArray[np.float64]
@@ -88,7 +89,7 @@ def _depth_weights(
     """Whose orders rest in each cell, float64 ``[V, C]``: books as they are; the latent book by open interest."""
     rows, table = state.rows, pipeline.inference.markets
     mark = rows.mark_usd
-    usd = list(table.interest_usd(rows.markets.tolist(), mark).values())
+    usd = list(interest_usd(table, rows.markets.tolist(), mark).values())
     interest = np.array([sum(usd[k] for k, venue in enumerate(rows.venues) if venue == name) for name in names])
     latent = latent_usd(
         state.visible, mark, point.chain.shock_price_usd, point.side, state.first_bin, rows.bin_width_usd, state.law
