@@ -30,7 +30,7 @@ SPARSE_MARKS_NS = 10 * 10**9
 
 
 class Interests(Protocol):
-    """What open interest in USD is made of, by market: lots (-1 before any), model units of one, the contract's kind."""
+    """What open interest in USD is made of, by market: lots (-1 before any), model units of a lot, the kind."""
 
     open_interest: I64
     lot: F64
