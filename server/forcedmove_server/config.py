@@ -238,7 +238,7 @@ class ArmingConfig:
     ] = 0.01
     min_venues: Annotated[int, Key("venues", "on at least so many venues", 1, 100)] = 2
     hysteresis: Annotated[
-        float, Key("x", "conditions are left where they are missed by this factor; clusters likewise", 1, 10)
+        float, Key("x", "conditions are left where they are missed by this factor (counts rounded down)", 1, 10)
     ] = 1.25
     rung_factor: Annotated[
         float,

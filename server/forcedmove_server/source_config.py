@@ -29,7 +29,12 @@ class SimulateSourceConfig:
     symbols: Annotated[tuple[str, ...], Key("", "symbols to simulate; empty means all it knows")] = ()
     regime: Annotated[SimulationRegime, Key("", "the market's weather; mixed changes by itself")] = "mixed"
     at: Annotated[
-        datetime | None, Key("time", "event time up to which everything is played at once; from there on at speed")
+        datetime | None,
+        Key(
+            "time",
+            "event time up to which everything is played at once, and at which the warm-up ends if it would be longer; "
+            "from there on at speed",
+        ),
     ] = None
 
 

@@ -225,7 +225,8 @@ HUGE, TINY = 1e308, 5e-324
 EXTREME: list[tuple[str, dict[str, Any], str]] = [
     ("forecast", {"price": HUGE}, r"price_usd = 1e\+308: must lie in the map's window"),
     ("forecast", {"price": TINY}, r"price_usd = 5e-324: must lie in the map's window"),
-    ("forecast", {"move": 99.0}, "price_usd = .*: must lie in the map's window"),
+    ("forecast", {"move": 4.9}, "price_usd = .*: must lie in the map's window"),
+    ("forecast", {"move": 99.0}, r"move_fraction = 99\.0: must lie in -0\.95 \.\. 5"),
     ("forecast", {"move": -0.03, "asks": [(1.0, HUGE)]}, r"book\.asks"),
     ("forecast", {"move": -0.03, "asks": [(HUGE, HUGE)]}, r"book\.asks"),
     ("forecast", {"move": -0.03, "bids": [(90_000.0, 1e9)]}, r"book\.bids"),

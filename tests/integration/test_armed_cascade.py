@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
 import numpy as np
 import pytest
 
 from examples import armed_cascade as example
+from forcedmove_server.market.events import EventBatch
 
 FOUR = {"binance", "bybit", "okx", "deribit"}
 
@@ -51,3 +55,27 @@ async def test_it_is_armed_a_minute_before_the_cascade_and_the_scorecard_says_so
     assert (figures["cascades.hits"], figures["cascades.missed"]) == (1, 0)
     assert figures["cascades.false_alarms_per_day"] == 0
     assert figures["cascades.depth_error"] == figures["cascades.floor_error"] == 0
+
+
+async def test_a_fall_that_began_before_the_chain_was_armed_did_not_follow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark falls by 1.7 % to where the chain is armed ten seconds later, and on to its levels within the minute."""
+    script = example.script
+
+    def falling() -> Iterator[tuple[datetime, EventBatch]]:
+        for at, events in script():
+            if at < example.NEAR:
+                events.mark_prices["price"] = 100_500.0
+            yield at, events
+
+    monkeypatch.setattr(example, "CASCADE", example.ARMED + timedelta(seconds=20))
+    monkeypatch.setattr(example, "script", falling)
+    events, card = await example.play()
+    armed, resolved = (next(event for event in events if event.type == kind) for kind in ("armed", "resolved"))
+    outcome = resolved.outcome
+    assert outcome is not None
+    assert (clock(armed.time), clock(outcome.began_at)) == ("14:31:00.000", "14:30:50.000")
+    assert (outcome.cascade, outcome.lead_time_s) == (False, None)
+    assert resolved.reason == "the cascade was already under way"
+    assert outcome.total_usd == pytest.approx(162e6)
+    figures = {figure.measure: figure.estimate.value for figure in card.figures}
+    assert (figures["cascades.hits"], figures["cascades.missed"]) == (0, 1)

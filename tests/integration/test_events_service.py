@@ -132,6 +132,27 @@ async def test_statuses_and_heartbeats_on_the_wire(engine: FakeEngine) -> None:
         assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_server_that_ends_its_streams_sends_what_was_logged_before(engine: FakeEngine) -> None:
+    async with (
+        serving(engine) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        call = events_pb2_grpc.EventServiceStub(channel).WatchEvents(events_pb2.WatchEventsRequest())
+        await asyncio.wait_for(call.read(), 5)  # a heartbeat: the stream waits for news
+        log(engine, 100)  # more than one message holds
+        server.hub.end_streams()
+        got: list[int] = []
+
+        async def read() -> None:
+            while (message := await call.read()) is not grpc.aio.EOF:
+                got.extend(one.seq for one in message.events)
+
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await asyncio.wait_for(read(), 10)
+        assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert got == list(range(1, 101))
+
+
 async def test_there_is_room_for_so_many_streams(engine: FakeEngine) -> None:
     async with (
         serving(engine, Limits(max_streams=1)) as server,

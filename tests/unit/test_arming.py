@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,6 +92,33 @@ def test_conditions_are_left_further_out_than_they_are_entered() -> None:
     assert "2.60% away" in machine.told[-1].reason
 
 
+@pytest.mark.parametrize(
+    ("least", "slack", "left"), [(4, 1.25, 2), (8, 1.25, 5), (5, 1.25, 3), (10, 3.0, 2), (4, 1.0, 3)]
+)
+def test_counts_are_left_at_least_one_below_where_they_are_entered(least: int, slack: float, left: int) -> None:
+    """``left`` is the largest count that misses: a level less is no miss at any factor above 1."""
+    config = dataclasses.replace(CONFIG, min_levels=least, min_venues=least)
+    for count in range(1, 2 * least):
+        levels = shortfall(config, candidate(levels=count, venues=least), None, slack)
+        venues = shortfall(config, candidate(levels=least, venues=count), None, slack)
+        assert levels == (f"fires {count} levels" if count <= left else "")
+        assert venues == (f"fires on {count} venues" if count <= left else "")
+
+
+def test_no_factor_makes_a_chain_of_nothing_hold() -> None:
+    config = dataclasses.replace(CONFIG, min_levels=1, min_venues=1, min_notional_usd=0.0)
+    assert shortfall(config, candidate(levels=0), None, 10.0) == "fires 0 levels"
+
+
+def test_an_armed_chain_that_loses_a_level_stays_armed() -> None:
+    machine = Machine()
+    machine.run(11, candidate(levels=4))
+    machine.run(200, candidate(levels=3))
+    assert machine.kinds == ["armed"]
+    machine.run(61, candidate(levels=2))
+    assert machine.kinds == ["armed", "disarmed"]
+
+
 @given(st.lists(st.booleans(), max_size=300))
 def test_a_chain_on_the_brink_does_not_flap(tips: list[bool]) -> None:
     """It alternates between four levels and one: it stays armed unless it is missed for a minute in a row."""
@@ -141,6 +171,19 @@ def test_it_expires_and_the_same_cluster_has_to_leave_first() -> None:
     assert machine.kinds == ["armed", "expired"]
     machine.run(61, candidate(levels=1))
     machine.run(11, candidate())
+    assert machine.kinds == ["armed", "expired", "armed"]
+
+
+def test_what_has_expired_stays_so_in_the_cluster_that_it_ends_in() -> None:
+    machine = Machine()
+    machine.run(11 + 3_600, candidate(cluster=1))
+    assert machine.kinds == ["armed", "expired"]
+    machine.now_s += 1
+    machine.told += machine.arming.step(machine.now_s * S, MARK, MARK, [candidate(cluster=7)], {1: 7}, None)
+    machine.run(500, candidate(cluster=7))
+    assert machine.kinds == ["armed", "expired"]
+    machine.run(61, candidate(cluster=7, levels=1))
+    machine.run(11, candidate(cluster=7))
     assert machine.kinds == ["armed", "expired", "armed"]
 
 

@@ -57,7 +57,12 @@ def test_what_collects_live_says_how_to_choose_the_largest_symbols(
         (["simulate", "BTC"], "the shock is missing"),
         (["simulate", "--shock", "-2%"], "SYMBOL is missing"),
         (["simulate", "BTC", "--shock", "-2%", "--price", "9"], "not allowed with"),
-        (["simulate", "BTC", "--shock", "twice"], "'twice' is not a fraction"),
+        (["simulate", "BTC", "--shock", "twice"], "'twice' is not a move of the mark"),
+        (
+            ["simulate", "BTC", "--shock", "-96%"],
+            "'-96%' is not a move of the mark such as -0.02 or -2%, from -95% to 500%",
+        ),
+        (["simulate", "BTC", "--shock", "5.01"], "from -95% to 500%"),
         (["simulate", "BTC", "--price", "nan"], "'nan' is not a number above zero"),
         (["simulate", "BTC", "--scenario", "x.toml"], "SYMBOL = 'BTC': a scenario names its own symbol"),
         (["simulate", "BTC", "--shock", "-2%", "--paths", "20001"], "not a whole number from 0 to 20000"),

@@ -156,7 +156,8 @@ def test_the_estimate_alone(capsys: pytest.CaptureFixture[str], calls: list[Any]
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (("--shocks", "-1%,x"), "not a fraction"),
+        (("--shocks", "-1%,x"), "'x' is not a move of the mark"),
+        (("--shocks", "-1%,501%"), "'501%' is not a move of the mark such as -0.02 or -2%, from -95% to 500%"),
         (("--shocks", "0"), "other than 0"),
         (("--shocks", ","), "other than 0"),
         (("--format", "parquet"), "--output is missing"),

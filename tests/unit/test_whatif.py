@@ -178,3 +178,19 @@ def test_shorts_crossed_levels_and_positions_that_nothing_liquidates() -> None:
 def test_what_cannot_be_told(more: dict[str, object], told: str) -> None:
     with pytest.raises(InputError, match=told):
         WhatIfQuestion(**({"position": LONG} | more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("horizons_s", 4e7, "must be a finite number above 0, at most 31,622,400 s (366 days)"),
+        ("horizons_s", 0.0, "must be a finite number above 0, at most 31,622,400 s (366 days)"),
+        ("leverages", -1.0, "must be a finite number above 0"),
+        ("added_margins", math.inf, "must be a finite number above 0"),
+        ("added_margins", math.nan, "must be a finite number above 0"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_in_its_own_words(name: str, value: float, reason: str) -> None:
+    with pytest.raises(InputError) as told:
+        WhatIfQuestion(LONG, **{name: (value,)})  # type: ignore[arg-type]
+    assert str(told.value) == f"{name} = {value!r}: {reason}"

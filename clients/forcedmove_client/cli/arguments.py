@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from forcedmove_client.aio import DEFAULT_TARGET
 
+#: moves of the mark that servers follow, as fractions
+_LEAST_MOVE, _MOST_MOVE = -0.95, 5.0
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -29,14 +31,28 @@ def duration(text: str) -> float:
     return seconds
 
 
+def _fraction(text: str) -> float:
+    """Read 0.05 or 5%; NaN where it is neither."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        return math.nan
+
+
+def move(text: str) -> float:
+    """Read a move of the mark, written -0.02 or -2%, as far as servers follow one."""
+    value = _fraction(text)
+    if not _LEAST_MOVE <= value <= _MOST_MOVE:
+        bounds = f"from {_LEAST_MOVE:.0%} to {_MOST_MOVE:.0%}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a move of the mark such as -0.02 or -2%, {bounds}")
+    return value
+
+
 def share(low: float, high: float) -> Callable[[str], float]:
     """Return a type for fractions, written 0.05 or 5%, above ``low`` and at most ``high``."""
 
     def read(text: str) -> float:
-        try:
-            value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            value = math.nan
+        value = _fraction(text)
         if not low < value <= high:
             bounds = f"above {low:.0%} and at most {high:.0%}"
             raise argparse.ArgumentTypeError(f"{text!r} is not a fraction such as 0.05 or 5%, {bounds}")

@@ -16,6 +16,8 @@ from forcedmove_client.terminal.live import watch
 
 HELP = "run a server on a simulated market and watch it"
 REGIME_HELP = "weather of the market: mixed (default), calm, trend, crash, squeeze or low-liquidity"
+#: days of the market may be played before there is anything to show
+_PATIENCE_AT_S = 6 * 3_600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,11 +50,14 @@ def run(args: argparse.Namespace) -> int:
         arguments += ["--seed", str(args.seed)]
     if args.regime is not None:
         arguments += ["--regime", args.regime]
+    doing, patience_s = "starting a server on a simulated market", 180.0
     if args.at is not None:
         arguments += ["--at", args.at]
+        doing += f", played up to {args.at} (after its first 8 hours, 15 s or more for each hour)"
+        patience_s = _PATIENCE_AT_S
     if args.symbols:
         arguments += ["--symbols", *args.symbols]
-    with launched_server(arguments, "starting a server on a simulated market") as target:
+    with launched_server(arguments, doing, patience_s) as target:
         args.symbols = []  # all that are simulated
         with_client(target, lambda client: watch(client, options_of(args), Console()))
     return DONE

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from forcedmove_client.aio import AsyncClient
-from forcedmove_client.cli.arguments import add_server, describe, duration, positive, share, whole
+from forcedmove_client.cli.arguments import add_server, describe, duration, move, positive, share, whole
 from forcedmove_client.cli.failures import BAD_INPUT, DONE, CommandError
 from forcedmove_client.cli.running import with_client, with_spinner
 from forcedmove_client.cli.tables import output, table
@@ -121,8 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 def shock_list(text: str) -> tuple[float, ...]:
     """Read moves of the mark, separated by commas: ``-1%,-2%,0.05``."""
-    read = share(-1, 10)
-    found = tuple(read(part.strip()) for part in text.split(",") if part.strip())
+    found = tuple(move(part.strip()) for part in text.split(",") if part.strip())
     if not found or 0 in found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of moves other than 0, such as -1%,-2%,5%")
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from forcedmove_client.cli import extensions
-from forcedmove_client.cli.arguments import add_server, describe, duration, positive, share, whole
+from forcedmove_client.cli.arguments import add_server, describe, duration, move, positive, whole
 from forcedmove_client.cli.failures import BAD_INPUT, CommandError
 from forcedmove_client.cli.running import with_client
 from forcedmove_client.cli.tables import output, table
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("symbol", nargs="?", metavar="SYMBOL", help="BTC, binance:BTCUSDT or BTC/USDT:USDT")
     shock = parser.add_mutually_exclusive_group()
-    shock.add_argument("--shock", type=share(-1, 10), metavar="MOVE", help="move of the mark: -2%% or -0.02")
+    shock.add_argument("--shock", type=move, metavar="MOVE", help="move of the mark: -2%% or -0.02")
     shock.add_argument("--price", type=positive, metavar="USD", help="price the mark is pushed to")
     parser.add_argument("--scenario", type=Path, metavar="FILE", help="hand-written map and book, TOML")
     parser.add_argument(

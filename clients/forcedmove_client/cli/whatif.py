@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from forcedmove_client.aio import AsyncClient
-from forcedmove_client.cli.arguments import add_server, describe, duration, positive, share
+from forcedmove_client.cli.arguments import add_server, describe, duration, move, positive
 from forcedmove_client.cli.failures import BAD_INPUT, DONE, CommandError
 from forcedmove_client.cli.running import with_client
 from forcedmove_client.cli.simulate import show as show_chain
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--leverages", nargs="+", type=positive, default=(), metavar="X", help="rows of the table")
     parser.add_argument("--add-margin", nargs="+", type=positive, default=(), metavar="M", help="rows of the table")
     shock = parser.add_mutually_exclusive_group()
-    shock.add_argument("--shock", type=share(-1, 10), metavar="MOVE", help="follow this shock too: -2%% or -0.02")
+    shock.add_argument("--shock", type=move, metavar="MOVE", help="follow this shock too: -2%% or -0.02")
     shock.add_argument("--price", type=positive, metavar="USD", help="the same as a price")
     parser.add_argument(
         "--book", type=Path, metavar="FILE", help="CSV with side (bid, ask), price, quantity, for the visible books"

@@ -381,8 +381,9 @@ class ArmOutcome(_message.Message):
     LEVELS_FIELD_NUMBER: _builtins.int
     LEAD_TIME_S_FIELD_NUMBER: _builtins.int
     cascade: _builtins.bool
+    """Whether a cascade followed: one that began when the chain was armed or later."""
     began_time_ns: _builtins.int
-    """From its first move, or without a cascade from the trigger, to when it was over."""
+    """From its first move, or where there was none from the trigger, to when it was over."""
     ended_time_ns: _builtins.int
     floor_price_usd: _builtins.float
     """The furthest that the mark went, and when."""
@@ -396,7 +397,7 @@ class ArmOutcome(_message.Message):
     levels: _builtins.int
     """Levels that were expected and clusters beyond them that the mark reached."""
     lead_time_s: _builtins.float
-    """From ARMED to the first move; unset where no cascade came, or it had begun before."""
+    """From ARMED to the first move; unset where no cascade followed."""
     def __init__(
         self,
         *,

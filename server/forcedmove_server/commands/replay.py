@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.commands.arguments import (
     add_at_argument,
@@ -21,7 +23,7 @@ from forcedmove_server.commands.progress import with_progress
 from forcedmove_server.engine.export import full_map, write_map
 from forcedmove_server.engine.offline import OfflineRun
 from forcedmove_server.errors import InputError
-from forcedmove_server.sources.make import make_source
+from forcedmove_server.sources.make import replay_source, time_ns
 
 HELP = "run recorded markets through the model and write the map at the end"
 
@@ -46,12 +48,14 @@ def run(args: argparse.Namespace) -> int:
     """Replay, then write."""
     if args.dump is not None and args.dump.suffix not in (".parquet", ".csv"):
         raise InputError("dump", str(args.dump), "must end in .parquet or .csv")
-    if args.at is not None:
+    at = args.at
+    if at is not None:
         if args.until is not None:
             raise InputError("at", args.at.isoformat(), "means the same as --until: give one of them")
-        args.until = args.at + timedelta(microseconds=1)  # what happened at that moment belongs to it
+        args.until = at + timedelta(microseconds=1)  # what happened at that moment belongs to it
         args.at = None
-    offline = OfflineRun(make_source(replay_config(args)).source, read_base_config(args))
+    source = replay_source(replay_config(args))
+    offline = OfflineRun(source, read_base_config(args))
     for _ in with_progress(offline, offline.source, "replay"):
         pass
     summary = offline.summary()
@@ -66,6 +70,12 @@ def run(args: argparse.Namespace) -> int:
         except OSError as error:
             raise InputError("summary", str(args.summary), f"cannot be written: {error.strerror}") from error
     _print(summary)
+    newest_ns = offline.pipeline.newest_event_ns
+    if at is not None and source.ran_out and newest_ns < (time_ns(at) or 0):
+        end = np.datetime64(newest_ns, "ns").astype("datetime64[ms]")
+        sys.stderr.write(
+            f"forcedmove: the recording ends at {end}Z, before --at {at.isoformat()}: the map is of its end\n"
+        )
     return 0
 
 

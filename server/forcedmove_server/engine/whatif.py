@@ -73,9 +73,11 @@ class WhatIfQuestion:
             values = getattr(self, name)
             if len(values) > MAX_ROWS:
                 raise InputError(name, len(values), f"at most {MAX_ROWS}")
+            most = _LONGEST_HORIZON_S if name == "horizons_s" else math.inf
             for value in values:
-                if not 0 < value <= (_LONGEST_HORIZON_S if name == "horizons_s" else math.inf) or math.isinf(value):
-                    raise InputError(name, value, "must be a number above 0, times at most a year")
+                if not (0 < value <= most and math.isfinite(value)):
+                    bound = f"above 0, at most {most:,.0f} s (366 days)" if math.isfinite(most) else "above 0"
+                    raise InputError(name, value, f"must be a finite number {bound}")
 
 
 @dataclass(frozen=True, slots=True)

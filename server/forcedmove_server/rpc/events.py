@@ -86,15 +86,15 @@ class EventHandlers:
             page = log.read(request.from_seq or log.next_seq, _AT_ONCE, wanted, request.epoch)
             due = 0.0
             while True:
-                if self._ended is not None:
-                    raise self._ended
-                if page.events or loop.time() >= due:
+                if page.events or (self._ended is None and loop.time() >= due):
                     messages = [event_message(event) for event in page.events]
                     await context.write(
                         events_pb2.WatchEventsResponse(events=messages, epoch=log.epoch, next_seq=page.next_seq)
                     )
                     due = loop.time() + self._limits.heartbeat_s
                 if page.next_seq == log.next_seq:
+                    if self._ended is not None:
+                        raise self._ended
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(news.wait(), max(due - loop.time(), 0.0))
                 news.clear()

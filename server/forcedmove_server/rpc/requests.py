@@ -10,6 +10,7 @@ from typing import TypeVar
 from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2, scorecard_pb2, whatif_pb2
 from forcedmove_server.engine.bands import check_band
 from forcedmove_server.engine.frames import AXES, SIDES, AxisName, SideName, SymbolMap, ViewSpec, WeightingName
+from forcedmove_server.engine.scan.question import LEAST_SHOCK, MOST_SHOCK
 from forcedmove_server.engine.views import check_view
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.instruments import InstrumentRegistry
@@ -123,7 +124,9 @@ def shock_of(request: cascade_pb2.SimulateRequest | whatif_pb2.WhatIfRequest, sy
         raise NotReadyError(f"{symbol_map.symbol}: no mark price yet")
     if kind == "price_usd":
         return finite("price_usd", request.price_usd, 0.0, above=True)
-    move = finite("move_fraction", request.move_fraction, -1.0, _MAX_MOVE, above=True)
+    move = request.move_fraction
+    if not LEAST_SHOCK <= move <= MOST_SHOCK:
+        raise InputError("move_fraction", move, f"must lie in {LEAST_SHOCK:g} .. {MOST_SHOCK:g}")
     return symbol_map.mark_price_usd * (1.0 + move)
 
 

@@ -7,6 +7,8 @@ import math
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import numpy as np
+
 from forcedmove_server.collectors.hosts import check_hosts
 from forcedmove_server.collectors.network import Addresses
 from forcedmove_server.collectors.selection import Selection
@@ -26,6 +28,7 @@ from forcedmove_server.market.events import Channel
 from forcedmove_server.sources.live import LiveSource
 from forcedmove_server.sources.replay import ReplaySource
 from forcedmove_server.sources.simulate import SimulatedSource, SimulationConfig
+from forcedmove_server.sources.simulate.config import STEP_NS, STEP_S
 from forcedmove_server.sources.source import Source
 
 
@@ -47,10 +50,14 @@ def make_source(config: SourceConfig, max_markets: int = EngineConfig().max_mark
     speed = config.speed or None
     if isinstance(config, SimulateSourceConfig):
         source = SimulatedSource(simulation_config(config), config.name)
-        return MadeSource(source, speed, max(source.warm_until_ns, time_ns(config.at) or 0))
+        at_ns = time_ns(config.at)
+        return MadeSource(source, speed, source.warm_until_ns if at_ns is None else at_ns)
     if problem := config.at_problem():
         raise InputError("at", str(config.at), problem)
-    return MadeSource(replay_source(config), speed, time_ns(config.at) or 0)
+    replay, at_ns = replay_source(config), time_ns(config.at)
+    if at_ns is not None and replay.begins_ns is not None and at_ns < replay.begins_ns:
+        raise InputError("at", str(config.at), f"lies before the recording begins, {_shown(replay.begins_ns)}")
+    return MadeSource(replay, speed, at_ns or 0)
 
 
 def live_settings(config: LiveSourceConfig, max_markets: int) -> LiveSettings:
@@ -80,9 +87,19 @@ def live_settings(config: LiveSourceConfig, max_markets: int) -> LiveSettings:
 
 
 def simulation_config(config: SimulateSourceConfig) -> SimulationConfig:
-    """Return the simulation a source's configuration describes."""
+    """Return the simulation a source's configuration describes; its warm-up ends at ``at`` at the latest.
+
+    Raises InputError for an ``at`` before the market begins, and as SimulationConfig does.
+    """
     symbols = tuple(symbol.upper() for symbol in config.symbols) or SimulationConfig().symbols
-    return SimulationConfig(seed=config.seed, regime=config.regime, symbols=symbols, warmup_hours=config.warmup_hours)
+    made = SimulationConfig(seed=config.seed, regime=config.regime, symbols=symbols, warmup_hours=config.warmup_hours)
+    at_ns = time_ns(config.at)
+    if at_ns is None:
+        return made
+    if at_ns < made.epoch_ns:
+        raise InputError("at", str(config.at), f"lies before the simulated market begins, {_shown(made.epoch_ns)}")
+    steps = min(made.warmup_steps, (at_ns - made.epoch_ns) // STEP_NS)
+    return dataclasses.replace(made, warmup_hours=steps * STEP_S / 3_600)
 
 
 def bounded_simulation(
@@ -115,3 +132,7 @@ def time_ns(when: datetime | None) -> int | None:
         return None
     aware = when if when.tzinfo else when.replace(tzinfo=UTC)
     return round(aware.timestamp() * 10**6) * 1000
+
+
+def _shown(time_ns: int) -> str:
+    return f"{np.datetime64(time_ns, 'ns').astype('datetime64[s]')}Z"

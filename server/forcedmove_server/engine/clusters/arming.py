@@ -9,11 +9,13 @@
                                                  └──the horizon is over──▶ expired: not armed again until it disarms
 
 One chain is armed per symbol and side at a time, and nothing new is while a triggered one is not resolved: what falls
-then belongs to it. The chain is that of a cluster with an identity; when that ends in another, the arm goes with it.
+then belongs to it. The chain is that of a cluster with an identity; when that ends in another, the arm goes with it, or
+what keeps an expired one from being armed again.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,6 +50,9 @@ class Candidate:
 def shortfall(config: ArmingConfig, candidate: Candidate, volume_day_usd: float | None, slack: float = 1.0) -> str:
     """Return which condition is missed by more than the factor ``slack``, in words; empty where none is.
 
+    Least counts of levels and venues are divided by it and rounded down, to one at least: no factor above 1 is lost to
+    rounding, and a chain never holds without a level.
+
     ``volume_day_usd`` is what the symbol trades in a day, None where that is not known.
     """
     chain = candidate.chain
@@ -56,16 +61,20 @@ def shortfall(config: ArmingConfig, candidate: Candidate, volume_day_usd: float 
         least_usd = min(least_usd, config.min_volume_share * volume_day_usd)
     if candidate.distance > config.distance_fraction * slack:
         return f"{candidate.distance:.2%} away"
-    if len(chain.levels) * slack < config.min_levels:
+    if len(chain.levels) < _least(config.min_levels, slack):
         return f"fires {len(chain.levels)} levels"
     if chain.total_usd * slack < least_usd:
         return f"fires ${chain.total_usd:,.0f}"
     run = abs(chain.terminal_price_usd / candidate.near_usd - 1)
     if run * slack < config.min_run_fraction:
         return f"carries the mark {run:.2%}"
-    if candidate.venues * slack < config.min_venues:
+    if candidate.venues < _least(config.min_venues, slack):
         return f"fires on {candidate.venues} venues"
     return ""
+
+
+def _least(count: int, slack: float) -> int:
+    return max(1, math.floor(count / slack))
 
 
 class Rungs(NamedTuple):
@@ -133,6 +142,9 @@ class SideArming:
         may be armed, the preferred ones first, ``merged`` into which identity others ended.
         """
         changes: list[Change] = []
+        if self._expired is not None:
+            cluster, met_ns = self._expired
+            self._expired = merged.get(cluster, cluster), met_ns
         self._forgive(now_ns, candidates, volume_day_usd)
         if self.arm is None:
             self._find(now_ns, candidates, volume_day_usd, changes)

@@ -34,11 +34,11 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What really came of a chain that was triggered.
+    """What really came of a chain that was triggered. ``cascade``: one that began when it was armed or later.
 
     ``liquidated_usd`` was told by feeds, ``released_usd`` is the open interest that left; ``total_usd`` takes the first
     on venues that tell every liquidation and the larger one elsewhere. ``lead_time_s`` is from ARMED to the cascade's
-    first move, None where none came, or it had begun before. ``levels`` of those that were expected, and clusters
+    first move, None where none followed. ``levels`` of those that were expected, and clusters
     beyond them, that the mark reached.
     """
 

@@ -236,7 +236,8 @@ class ClusterWatch:
         else:
             left, floor, floor_ns = released(own.before, seen, side), own.floor_usd, own.floor_ns
             began = arm.triggered_ns
-        cascade = move is not None and move.cascade
+        fell = move is not None and move.cascade
+        cascade = fell and began >= arm.at_ns  # nobody was warned of a fall that was already going on
         outcome = Outcome(
             cascade=cascade,
             began_ns=began,
@@ -247,9 +248,10 @@ class ClusterWatch:
             released_usd=left.released,
             total_usd=left.total,
             levels=levels_reached(own.levels, floor, side, state.rows.bin_width_usd),
-            lead_time_s=(began - arm.at_ns) / _SECOND_NS if cascade and began > arm.at_ns else None,
+            lead_time_s=(began - arm.at_ns) / _SECOND_NS if cascade else None,
         )
-        reason = "a cascade followed" if cascade else "no cascade followed"
+        underway = "the cascade was already under way" if fell else "no cascade followed"
+        reason = "a cascade followed" if cascade else underway
         self._tell(state, side, own, own.arming.resolve(reason), seen, outcome)
         self._alarm(state, side, arm, seen.time_ns)
 

@@ -63,6 +63,10 @@ class ReplaySource:
         max_rows: int = 1 << 16,
     ) -> None:
         self.name = name
+        #: whether the last pass read all there is, rather than stopping at ``until_ns``
+        self.ran_out = False
+        #: the day or month at which the files begin, by their names; None where one names none
+        self.begins_ns: int | None = None
         self.defects = Defects()
         self._from_ns = EARLIEST_NS if from_ns is None else from_ns
         self._until_ns = LATEST_NS if until_ns is None else until_ns
@@ -103,17 +107,20 @@ class ReplaySource:
             raise UnknownNameError("event kind", sorted(unknown)[0], list(EVENT_DTYPES))
         by_format = find_files(path, format_name, self.defects)
         feeds: list[Feed] = []
+        begins: list[int] = []
         for name, files in by_format.items():
             kept = [
                 file
                 for file in files
                 if file.begins_ns - _HOUR_NS < self._until_ns and file.ends_ns + _HOUR_NS > self._from_ns
             ]
+            begins += [file.begins_ns for file in kept]
             share = max(_MIN_BLOCK_BYTES, min(_MAX_BLOCK_BYTES, _ALL_BLOCKS_BYTES // max(1, len(files))))
             feeds += FORMATS[name].feeds(kept, Options(self._book, kinds, share))
         if not feeds:
             wanted = f"{', '.join(sorted(kinds))} between {_shown(self._from_ns)} and {_shown(self._until_ns)}"
             raise FileFormatError("path", str(path), f"holds no {wanted}")
+        self.begins_ns = min(begins) if min(begins) > EARLIEST_NS else None
         return feeds, _BARS_WINDOW_NS if by_format.keys() <= {"oi-bars"} else _WINDOW_NS
 
     def _resolve(self, symbols: Collection[str]) -> set[str]:
@@ -129,6 +136,7 @@ class ReplaySource:
 
     def _read(self, registry: InstrumentRegistry) -> Iterator[EventBatch]:
         self._book.fixed = True
+        self.ran_out = False
         keys = self._keys
         watch = GapWatch(registry, self.defects)
         implied: list[ImpliedPrice] = []
@@ -151,6 +159,7 @@ class ReplaySource:
                 holes = watch.see(batch)
                 yield dataclasses.replace(batch, gaps=in_time_order([batch.gaps, holes])) if len(holes) else batch
             self._bytes_read = self._bytes
+            self.ran_out = all(lane.first_ns() > LATEST_NS for lane in lanes)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
