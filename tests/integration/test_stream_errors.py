@@ -84,9 +84,9 @@ BAD_SHOCKS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"symbol": "BTC", "price": NAN}, InvalidArgumentError, "price_usd = nan"),
     ({"symbol": "BTC", "price": 0}, InvalidArgumentError, r"price_usd = 0\.0: must be above 0"),
     ({"symbol": "BTC", "price": -5}, InvalidArgumentError, r"price_usd = -5\.0"),
-    ({"symbol": "BTC", "move": -1}, InvalidArgumentError, r"move_fraction = -1\.0: must be above -1"),
+    ({"symbol": "BTC", "move": -1}, InvalidArgumentError, r"move_fraction = -1\.0: must lie in -0\.95 \.\. 5"),
     ({"symbol": "BTC", "move": float("inf")}, InvalidArgumentError, "move_fraction = inf"),
-    ({"symbol": "BTC", "move": 1e300}, InvalidArgumentError, r"move_fraction = 1e\+300: must be at most 100"),
+    ({"symbol": "BTC", "move": 1e300}, InvalidArgumentError, r"move_fraction = 1e\+300: must lie in -0\.95 \.\. 5"),
     ({"symbol": "", "move": -0.1}, InvalidArgumentError, "symbol = ''"),
     ({"symbol": "DOGE", "move": -0.1}, UnknownNameError, "DOGE"),
 ]

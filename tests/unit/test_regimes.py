@@ -151,7 +151,7 @@ def test_calm_moves_less_than_a_trend_and_thin_books_are_thin() -> None:
 def test_a_demo_passes_the_regime_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[str] = []
 
-    def launched(arguments: list[str], doing: str) -> None:
+    def launched(arguments: list[str], doing: str, timeout_s: float) -> None:
         asked.extend(arguments)
         raise CommandError("not started")
 
