@@ -21,8 +21,9 @@ from forcedmove_server.engine import taken as taken_module
 from forcedmove_server.engine import whatif as whatif_module
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.rpc.limits import Limits
-from forcedmove_server.rpc.server import RpcServer, serve
+from forcedmove_server.rpc.server import RpcServer
 from tests.integration.fake_engine import eventually
+from tests.integration.real_engine import served
 from tests.unit.market_feed import ENGINE, minute, two_venue_registry
 
 CONFIG = Config(engine=EngineConfig(backend="cpu", threads=1, tick_interval_ms=20, max_markets=8, bins=ENGINE.bins))
@@ -48,15 +49,8 @@ async def engine() -> AsyncIterator[Engine]:
 
 @pytest.fixture
 async def server(engine: Engine) -> AsyncIterator[RpcServer]:
-    running = await serve(engine, port=0, limits=Limits(answers_waiting=1))
-    yield running
-    await running.drain(grace_s=0.2)
-
-
-@pytest.fixture
-async def client(server: RpcServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(f"127.0.0.1:{server.port}") as connected:
-        yield connected
+    async with served(engine, Limits(answers_waiting=1)) as running:
+        yield running
 
 
 @pytest.fixture(params=["forecast", "what_if"])

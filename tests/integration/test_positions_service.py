@@ -23,9 +23,10 @@ from forcedmove_client import (
 from forcedmove_client.sync import Client
 from forcedmove_server.config import Config, EngineConfig, ExactConfig
 from forcedmove_server.engine.engine import Engine
-from forcedmove_server.rpc.server import RpcServer, serve
+from forcedmove_server.rpc.server import RpcServer
 from tests.integration.fake_engine import eventually
-from tests.unit.market_feed import ENGINE, minute, two_venue_registry
+from tests.integration.real_engine import fed_engine, served
+from tests.unit.market_feed import ENGINE, minute
 
 LONG = PositionKey("binance", "BTCUSDT", "long", "sub-1")
 SHORT = PositionKey("hyperliquid", "BTC", "short")
@@ -37,27 +38,14 @@ CONFIG = Config(
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Engine]:
-    started = Engine(CONFIG, two_venue_registry())
-    started.start()
-    for number in range(3):
-        started.put(minute(number))
-    await eventually(lambda: started._latest is not None and started.pipeline.events["open_interest"] == 12, 60)
-    yield started
-    await asyncio.to_thread(started.stop)
-    assert started.failure is None
+    async with fed_engine(CONFIG) as started:
+        yield started
 
 
 @pytest.fixture
 async def server(engine: Engine) -> AsyncIterator[RpcServer]:
-    running = await serve(engine, port=0)
-    yield running
-    await running.drain(grace_s=0.2)
-
-
-@pytest.fixture
-async def client(server: RpcServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(f"127.0.0.1:{server.port}") as connected:
-        yield connected
+    async with served(engine) as running:
+        yield running
 
 
 async def whole(client: AsyncClient) -> MapFrame:

@@ -25,9 +25,10 @@ from forcedmove_server.config import Config, EngineConfig, ScanConfig
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.rpc import scan as scan_module
 from forcedmove_server.rpc.limits import Limits
-from forcedmove_server.rpc.server import RpcServer, serve
+from forcedmove_server.rpc.server import RpcServer
 from tests.integration.fake_engine import FakeEngine, eventually, serving
-from tests.unit.market_feed import ENGINE, minute, two_venue_registry
+from tests.integration.real_engine import fed_engine, served
+from tests.unit.market_feed import ENGINE, minute
 
 SHOCKS = (-0.03, -0.01, 0.01, 0.03)
 CONFIG = Config(
@@ -38,27 +39,14 @@ CONFIG = Config(
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Engine]:
-    started = Engine(CONFIG, two_venue_registry())
-    started.start()
-    for number in range(3):
-        started.put(minute(number))
-    await eventually(lambda: started._latest is not None and started.pipeline.events["open_interest"] == 12, 60)
-    yield started
-    await asyncio.to_thread(started.stop)
-    assert started.failure is None
+    async with fed_engine(CONFIG) as started:
+        yield started
 
 
 @pytest.fixture
 async def server(engine: Engine) -> AsyncIterator[RpcServer]:
-    running = await serve(engine, port=0, limits=Limits(scan=CONFIG.scan))
-    yield running
-    await running.drain(grace_s=0.2)
-
-
-@pytest.fixture
-async def client(server: RpcServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(f"127.0.0.1:{server.port}") as connected:
-        yield connected
+    async with served(engine, Limits(scan=CONFIG.scan)) as running:
+        yield running
 
 
 async def test_every_shock_is_answered_as_simulate_answers_it(client: AsyncClient) -> None:

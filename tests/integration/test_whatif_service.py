@@ -13,8 +13,9 @@ from forcedmove_client import AsyncClient, InvalidArgumentError, UnknownNameErro
 from forcedmove_client.sync import Client
 from forcedmove_server.config import Config, EngineConfig
 from forcedmove_server.engine.engine import Engine
-from forcedmove_server.rpc.server import RpcServer, serve
+from forcedmove_server.rpc.server import RpcServer
 from tests.integration.fake_engine import eventually
+from tests.integration.real_engine import served
 from tests.unit.market_feed import ENGINE, minute, two_venue_registry
 
 MINE: dict[str, Any] = {
@@ -30,17 +31,10 @@ async def server() -> AsyncIterator[RpcServer]:
     for number in range(3):
         engine.put(minute(number))
     await eventually(lambda: engine._latest is not None and engine.pipeline.events["open_interest"] == 12, 60)
-    running = await serve(engine, port=0)
-    yield running
-    await running.drain(grace_s=0.2)
+    async with served(engine) as running:
+        yield running
     await asyncio.to_thread(engine.stop)
     assert engine.failure is None
-
-
-@pytest.fixture
-async def client(server: RpcServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(f"127.0.0.1:{server.port}") as connected:
-        yield connected
 
 
 async def test_the_answer_agrees_with_the_margin_service_and_with_simulate(client: AsyncClient) -> None:
