@@ -48,6 +48,9 @@ def test_demo_ends_by_itself_and_shows_three_symbols() -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_demo_and_its_server(number: signal.Signals, status: int) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # a shell without job control has its background jobs, and theirs, ignore interrupts
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     demo = subprocess.Popen(
         [*FORCEDMOVE, "demo", "--symbols", "BTC"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
