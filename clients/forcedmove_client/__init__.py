@@ -11,8 +11,10 @@
 ``AsyncClient`` is the same for asyncio. What is named here is public; modules and other names are not.
 """
 
+from forcedmove_client.access import Tls
 from forcedmove_client.aio import AsyncClient
 from forcedmove_client.errors import (
+    AccessDeniedError,
     ForcedMoveClientError,
     HistoryGoneError,
     InvalidArgumentError,
@@ -61,11 +63,13 @@ from forcedmove_client.scorecard import (
     ScoringRules,
     Unscored,
 )
+from forcedmove_client.server_status import Health, QuestionCounts, ServerStatus, StageTime
 from forcedmove_client.subscription import StreamStats, Subscription
 from forcedmove_client.sync import BlockingEvents, BlockingScan, BlockingSubscription, Client
 from forcedmove_client.whatif import Outlook, Touch, WhatIf, WhatIfRow
 
 __all__ = [
+    "AccessDeniedError",
     "Assumption",
     "AsyncClient",
     "Band",
@@ -86,6 +90,7 @@ __all__ = [
     "ForcedMoveClientError",
     "Forecast",
     "Headline",
+    "Health",
     "HeldPosition",
     "HeldPositions",
     "HistoryGoneError",
@@ -106,6 +111,7 @@ __all__ = [
     "PositionKey",
     "PositionsAnswer",
     "Quantile",
+    "QuestionCounts",
     "ReliabilityBin",
     "ScanEstimate",
     "ScanResult",
@@ -114,14 +120,17 @@ __all__ = [
     "Scorecard",
     "ScoringRules",
     "ServerError",
+    "ServerStatus",
     "ShockOutcome",
     "ShortScore",
+    "StageTime",
     "StreamStats",
     "Subscription",
     "SymbolInfo",
     "SymbolScan",
     "TierMultiplier",
     "TippingPoint",
+    "Tls",
     "Touch",
     "UnavailableError",
     "UnknownNameError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
@@ -18,6 +19,7 @@ from forcedmove.v1 import (
     positions_pb2_grpc,
     scorecard_pb2_grpc,
 )
+from forcedmove_client.access import Access, Tls
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.decoding import chain_of, symbol_of, venue_of
 from forcedmove_client.errors import ServerError, translated
@@ -40,6 +42,7 @@ from forcedmove_client.requests import Names, names_of, simulate_request, view_m
 from forcedmove_client.resuming import Patience
 from forcedmove_client.scenarios import ScenarioCalls
 from forcedmove_client.scorecard import Scorecard, scorecard_of, scorecard_request
+from forcedmove_client.server_status import StatusCalls
 from forcedmove_client.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -60,12 +63,15 @@ _OPTIONS = (
 )
 
 
-class AsyncClient(EventCalls, ScenarioCalls):
+class AsyncClient(EventCalls, ScenarioCalls, StatusCalls):
     """A client of one server, for asyncio. Use as ``async with AsyncClient() as client``.
 
     ``timeout_s`` bounds every single call. Streams reconnect by themselves until a connection has been lost for
     ``reconnect_timeout_s`` (None: never give up), and count it as lost when nothing at all, not even a heartbeat, came
     for ``silence_timeout_s``.
+
+    ``tls`` True or a Tls encrypts; ``token`` or ``token_file`` say who asks. What is None comes from FORCEDMOVE_TLS_CA,
+    _TLS_CERT, _TLS_KEY, _TOKEN and _TOKEN_FILE. Calls raise InvalidArgumentError where these cannot be used.
     """
 
     def __init__(
@@ -75,8 +81,12 @@ class AsyncClient(EventCalls, ScenarioCalls):
         timeout_s: float = 10.0,
         reconnect_timeout_s: float | None = 60.0,
         silence_timeout_s: float = 30.0,
+        tls: Tls | bool | None = None,
+        token: str | None = None,
+        token_file: str | Path | None = None,
     ) -> None:
         self.target = target
+        self._access = Access.of(tls, token, token_file)
         self._timeout_s = timeout_s
         self._patience = Patience(reconnect_timeout_s, silence_timeout_s)
         self._open_channel: grpc.aio.Channel | None = None
@@ -321,7 +331,7 @@ class AsyncClient(EventCalls, ScenarioCalls):
     def _channel(self) -> grpc.aio.Channel:
         """The connection; made on first use, because it belongs to the loop that is running then."""
         if self._open_channel is None:
-            self._open_channel = grpc.aio.insecure_channel(self.target, options=_OPTIONS)
+            self._open_channel = self._access.channel(self.target, _OPTIONS)
         return self._open_channel
 
     @property

@@ -7,6 +7,7 @@
     ├── UnknownNameError       a symbol or venue the server does not have
     ├── HistoryGoneError       events that the server does not keep any more, or not yet
     ├── LimitExceededError     more than the server hands out at once
+    ├── AccessDeniedError      no token, one that works no more, or one without the scope that a call needs
     ├── UnavailableError       no server, no connection, or nothing computed yet
     └── ServerError            anything else the server answered, or an answer that contradicts itself
 """
@@ -36,6 +37,10 @@ class LimitExceededError(ForcedMoveClientError):
     """More than the server hands out at once; the message says what to ask for instead."""
 
 
+class AccessDeniedError(ForcedMoveClientError):
+    """No token, one that is not known, expired or revoked, or one without the scope that a call needs."""
+
+
 class UnavailableError(ForcedMoveClientError):
     """No server, no connection, or nothing has been computed yet."""
 
@@ -49,6 +54,8 @@ _KINDS: dict[grpc.StatusCode, type[ForcedMoveClientError]] = {
     grpc.StatusCode.NOT_FOUND: UnknownNameError,
     grpc.StatusCode.OUT_OF_RANGE: HistoryGoneError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
+    grpc.StatusCode.UNAUTHENTICATED: AccessDeniedError,
+    grpc.StatusCode.PERMISSION_DENIED: AccessDeniedError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
 }

@@ -6,9 +6,11 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from forcedmove_client.access import Tls
 from forcedmove_client.aio import DEFAULT_TARGET, AsyncClient
 from forcedmove_client.events import Event, EventStream, EventStreamStats
 from forcedmove_client.frames import MapFrame
@@ -83,6 +85,9 @@ class Client:
         timeout_s: float = 10.0,
         reconnect_timeout_s: float | None = 60.0,
         silence_timeout_s: float = 30.0,
+        tls: Tls | bool | None = None,
+        token: str | None = None,
+        token_file: str | Path | None = None,
     ) -> None:
         self.target = target
         self._client = AsyncClient(
@@ -90,6 +95,9 @@ class Client:
             timeout_s=timeout_s,
             reconnect_timeout_s=reconnect_timeout_s,
             silence_timeout_s=silence_timeout_s,
+            tls=tls,
+            token=token,
+            token_file=token_file,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="forcedmove client", daemon=True)
@@ -112,6 +120,8 @@ class Client:
     set_positions = _blocking(AsyncClient.set_positions)
     positions = _blocking(AsyncClient.positions)
     clear_positions = _blocking(AsyncClient.clear_positions)
+    server_status = _blocking(AsyncClient.server_status)
+    health = _blocking(AsyncClient.health)
 
     def __enter__(self) -> Self:
         return self

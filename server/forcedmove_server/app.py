@@ -10,19 +10,27 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from prometheus_client.registry import Collector
+
+from forcedmove_kernels import cuda
+from forcedmove_kernels.backend import BackendChoice
+from forcedmove_server.access.store import TokenStore
 from forcedmove_server.collectors.accounts import follow_accounts
 from forcedmove_server.collectors.network import Addresses, Network, http_session
 from forcedmove_server.config import Config, ExactConfig
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.engine.exact.file import follow_file
 from forcedmove_server.engine.frames import Tick
-from forcedmove_server.errors import ForcedMoveError, InputError
+from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import PositionAck, PositionChange
-from forcedmove_server.metrics import MetricsEndpoint, ServerMetrics
+from forcedmove_server.metrics import EngineMetrics, FeedMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
+from forcedmove_server.rpc.server_status import EngineFigures
+from forcedmove_server.scorecard.summary import ShortScore
 from forcedmove_server.sources.live import LiveSource
 from forcedmove_server.sources.make import make_source
 from forcedmove_server.sources.pump import Pump
@@ -30,6 +38,7 @@ from forcedmove_server.sources.pump import Pump
 _LOG = logging.getLogger(__name__)
 
 _DEFECT_REPORT_S = 60.0
+_SCRAPE_WAIT_S = 1.0
 
 
 async def run_server(config: Config, ready_file: Path | None = None) -> None:
@@ -48,23 +57,41 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    tokens, certificates = _protection(config)
     engine = Engine(config, InstrumentRegistry(), on_failure=stop_soon)
     _LOG.info("backend %s", engine.pipeline.backend_choice.describe())
     pumps = _pumps(config, engine, stop_soon)
     heartbeat_s = config.server.heartbeat_ms / 1000
     stale_after_days = config.margin.tiers_stale_after_days
-    limits = Limits(heartbeat_s=heartbeat_s, tiers_stale_after_days=stale_after_days, scan=config.scan)
+    limits = Limits(
+        heartbeat_s=heartbeat_s, tiers_stale_after_days=stale_after_days, scan=config.scan, security=config.security
+    )
     book = engine.pipeline.book
 
     def feeds() -> list[FeedStatus]:
         live = [pump.source for pump in pumps if isinstance(pump.source, LiveSource)]
         return [status for source in live for status in source.feeds()]
 
-    server = await serve(engine, config.server.host, config.server.port, limits=limits, book=book, feeds=feeds)
+    choice = engine.pipeline.backend_choice
+    figures = EngineFigures(choice.name, engine.stages.read, lambda: device_bytes(choice))
+    server = await serve(
+        engine,
+        config.server.host,
+        config.server.port,
+        limits=limits,
+        book=book,
+        feeds=feeds,
+        figures=figures,
+        tokens=tokens,
+        certificates=certificates,
+        reflects=config.server.reflection,
+    )
     metrics: MetricsEndpoint | None = None
     try:
         if config.server.metrics_port:
-            metrics = MetricsEndpoint(ServerMetrics(engine, feeds), config.server.host, config.server.metrics_port)
+            metrics = MetricsEndpoint(
+                _collectors(engine, server, feeds), config.server.metrics_host, config.server.metrics_port
+            )
     except InputError:
         await server.drain()
         raise
@@ -93,6 +120,42 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     for pump in pumps:
         if pump.failure:
             raise pump.failure
+
+
+def _protection(config: Config) -> tuple[TokenStore | None, Certificates | None]:
+    """Read tokens and certificates. Raises ConfigError."""
+    server, tokens = config.server, config.security.tokens
+    if server.insecure:
+        _LOG.warning("server.insecure: whoever reaches the port may do everything that no token or certificate forbids")
+    store = TokenStore(Path(tokens)) if tokens is not None else None
+    if server.tls_certificate is None or server.tls_key is None:
+        return store, None
+    authorities = Path(server.tls_client_ca) if server.tls_client_ca is not None else None
+    return store, Certificates(Path(server.tls_certificate), Path(server.tls_key), authorities)
+
+
+def _collectors(engine: Engine, server: RpcServer, feeds: Callable[[], list[FeedStatus]]) -> tuple[Collector, ...]:
+    choice = engine.pipeline.backend_choice
+
+    def headline() -> ShortScore | None:
+        # an engine that is busy or gone has no score to tell, and a scrape does not wait for it
+        with contextlib.suppress(NotReadyError, TimeoutError):
+            return engine.headline().result(_SCRAPE_WAIT_S)
+        return None
+
+    return (
+        EngineMetrics(engine, choice.name, headline, lambda: device_bytes(choice)),
+        StreamMetrics(server.hub, {"scan": server.scans, "forecast": server.turns}),
+        FeedMetrics(feeds),
+    )
+
+
+def device_bytes(choice: BackendChoice) -> tuple[int, int] | None:
+    """Return bytes used and in all of the GPU that computes; None where it is the CPU."""
+    if choice.device is None:
+        return None
+    device = cuda.devices()[choice.device]
+    return device.total_bytes - device.free_bytes, device.total_bytes
 
 
 async def feed_exact(config: ExactConfig, engine: Engine) -> None:

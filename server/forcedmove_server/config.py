@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from forcedmove_server.errors import ConfigError
+from forcedmove_server.server_config import LogFormat as LogFormat
+from forcedmove_server.server_config import SecurityConfig as SecurityConfig
+from forcedmove_server.server_config import ServerConfig as ServerConfig
+from forcedmove_server.server_config import exposure_errors
 from forcedmove_server.source_config import SOURCE_KINDS as SOURCE_KINDS
 from forcedmove_server.source_config import LiveSourceConfig as LiveSourceConfig
 from forcedmove_server.source_config import RecordingFormat as RecordingFormat
@@ -29,20 +33,6 @@ _ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 _MOST_ACCOUNTS = 500
 
 BackendName = Literal["auto", "cuda", "cpu", "reference"]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerConfig:
-    """Where the server listens, and how it treats readers."""
-
-    host: Annotated[str, Key("", "address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Key("", "TCP port; 0 takes any free one", 0, 65_535)] = 7878
-    metrics_port: Annotated[
-        int, Key("", "TCP port of the Prometheus endpoint, on the same address; 0 has none", 0, 65_535)
-    ] = 0
-    heartbeat_ms: Annotated[int, Key("ms", "a stream that has been silent this long gets a heartbeat", 100, 10_000)] = (
-        1_000
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +286,7 @@ class Config:
     """Everything a server can be told."""
 
     server: ServerConfig = field(default_factory=ServerConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     margin: MarginConfig = field(default_factory=MarginConfig)
@@ -309,6 +300,7 @@ class Config:
 
 SECTIONS: dict[str, type] = {
     "server": ServerConfig,
+    "security": SecurityConfig,
     "engine": EngineConfig,
     "model": ModelConfig,
     "margin": MarginConfig,
@@ -356,6 +348,7 @@ def read_config(
         values = fill(table, raw.get(name, {}), name, place, errors)
         values |= fill(table, (overrides or {}).get(name, {}), name, "command line", errors)
         sections[name] = table(**values)
+    errors += exposure_errors(sections["server"], sections["security"], place)
     errors += [
         ConfigError("exact.hyperliquid_accounts", address, "must be 0x and 40 hexadecimal digits", place)
         for address in sections["exact"].hyperliquid_accounts

@@ -12,6 +12,8 @@
     ├── NotReadyError          nothing has been computed yet; retry
     │   └── GoingAwayError     the server is shutting down; retry later or elsewhere
     ├── UnfitMapError          a symbol's map holds what nothing can be computed with
+    ├── UnauthenticatedError   no token, or one that is not known, expired or revoked
+    ├── NotAllowedError        a token without the scope that a call needs
     ├── GoneError              what was asked for is not kept any more, or not there yet
     ├── LimitError             more than the server hands out at once; ask for less
     │   └── QuotaError         more than it can hand out just now; retry
@@ -91,7 +93,30 @@ class LimitError(ForcedMoveError):
 
 
 class QuotaError(LimitError):
-    """More than can be handed out just now: others have it, and may give it back."""
+    """More than can be handed out just now: others have it, and may give it back.
+
+    ``reason`` names the quota of a token that is used up; ``retry_s`` is when it is worth while to ask again.
+    """
+
+    def __init__(self, message: str, reason: str = "", retry_s: float = 2.0) -> None:
+        self.reason, self.retry_s = reason, retry_s
+        super().__init__(message)
+
+
+class UnauthenticatedError(ForcedMoveError):
+    """No token, or one that opens nothing; ``reason`` says which in one word."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class NotAllowedError(ForcedMoveError):
+    """A token without the scope that a call needs."""
+
+    def __init__(self, message: str) -> None:
+        self.reason = "SCOPE_MISSING"
+        super().__init__(message)
 
 
 class ServerFailedError(ForcedMoveError):

@@ -1,16 +1,30 @@
-"""Prometheus metrics: ticks, and how every venue's feeds are doing."""
+"""Prometheus metrics: ticks and their stages, feeds of every venue, streams and questions, memory, score, build.
+
+Labels are venues, channels, stages and kinds of questions: sets that are known before, never symbols.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
+from itertools import accumulate
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from forcedmove_server.engine.stages import BOUNDS_S, StageTimes
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.feeds import FeedStatus
+from forcedmove_server.scorecard.summary import ShortScore
 
 _LABELS = ("venue", "channel")
 #: name, meaning and value of what is measured, per venue and channel
@@ -40,20 +54,144 @@ class Ticking(Protocol):
 
     ticks: int
     missed_ticks: int
+    stages: StageTimes
 
 
-class ServerMetrics(Collector):
-    """Reads the counts when it is asked; nothing is counted twice."""
+class Traffic(Protocol):
+    """What streams of maps sent and left out."""
 
-    def __init__(self, engine: Ticking, feeds: Callable[[], Sequence[FeedStatus]]) -> None:
-        self._engine, self._feeds = engine, feeds
+    messages: int
+    sent_bytes: int
+    frames: int
+    conflated: int
+
+
+class Streaming(Protocol):
+    """What is told of streams."""
+
+    encoding_times: StageTimes
+    publish_times: StageTimes
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was sent and left out."""
+
+    @property
+    def streams(self) -> int:
+        """Streams of maps that are open."""
+
+    @property
+    def subscribers(self) -> int:
+        """Streams that have asked for symbols."""
+
+    @property
+    def views(self) -> int:
+        """Pairs of a symbol and a view that somebody reads."""
+
+
+class Answering(Protocol):
+    """What is told of questions that are computed beside the engine; ``refused`` for want of room."""
+
+    refused: int
+
+    @property
+    def running(self) -> int:
+        """Questions that are being answered."""
+
+    @property
+    def waiting(self) -> int:
+        """Questions that wait for a turn."""
+
+
+class EngineMetrics(Collector):
+    """Ticks, stages, score, memory of the device, and what was built. Reads when it is asked; counts nothing itself.
+
+    ``headline`` may take the engine's time; it returns None where nothing was scored yet. ``device_bytes`` returns the
+    bytes used on the GPU that computes and all of its bytes, or None where there is none.
+    """
+
+    def __init__(
+        self,
+        engine: Ticking,
+        backend: str,
+        headline: Callable[[], ShortScore | None] = lambda: None,
+        device_bytes: Callable[[], tuple[int, int] | None] = lambda: None,
+    ) -> None:
+        self._engine, self._headline, self._device_bytes = engine, headline, device_bytes
+        self._build = {"version": version("forcedmove"), "python": platform.python_version(), "backend": backend}
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
+        yield InfoMetricFamily("forcedmove_build", "What is running.", value=self._build)
         yield CounterMetricFamily("forcedmove_ticks", "Maps published.", value=self._engine.ticks)
         yield CounterMetricFamily(
             "forcedmove_missed_ticks", "Ticks left out because others took too long.", value=self._engine.missed_ticks
         )
+        yield _stages("forcedmove_tick_stage_seconds", "Time that a stage of a tick took.", (self._engine.stages,))
+        score = self._headline()
+        bits = GaugeMetricFamily("forcedmove_score_bits", "Bits per position over the flattened map, point value.")
+        share = GaugeMetricFamily(
+            "forcedmove_score_released", "Rank partial correlation of open interest released on crossing."
+        )
+        counts = GaugeMetricFamily(
+            "forcedmove_score_samples",
+            "Positions or liquidations, and moves, that the figures rest on.",
+            labels=("figure",),
+        )
+        if score is not None:
+            counts.add_metric(("bits",), score.bits_n)
+            counts.add_metric(("released",), score.moves)
+            for family, value in ((bits, score.bits), (share, score.released)):
+                if value is not None:
+                    family.add_metric((), value)
+        yield from (bits, share, counts)
+        memory = GaugeMetricFamily("forcedmove_device_memory_bytes", "Memory of the GPU.", labels=("state",))
+        if (found := self._device_bytes()) is not None:
+            used, total = found
+            memory.add_metric(("used",), used)
+            memory.add_metric(("free",), total - used)
+        yield memory
+
+
+class StreamMetrics(Collector):
+    """Streams of maps, and questions that are computed beside the engine, by kind."""
+
+    def __init__(self, hub: Streaming, answering: dict[str, Answering]) -> None:
+        self._hub, self._answering = hub, answering
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        hub, traffic = self._hub, self._hub.traffic
+        yield GaugeMetricFamily("forcedmove_streams", "Streams of maps that are open.", value=hub.streams)
+        yield GaugeMetricFamily("forcedmove_subscribers", "Streams that have asked for symbols.", value=hub.subscribers)
+        yield GaugeMetricFamily("forcedmove_views", "Views of symbols that somebody reads.", value=hub.views)
+        for name, text, value in (
+            ("sent_bytes", "Bytes of streamed responses handed to gRPC, heartbeats aside.", traffic.sent_bytes),
+            ("sent_messages", "Streamed responses, heartbeats aside.", traffic.messages),
+            ("sent_frames", "Maps in streamed responses.", traffic.frames),
+            ("conflations", "Maps replaced by a newer one before a slow reader took them.", traffic.conflated),
+        ):
+            yield CounterMetricFamily(f"forcedmove_{name}", text, value=value)
+        times = hub.encoding_times, hub.publish_times
+        yield _stages("forcedmove_publish_stage_seconds", "Time from a made map to the readers' slots.", times)
+        running = GaugeMetricFamily("forcedmove_questions_running", "Questions being answered.", labels=("kind",))
+        waiting = GaugeMetricFamily("forcedmove_questions_waiting", "Questions waiting for a turn.", labels=("kind",))
+        refused = CounterMetricFamily("forcedmove_questions_refused", "Questions turned away.", labels=("kind",))
+        for kind, answers in self._answering.items():
+            running.add_metric((kind,), answers.running)
+            waiting.add_metric((kind,), answers.waiting)
+            refused.add_metric((kind,), answers.refused)
+        yield from (running, waiting, refused)
+
+
+class FeedMetrics(Collector):
+    """How every venue's feeds are doing."""
+
+    def __init__(self, feeds: Callable[[], Sequence[FeedStatus]]) -> None:
+        self._feeds = feeds
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
         feeds = self._feeds()
         for name, text, measured in _GAUGES:
             gauge = GaugeMetricFamily(f"forcedmove_feed_{name}", text, labels=_LABELS)
@@ -75,12 +213,27 @@ class ServerMetrics(Collector):
             yield counter
 
 
-class MetricsEndpoint:
-    """Serves ``/metrics`` on a thread of its own until it is closed. Raises InputError for an address in use."""
+def _stages(name: str, text: str, of: Iterable[StageTimes]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=("stage",))
+    for histogram in (found for times in of for found in times.read()):
+        bounds = [*map(str, BOUNDS_S), "+Inf"]
+        family.add_metric(
+            (histogram.stage,), list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.sum_s
+        )
+    return family
 
-    def __init__(self, metrics: ServerMetrics, host: str, port: int) -> None:
+
+class MetricsEndpoint:
+    """Serves ``/metrics`` on a thread of its own until it is closed. Raises InputError for an address in use.
+
+    The process itself is told of under the usual names: ``process_resident_memory_bytes`` and the like.
+    """
+
+    def __init__(self, collectors: Iterable[Collector], host: str, port: int) -> None:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(metrics)
+        ProcessCollector(registry=registry)
+        for collector in collectors:
+            registry.register(collector)
         try:
             self._server, self._thread = start_http_server(port, host, registry)
         except OSError as error:

@@ -75,10 +75,12 @@ async def next_frames(call: Any) -> heatmap_pb2.SubscribeResponse:
 
 
 @asynccontextmanager
-async def serving(engine: FakeEngine, limits: Limits | None = None, port: int = 0) -> AsyncIterator[RpcServer]:
+async def serving(
+    engine: FakeEngine, limits: Limits | None = None, port: int = 0, **access: Any
+) -> AsyncIterator[RpcServer]:
     """A real server in front of ``engine``; both are gone afterwards."""
     try:
-        server = await serve(engine, port=port, limits=limits)
+        server = await serve(engine, port=port, limits=limits, **access)
         try:
             yield server
         finally:

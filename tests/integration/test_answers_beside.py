@@ -185,7 +185,8 @@ async def test_a_symbol_that_holds_more_than_kernels_take_is_named(
             (what_if, whatif_pb2.WhatIfRequest(position=position)),
         ):
             with pytest.raises(grpc.aio.AioRpcError, match=told) as caught:
-                await ask(question)  # one after the other: a call begins when it is made, and this server takes two
+                # one after the other: a call begins when it is made, and this server takes two
+                await ask(question, timeout=30)
             assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
             (details,) = [v for k, v in caught.value.trailing_metadata() or () if k == "grpc-status-details-bin"]
             assert b"google.rpc.PreconditionFailure" in details

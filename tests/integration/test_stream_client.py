@@ -242,13 +242,14 @@ async def eventually_async(ask: Callable[[], Any], expected: object) -> None:
     raise AssertionError(f"never {expected}")
 
 
-async def test_reflection_describes_the_services(server: RpcServer) -> None:
-    def names() -> set[str]:
+async def test_reflection_describes_the_services_when_asked_to(engine: FakeEngine) -> None:
+    def names(server: RpcServer) -> set[str]:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             return set(ProtoReflectionDescriptorDatabase(channel).get_services())
 
     services = {f"forcedmove.v1.{name}Service" for name in ("Heatmap", "Cascade", "Margin", "Scorecard")}
-    assert services <= await asyncio.to_thread(names)
+    async with serving(engine, reflects=True) as server:
+        assert services <= await asyncio.to_thread(names, server)
 
 
 async def test_a_port_in_use_is_named(engine: FakeEngine, server: RpcServer) -> None:

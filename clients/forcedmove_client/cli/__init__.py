@@ -40,6 +40,8 @@ CLIENT_COMMANDS = (
     "events",
     "score",
     "positions",
+    "top",
+    "health",
 )
 
 

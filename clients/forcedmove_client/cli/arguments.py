@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable
+from typing import Any
 
+from forcedmove_client.access import (
+    CA_VARIABLE,
+    CERTIFICATE_VARIABLE,
+    KEY_VARIABLE,
+    TOKEN_FILE_VARIABLE,
+    TOKEN_VARIABLE,
+)
 from forcedmove_client.aio import DEFAULT_TARGET
 
 #: moves of the mark that servers follow, as fractions
 _LEAST_MOVE, _MOST_MOVE = -0.95, 5.0
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+class _IntoEnvironment(argparse.Action):
+    """Puts a file's name where every client of this process looks for it."""
+
+    def __init__(self, *, const: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.variable = const
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        os.environ[self.variable] = values
+        if self.variable == TOKEN_FILE_VARIABLE:
+            os.environ.pop(TOKEN_VARIABLE, None)
+        setattr(namespace, self.dest, values)
 
 
 def target(text: str) -> str:
@@ -99,6 +122,16 @@ def add_server(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="server to ask (default: %(default)s)",
     )
+    access = parser.add_argument_group("access", "tokens are never arguments: other users see those")
+    for option, variable, text in (
+        ("--tls-ca", CA_VARIABLE, "authorities (PEM) to believe; switches TLS on"),
+        ("--tls-cert", CERTIFICATE_VARIABLE, "this client's certificate (PEM)"),
+        ("--tls-key", KEY_VARIABLE, "its private key (PEM)"),
+        ("--token-file", TOKEN_FILE_VARIABLE, "file that holds a token"),
+    ):
+        access.add_argument(
+            option, action=_IntoEnvironment, const=variable, metavar="FILE", help=f"{text} ({variable})"
+        )
 
 
 def add_view(parser: argparse.ArgumentParser) -> None:

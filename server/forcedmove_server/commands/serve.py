@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import dataclasses
 import logging
-import sys
 from pathlib import Path
 
 from forcedmove_server.app import exit_status, run_server
@@ -24,6 +23,7 @@ from forcedmove_server.commands.arguments import (
 )
 from forcedmove_server.config import Config, SimulateSourceConfig, load_config
 from forcedmove_server.errors import ForcedMoveError, InputError
+from forcedmove_server.log_format import configure_logging
 
 HELP = "run the server"
 
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warmup-hours", type=float, help="simulated history played at once before the stream starts")
     add_at_argument(parser, "play up to this event time at once, then at --speed (replay and simulate)")
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with host:port once there is a map")
+    parser.add_argument("--log-format", choices=("text", "json"), help="replaces server.log_format")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     add_simulation_arguments(parser)
     add_replay_arguments(parser, live=True)
@@ -58,10 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @reports_errors
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
-    logging.basicConfig(
-        level=args.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     config = _config(args)
+    configure_logging(config.server.log_format, args.log_level.upper())
     try:
         asyncio.run(run_server(config, args.ready_file))
     except ForcedMoveError:
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> Config:
-    server = {key: value for key in ("host", "port") if (value := getattr(args, key)) is not None}
+    server = {key: value for key in ("host", "port", "log_format") if (value := getattr(args, key)) is not None}
     config = load_config(args.config, {"server": server, **backend_override(args)})
     if args.source == "replay":
         if args.input is None:

@@ -25,15 +25,17 @@ from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewS
 from forcedmove_server.engine.learning import Learner
 from forcedmove_server.engine.maps import SymbolState, build_map, symbol_states
 from forcedmove_server.engine.pipeline import configured_pipeline
+from forcedmove_server.engine.promises import resolve
 from forcedmove_server.engine.scan.books import Snapshot
 from forcedmove_server.engine.scores import Scores
+from forcedmove_server.engine.stages import StageTimes
 from forcedmove_server.engine.taken import TakenQuestion, take_question
 from forcedmove_server.engine.views import plan_view, render_view
 from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import HeldPositions, PositionAck, PositionChange
-from forcedmove_server.scorecard.summary import MarketRow, Summary, Where
+from forcedmove_server.scorecard.summary import MarketRow, ShortScore, Summary, Where
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -68,6 +70,7 @@ class Engine:
         self.failure: BaseException | None = None
         self.missed_ticks = 0
         self.ticks = 0
+        self.stages = StageTimes("inference", "map", "chains", "render")
         self._interval_s = config.engine.tick_interval_ms / 1000
         self._on_failure = on_failure or (lambda: None)
         self._batches: queue.Queue[EventBatch] = queue.Queue(QUEUE_LIMIT)
@@ -182,6 +185,10 @@ class Engine:
         """Summarise what was scored so far. The future raises NotReadyError where no score is kept."""
         return self._summarise(lambda scores: scores.summary(where))
 
+    def headline(self) -> Future[ShortScore | None]:
+        """Return the headline of all that was scored, as of the newest tick; None where there is none."""
+        return self._ask(lambda: self._scores.short(None) if self._scores else None)
+
     def scorecard_rows(self) -> Future[tuple[MarketRow, ...]]:
         """List point values by venue, symbol, side, horizon and map. Raises as :meth:`scorecard` does."""
         return self._summarise(lambda scores: scores.rows())
@@ -206,7 +213,7 @@ class Engine:
 
         def copied(taken: Future[Callable[[], _T]]) -> None:
             try:
-                self._summaries.submit(lambda: _resolve(answer, taken.result))
+                self._summaries.submit(resolve, answer, taken.result)
             except RuntimeError:  # it was shut down in between
                 answer.set_exception(NotReadyError("the engine has stopped"))
 
@@ -246,7 +253,7 @@ class Engine:
                 if time.monotonic() >= deadline:
                     self._tick()
                     deadline = self._next_deadline(deadline)
-                elif not self._take_one():
+                elif not self.stages.timed("inference", self._take_one):
                     self._wake.wait(max(deadline - time.monotonic(), 0))
                     self._wake.clear()
         except Exception as error:  # noqa: BLE001  whatever it is, the server must go down and say so
@@ -306,7 +313,7 @@ class Engine:
 
     def _tick(self) -> None:
         self._at_tick = True
-        self.pipeline.sweep()
+        self.stages.timed("inference", self.pipeline.sweep)
         self._exact.refresh()
         answers = self._change()
         try:
@@ -335,18 +342,21 @@ class Engine:
         symbols = [s for s in self.registry.symbols() if pipeline.mapped_markets(s)]
         for symbol in symbols:
             pipeline.centre(symbol)
-        store_changed = pipeline.store.refresh(pipeline.now_s)
+        with self.stages.timing("map"):
+            store_changed = pipeline.store.refresh(pipeline.now_s)
         maps = dict(self._latest.maps) if self._latest else {}
         changed = [symbol for symbol in symbols if self._has_changed(symbol, symbol not in maps, store_changed)]
-        for symbol, state in symbol_states(pipeline, changed, pipeline.notional()).items():
+        states = self.stages.timed("map", symbol_states, pipeline, changed, pipeline.notional())
+        for symbol, state in states.items():
             self._states[symbol] = state
             seq = maps[symbol].seq + 1 if symbol in maps else 1
             score = self._scores.short(symbol) if self._scores else None
-            maps[symbol] = build_map(pipeline, state, seq, score, self._clusters.track(state))
+            ids = self._clusters.track(state)
+            maps[symbol] = self.stages.timed("chains", build_map, pipeline, state, seq, score, ids)
         if not maps:
             return
         self.ticks += 1
-        self._clusters.tick(self._states, maps, changed, self.ticks)
+        self.stages.timed("chains", self._clusters.tick, self._states, maps, changed, self.ticks)
         tick = Tick(
             epoch=self.epoch,
             number=self.ticks,
@@ -354,8 +364,9 @@ class Engine:
             published_ns=time.time_ns(),
             maps=maps,
             changed=frozenset(changed),
-            views=self._views(maps, changed),
+            views=self.stages.timed("render", self._views, maps, changed),
         )
+        self.stages.end_tick()
         self._latest = tick
         for listener in list(self._listeners):
             listener(tick)
@@ -385,11 +396,3 @@ class Engine:
                 continue
         drawn = store.resident.render_watched({key: view.asked for key, view in planned.items()})
         return {key: view.continued(drawn[key]) for key, view in planned.items()}
-
-
-def _resolve(answer: Future[_T], work: Callable[[], Callable[[], _T]]) -> None:
-    """Do what a future promises; whatever goes wrong is its caller's to know."""
-    try:
-        answer.set_result(work()())
-    except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
-        answer.set_exception(error)

@@ -50,9 +50,9 @@ class Scores:
         elif now_ns - self._saved_ns >= _SAVE_NS:
             self.save()
 
-    def short(self, symbol: str) -> ShortScore | None:
-        """Return a symbol's headline figures, for its frames; None while there is nothing to say."""
-        found = self._scorecard.short(Where(symbol=symbol))
+    def short(self, symbol: str | None) -> ShortScore | None:
+        """Return the headline figures of a symbol, or of all for None; None while there is nothing to say."""
+        found = self._scorecard.short(Where() if symbol is None else Where(symbol=symbol))
         return None if found.bits is None and found.released is None else found
 
     def summary(self, where: Where) -> Callable[[], Summary]:

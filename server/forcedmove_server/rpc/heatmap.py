@@ -95,6 +95,8 @@ class HeatmapHandlers:
                 chunks = await self._hub.encode(taken)
                 for message in responses(chunks, skipped, request_id, self._limits.max_message_bytes):
                     await context.write(message)
+                    self._hub.traffic.sent(message)
+                self._hub.traffic.frames += len(chunks)
             if clock() >= heartbeat_due:
                 if tick := self._hub.tick:
                     await context.write(heartbeat(tick, self._engine.missed_ticks, reader.request_id))

@@ -15,6 +15,7 @@ from typing import TypeVar, TypeVarTuple
 
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.engine.service import EngineService
+from forcedmove_server.engine.stages import StageTimes
 from forcedmove_server.errors import (
     GoingAwayError,
     LimitError,
@@ -27,6 +28,7 @@ from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolP
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.subscriber import Subscriber
+from forcedmove_server.rpc.traffic import TrafficCounts
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,9 @@ class Hub:
 
     def __init__(self, engine: EngineService, limits: Limits, on_first_map: Callable[[], None]) -> None:
         self.counts = EncodingCounts()
+        self.traffic = TrafficCounts()
+        #: the first is the engine thread's, the second the event loop's
+        self.encoding_times, self.publish_times = StageTimes("encode"), StageTimes("publish")
         self.tick: Tick | None = None
         self._engine, self._limits, self._on_first_map = engine, limits, on_first_map
         self._loop = asyncio.get_running_loop()
@@ -73,6 +78,16 @@ class Hub:
     # --- engine thread -----------------------------------------------------------------------------------------------
 
     def _encode_tick(self, tick: Tick) -> None:
+        news = self.encoding_times.timed("encode", self._encoded, tick)
+        self.encoding_times.end_tick()
+        try:
+            self._loop.call_soon_threadsafe(self._deliver_or_fail, tick, news)
+        except RuntimeError:
+            if not self._closed:  # a loop that ended after close() has nobody left to deliver to
+                raise
+
+    def _encoded(self, tick: Tick) -> list[tuple[Topic, EncodedFrame | LimitError]]:
+        """Return the new frame of every topic that has one, or why there is none."""
         parts: dict[str, SymbolPart] = {}
         news: list[tuple[Topic, EncodedFrame | LimitError]] = []
         for (symbol, spec), view in tick.views.items():
@@ -89,18 +104,15 @@ class Hub:
             else:
                 if frame is not None:
                     news.append((topic, frame))
-        try:
-            self._loop.call_soon_threadsafe(self._deliver_or_fail, tick, news)
-        except RuntimeError:
-            if not self._closed:  # a loop that ended after close() has nobody left to deliver to
-                raise
+        return news
 
     # --- event loop --------------------------------------------------------------------------------------------------
 
     def _deliver_or_fail(self, tick: Tick, news: Iterable[tuple[Topic, EncodedFrame | LimitError]]) -> None:
         """``_deliver``, run by the loop itself, which would only log what it raises."""
         try:
-            self._deliver(tick, news)
+            self.publish_times.timed("publish", self._deliver, tick, news)
+            self.publish_times.end_tick()
         except Exception as error:  # noqa: BLE001  reported by fail()
             self.fail(error)
 
@@ -144,6 +156,21 @@ class Hub:
         for reader in woken:
             reader.wake()
 
+    @property
+    def streams(self) -> int:
+        """Streams of maps that are open."""
+        return len(self._readers)
+
+    @property
+    def subscribers(self) -> int:
+        """Streams that have asked for symbols."""
+        return sum(reader.subscription is not None for reader in tuple(self._readers))
+
+    @property
+    def views(self) -> int:
+        """Pairs of a symbol and a view that somebody reads."""
+        return len(self._topics)
+
     def add_reader(self) -> Subscriber:
         """Make room for a reader. Raises GoingAwayError, ServerFailedError, or QuotaError when there are too many."""
         if self._closed:
@@ -152,7 +179,7 @@ class Hub:
             raise self._failed()
         if len(self._readers) >= self._limits.max_streams:
             raise QuotaError(f"{self._limits.max_streams} streams are open, which is this server's limit (max_streams)")
-        reader = Subscriber(self._loop.time)
+        reader = Subscriber(self._loop.time, self.traffic)
         self._readers.add(reader)
         return reader
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from forcedmove_server.config import ScanConfig
+from forcedmove_server.access.tokens import Quotas
+from forcedmove_server.config import ScanConfig, SecurityConfig
 from forcedmove_server.engine.frames import RenderedView, ViewSpec
 from forcedmove_server.errors import LimitError
 from forcedmove_server.margin.provenance import STALE_AFTER_DAYS
@@ -38,6 +39,17 @@ class Limits:
     max_message_bytes: int = 1 << 20
     max_frame_bytes: int = 4 << 20
     scan: ScanConfig = field(default_factory=ScanConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+
+    @property
+    def quotas(self) -> Quotas:
+        """Quotas of tokens that have none of their own."""
+        return Quotas(*(getattr(self.security, name) for name in Quotas.__slots__))
+
+    @property
+    def max_deadline_s(self) -> float:
+        """The longest deadline of calls that need one."""
+        return self.security.max_deadline_s
 
     def check_grid(self, symbol: str, spec: ViewSpec, view: RenderedView, tensors: int = 1) -> None:
         """Raise LimitError when a view's grid, or so many tensors of its size, do not fit a frame."""

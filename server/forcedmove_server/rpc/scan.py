@@ -46,7 +46,8 @@ class ScanHandlers:
     def __init__(self, engine: EngineService, limits: Limits) -> None:
         self._engine, self._limits = engine, limits
         self._workers = ThreadPoolExecutor(limits.scan.threads, thread_name_prefix="forcedmove-scans")
-        self._running = 0
+        #: scans that run, and those that were turned away since others ran
+        self.running, self.refused = 0, 0
         #: seconds that scans took over what was estimated
         self._pace = 1.0
 
@@ -60,6 +61,11 @@ class ScanHandlers:
                 )
             },
         )
+
+    @property
+    def waiting(self) -> int:
+        """None: a scan that finds no room is refused."""
+        return 0
 
     def close(self) -> None:
         """Let go of the threads once what they do is done."""
@@ -79,13 +85,14 @@ class ScanHandlers:
         await context.write(estimate_message(found))
         if request.estimate_only:
             return
-        if self._running >= self._limits.scan.max_running:
-            raise QuotaError(f"{self._running} scans are running, which is this server's limit (scan.max_running)")
-        self._running += 1
+        if self.running >= self._limits.scan.max_running:
+            self.refused += 1
+            raise QuotaError(f"{self.running} scans are running, which is this server's limit (scan.max_running)")
+        self.running += 1
         try:
             await self._run(question, found, context)
         finally:
-            self._running -= 1
+            self.running -= 1
 
     async def _run(self, question: ScanQuestion, found: ScanEstimate, context: ScanContext) -> None:
         begin, worked_s = time.monotonic(), 0.0
@@ -152,7 +159,7 @@ def _timed(
 
 def _assumptions(question: ScanQuestion, taken: TakenBooks) -> tuple[AssumptionInfo, ...]:
     listed = [
-        AssumptionInfo("latent_book", "depth beyond the visible book counts from where each shock leads"),
+        AssumptionInfo("latent_book", "depth by the square-root law counts from where each shock leads"),
         AssumptionInfo("touch", "the price is a driftless diffusion of each symbol's daily volatility"),
     ]
     guessed = sorted(book.symbol for book in taken.books if not book.sigma_measured)

@@ -9,10 +9,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from forcedmove_server.access.store import TokenStore
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import InputError
 from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
-from forcedmove_server.rpc import cascade, events, heatmap, margin, positions, scan, scorecard, whatif
+from forcedmove_server.rpc import cascade, events, heatmap, margin, positions, scan, scorecard, server_status, whatif
+from forcedmove_server.rpc.certificates import Certificates
+from forcedmove_server.rpc.gatekeeper import Gatekeeper
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.turns import Turns
@@ -28,6 +31,7 @@ _SERVICES = (
     scorecard.SERVICE,
     scan.SERVICE,
     whatif.SERVICE,
+    server_status.SERVICE,
 )
 _HEALTH_NAMES = ("", *_SERVICES)
 
@@ -50,6 +54,7 @@ class RpcServer:
         self.port = port
         self.hub = hub
         self._workers = workers
+        self.scans, self.turns = workers
         self._server, self._health = server, healthy
         self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
         self._announcement.add_done_callback(self._announced)
@@ -98,16 +103,27 @@ async def serve(
     limits: Limits | None = None,
     book: LadderBook | None = None,
     feeds: heatmap.Feeds = tuple,
+    figures: server_status.EngineFigures | None = None,
+    tokens: TokenStore | None = None,
+    certificates: Certificates | None = None,
+    reflects: bool = False,
 ) -> RpcServer:
     """Start a server; port 0 takes any free one. Health turns to SERVING with the engine's first map.
 
     ``book`` has the ladders that questions about single positions are answered from; default: the shipped ones.
-    ``feeds`` tells how live feeds are doing.
+    ``feeds`` tells how live feeds are doing, ``figures`` what its status says of the engine. Without ``tokens`` nobody
+    needs one, without ``certificates`` the port is plain text; ``reflects`` describes the services to tools.
 
     Raises InputError when the address cannot be bound.
     """
     limits = limits or Limits()
+    first_map = asyncio.Event()
+    hub = Hub(engine, limits, first_map.set)
+    gatekeeper = Gatekeeper(
+        tokens, limits.quotas, limits.max_deadline_s, lambda: len(hub.tick.maps) if hub.tick is not None else 1
+    )
     server = grpc.aio.server(
+        interceptors=(gatekeeper,),
         options=(
             # two servers on one port would share its connections at random
             ("grpc.so_reuseport", 0),
@@ -117,13 +133,11 @@ async def serve(
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-        )
+        ),
     )
     healthy = health.aio.HealthServicer()
     for name in _HEALTH_NAMES:
         await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
-    first_map = asyncio.Event()
-    hub = Hub(engine, limits, first_map.set)
     book = book or shipped_book()
     scans, turns = scan.ScanHandlers(engine, limits), Turns(limits.answers_at_once, limits.answers_waiting)
     server.add_generic_rpc_handlers(
@@ -136,13 +150,21 @@ async def serve(
             scorecard.ScorecardHandlers(engine, limits).handler(),
             scans.handler(),
             whatif.WhatIfHandlers(engine, book, limits, turns).handler(),
+            server_status.StatusHandlers(
+                engine, hub, figures or server_status.EngineFigures(), {"scan": scans, "forecast": turns}
+            ).handler(),
         )
     )
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    if reflects:
+        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        bound = server.add_insecure_port(address)
+        bound = (
+            server.add_secure_port(address, certificates.credentials())
+            if certificates is not None
+            else server.add_insecure_port(address)
+        )
     except RuntimeError as error:
         hub.close()
         scans.close()

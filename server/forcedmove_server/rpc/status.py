@@ -8,13 +8,15 @@ UnknownNameError   NOT_FOUND
 NotReadyError      UNAVAILABLE           RetryInfo; GoingAwayError likewise
 UnfitMapError      FAILED_PRECONDITION   PreconditionFailure naming symbol and field
 GoneError          OUT_OF_RANGE
-QuotaError         RESOURCE_EXHAUSTED    RetryInfo
+QuotaError         RESOURCE_EXHAUSTED    RetryInfo; ErrorInfo naming the quota of a token
 LimitError         RESOURCE_EXHAUSTED    none: retrying does not help
+Unauthenticated    UNAUTHENTICATED       ErrorInfo: TOKEN_MISSING, _UNKNOWN or _EXPIRED
+NotAllowedError    PERMISSION_DENIED     ErrorInfo: SCOPE_MISSING
 ServerFailedError  INTERNAL              logged where it happened
 anything else      INTERNAL              logged with its traceback
 =================  ====================  ==================================================
 
-The details are a google.rpc.Status in the trailer ``grpc-status-details-bin``, which standard clients decode. Four
+The details are a google.rpc.Status in the trailer ``grpc-status-details-bin``, which standard clients decode. Five
 small messages do not justify a dependency, so they are encoded here.
 """
 
@@ -33,9 +35,11 @@ from forcedmove_server.errors import (
     GoneError,
     InputError,
     LimitError,
+    NotAllowedError,
     NotReadyError,
     QuotaError,
     ServerFailedError,
+    UnauthenticatedError,
     UnfitMapError,
     UnknownNameError,
 )
@@ -44,8 +48,9 @@ from forcedmove_server.rpc.wire import delimited, varint_field
 logger = logging.getLogger(__name__)
 
 DETAILS_KEY = "grpc-status-details-bin"
-#: errors that go away by themselves, and when it is worth while to look again
-_RETRY_DELAYS_S: tuple[tuple[type[ForcedMoveError], float], ...] = ((NotReadyError, 0.5), (QuotaError, 2.0))
+#: when it is worth while to look again for what has not been computed yet
+_NOT_READY_RETRY_S = 0.5
+_DOMAIN = "forcedmove"
 #: trailers share one small header budget, and a message may quote what the caller sent
 _MAX_MESSAGE_CHARS = 1_000
 
@@ -56,6 +61,8 @@ _CODES: tuple[tuple[type[ForcedMoveError], grpc.StatusCode], ...] = (
     (UnfitMapError, grpc.StatusCode.FAILED_PRECONDITION),
     (GoneError, grpc.StatusCode.OUT_OF_RANGE),
     (LimitError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
+    (NotAllowedError, grpc.StatusCode.PERMISSION_DENIED),
     (ServerFailedError, grpc.StatusCode.INTERNAL),
 )
 
@@ -76,14 +83,18 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
         message = message[:_MAX_MESSAGE_CHARS] + " ..."
     if isinstance(error, InputError):
         violation = delimited(1, error.field.encode()) + delimited(2, message.encode())
-        details = _status(code, message, "BadRequest", delimited(1, violation))
+        details = _status(code, message, ("BadRequest", delimited(1, violation)))
     elif isinstance(error, UnfitMapError):
         texts = ("MAP", f"{error.symbol}.{error.field}", message)
         violation = b"".join(delimited(number, text.encode()) for number, text in enumerate(texts, 1))
-        details = _status(code, message, "PreconditionFailure", delimited(1, violation))
-    elif delay_s := next((delay for kind, delay in _RETRY_DELAYS_S if isinstance(error, kind)), 0.0):
-        duration = varint_field(1, int(delay_s)) + varint_field(2, int(delay_s % 1 * 1e9))
-        details = _status(code, message, "RetryInfo", delimited(1, duration))
+        details = _status(code, message, ("PreconditionFailure", delimited(1, violation)))
+    elif isinstance(error, UnauthenticatedError | NotAllowedError):
+        details = _status(code, message, _error_info(error.reason))
+    elif isinstance(error, QuotaError):
+        info = (_error_info(error.reason),) if error.reason else ()
+        details = _status(code, message, *info, _retry_info(error.retry_s))
+    elif isinstance(error, NotReadyError):
+        details = _status(code, message, _retry_info(_NOT_READY_RETRY_S))
     else:
         details = b""
     return code, message, details
@@ -125,7 +136,19 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _status(code: grpc.StatusCode, message: str, kind: str, payload: bytes) -> bytes:
+def _error_info(reason: str) -> tuple[str, bytes]:
+    return "ErrorInfo", delimited(1, reason.encode()) + delimited(2, _DOMAIN.encode())
+
+
+def _retry_info(delay_s: float) -> tuple[str, bytes]:
+    duration = varint_field(1, int(delay_s)) + varint_field(2, int(delay_s % 1 * 1e9))
+    return "RetryInfo", delimited(1, duration)
+
+
+def _status(code: grpc.StatusCode, message: str, *details: tuple[str, bytes]) -> bytes:
     number: int = code.value[0]
-    packed = delimited(1, f"type.googleapis.com/google.rpc.{kind}".encode()) + delimited(2, payload)
-    return varint_field(1, number) + delimited(2, message.encode()) + delimited(3, packed)
+    packed = (
+        delimited(3, delimited(1, f"type.googleapis.com/google.rpc.{kind}".encode()) + delimited(2, payload))
+        for kind, payload in details
+    )
+    return varint_field(1, number) + delimited(2, message.encode()) + b"".join(packed)

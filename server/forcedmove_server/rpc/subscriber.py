@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from forcedmove_server.rpc.encoding import EncodedFrame
 from forcedmove_server.rpc.requests import Subscription
+from forcedmove_server.rpc.traffic import TrafficCounts
 
 
 class Subscriber:
@@ -17,8 +18,9 @@ class Subscriber:
     Belongs to the event loop.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], traffic: TrafficCounts | None = None) -> None:
         self._clock = clock
+        self._traffic = traffic or TrafficCounts()
         self._pending: dict[str, EncodedFrame] = {}
         self._positions: dict[str, int] = {}
         self._skipped = 0
@@ -40,6 +42,7 @@ class Subscriber:
         # What max_rate_hz holds back is what the reader asked for, and no sign of slowness.
         if frame.symbol in self._pending and not self._held_back and self._clock() >= self._due:
             self._skipped += 1
+            self._traffic.conflated += 1
         self._pending[frame.symbol] = frame
 
     def fail(self, error: Exception) -> None:

@@ -21,7 +21,9 @@ class Turns:
     """
 
     def __init__(self, at_once: int, waiting: int) -> None:
-        self._places, self._taken = at_once + waiting, 0
+        self._at_once, self._places, self._taken = at_once, at_once + waiting, 0
+        #: questions that were turned away
+        self.refused = 0
         self._free = asyncio.Semaphore(at_once)
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="forcedmove-answers")
 
@@ -31,6 +33,7 @@ class Turns:
         Raises QuotaError where as many wait already as may.
         """
         if self._taken == self._places:
+            self.refused += 1
             raise QuotaError(
                 f"{self._taken} questions are being answered or wait for it, which is this server's limit; ask again"
             )
@@ -53,6 +56,16 @@ class Turns:
 
         running.add_done_callback(left)
         return await asyncio.wrap_future(running)
+
+    @property
+    def running(self) -> int:
+        """Questions that are being answered."""
+        return min(self._taken, self._at_once)
+
+    @property
+    def waiting(self) -> int:
+        """Questions that wait for a turn."""
+        return self._taken - self.running
 
     def close(self) -> None:
         """Let go of the threads once what they do is done."""

@@ -1,0 +1,1 @@
+"""Who may ask: bearer tokens, their scopes and their quotas. Knows nothing of gRPC."""

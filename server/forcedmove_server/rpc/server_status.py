@@ -1,0 +1,123 @@
+"""StatusService: how the server is doing, from the counts that its Prometheus endpoint reads too."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+
+from forcedmove.v1 import server_status_pb2
+from forcedmove_server.engine.service import EngineService
+from forcedmove_server.engine.stages import StageHistogram
+from forcedmove_server.errors import NotReadyError
+from forcedmove_server.rpc.hub import Hub
+from forcedmove_server.rpc.status import guarded
+
+if TYPE_CHECKING:  # the stubs are generic, the classes are not
+    from grpc.aio import ServicerContext
+
+    StatusContext = ServicerContext[server_status_pb2.GetServerStatusRequest, server_status_pb2.GetServerStatusResponse]
+
+SERVICE = server_status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """What only the engine's owner knows: the backend's name, stages of ticks, and bytes used and in all of the GPU."""
+
+    backend: str = ""
+    stages: Callable[[], tuple[StageHistogram, ...]] = tuple
+    device_bytes: Callable[[], tuple[int, int] | None] = lambda: None
+
+
+class Answering(Protocol):
+    """Counts of questions that are computed beside the engine."""
+
+    refused: int
+
+    @property
+    def running(self) -> int:
+        """Questions that are being answered."""
+
+    @property
+    def waiting(self) -> int:
+        """Questions that wait for a turn."""
+
+
+class StatusHandlers:
+    """Handlers of one server; ``answering`` are its questions by kind."""
+
+    def __init__(
+        self, engine: EngineService, hub: Hub, figures: EngineFigures, answering: dict[str, Answering]
+    ) -> None:
+        self._engine, self._hub, self._figures, self._answering = engine, hub, figures, answering
+        self._began = time.monotonic()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a gRPC server registers."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "GetServerStatus": grpc.unary_unary_rpc_method_handler(
+                    self.get_server_status,
+                    server_status_pb2.GetServerStatusRequest.FromString,
+                    server_status_pb2.GetServerStatusResponse.SerializeToString,
+                )
+            },
+        )
+
+    @guarded
+    async def get_server_status(
+        self, request: server_status_pb2.GetServerStatusRequest, context: StatusContext
+    ) -> server_status_pb2.GetServerStatusResponse:
+        """Tell all there is; before the first map there are no ticks."""
+        hub, traffic = self._hub, self._hub.traffic
+        try:
+            tick = self._engine.latest()
+        except NotReadyError:
+            tick = None
+        times = (*self._figures.stages(), *hub.encoding_times.read(), *hub.publish_times.read())
+        used, total = self._figures.device_bytes() or (0, 0)
+        return server_status_pb2.GetServerStatusResponse(
+            version=version("forcedmove"),
+            backend=self._figures.backend,
+            uptime_s=time.monotonic() - self._began,
+            ticks=tick.number if tick else 0,
+            missed_ticks=self._engine.missed_ticks,
+            event_time_ns=tick.event_time_ns if tick else 0,
+            symbols=len(tick.maps) if tick else 0,
+            stages=[
+                server_status_pb2.StageTime(stage=each.stage, last_s=each.last_s, sum_s=each.sum_s, count=each.count)
+                for each in times
+            ],
+            streams=hub.streams,
+            subscribers=hub.subscribers,
+            views=hub.views,
+            sent_bytes=traffic.sent_bytes,
+            sent_frames=traffic.frames,
+            conflated_frames=traffic.conflated,
+            questions=[
+                server_status_pb2.QuestionCounts(
+                    kind=kind, running=each.running, waiting=each.waiting, refused=each.refused
+                )
+                for kind, each in self._answering.items()
+            ],
+            resident_bytes=resident_bytes(),
+            device_used_bytes=used,
+            device_total_bytes=total,
+        )
+
+
+def resident_bytes() -> int:
+    """Return the memory of this process that is in RAM; 0 where the system has no ``/proc``."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,24 @@
+"""What streams of maps sent and left out, counted where it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TrafficCounts:
+    """Of all streams of a server since it started. Belongs to the event loop; any thread may read it.
+
+    ``messages`` and ``sent_bytes`` are the responses handed to gRPC, heartbeats aside; ``frames`` the
+    maps in them; ``conflated`` maps that a newer one of the same symbol replaced before a slow reader took them.
+    """
+
+    messages: int = 0
+    sent_bytes: int = 0
+    frames: int = 0
+    conflated: int = 0
+
+    def sent(self, message: bytes) -> None:
+        """Count one response."""
+        self.messages += 1
+        self.sent_bytes += len(message)

@@ -1,0 +1,90 @@
+"""Where the server listens, and who may ask it for what: the tables ``[server]`` and ``[security]``."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from forcedmove_server.errors import ConfigError
+from forcedmove_server.typed_toml import Key
+
+LogFormat = Literal["text", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where the server listens, and how it treats readers."""
+
+    host: Annotated[str, Key("", "address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Key("", "TCP port; 0 takes any free one", 0, 65_535)] = 7878
+    metrics_port: Annotated[int, Key("", "TCP port of the Prometheus endpoint; 0 has none", 0, 65_535)] = 0
+    metrics_host: Annotated[str, Key("", "address of the Prometheus endpoint, which asks nobody for a token")] = (
+        "127.0.0.1"
+    )
+    log_format: Annotated[LogFormat, Key("", "lines of the log on stderr: words, or one JSON object each")] = "text"
+    heartbeat_ms: Annotated[int, Key("ms", "a stream that has been silent this long gets a heartbeat", 100, 10_000)] = (
+        1_000
+    )
+    tls_certificate: Annotated[
+        str | None, Key("", "file of the certificate chain (PEM); read again when it changes")
+    ] = None
+    tls_key: Annotated[str | None, Key("", "file of its private key (PEM, not encrypted)")] = None
+    tls_client_ca: Annotated[
+        str | None, Key("", "file of authorities (PEM) one of which must have signed each client's certificate")
+    ] = None
+    insecure: Annotated[
+        bool, Key("", "listen beyond this machine without TLS or tokens: whoever reaches the port may do everything")
+    ] = False
+    reflection: Annotated[bool, Key("", "describe the services to tools such as grpcurl")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityConfig:
+    """Who may ask for what, and how much of it; a token's own quotas in the token file come first."""
+
+    tokens: Annotated[
+        str | None, Key("", "file of tokens (`forcedmove token create`); without it nobody needs one")
+    ] = None
+    max_streams: Annotated[int, Key("streams", "streams that one token holds open", 1, 100_000)] = 64
+    max_symbols: Annotated[int, Key("symbols", "symbols in all streams of one token", 1, 10_000_000)] = 20_000
+    max_bytes_per_s: Annotated[
+        int, Key("bytes/s", "sent to one token, averaged over ten seconds", 1_024, 1_000_000_000_000)
+    ] = 100_000_000
+    max_scans: Annotated[int, Key("scans", "scans that one token runs at a time", 1, 1_000)] = 2
+    max_cost_per_minute: Annotated[
+        int,
+        Key("units/min", "shocks and what-ifs of one token; every 100 random paths of a shock count as one", 1, 10**12),
+    ] = 1_000_000
+    max_deadline_s: Annotated[
+        float, Key("s", "longest deadline of Scan, WhatIf and Simulate with paths, which need one", 1, 86_400)
+    ] = 3_600.0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address. A name other than localhost could mean anything, so it is not."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def exposure_errors(server: ServerConfig, security: SecurityConfig, place: str) -> list[ConfigError]:
+    """Return what would leave the server open to strangers, and TLS files that lack their other half."""
+    errors = []
+    if (server.tls_certificate is None) != (server.tls_key is None):
+        missing = "tls_key" if server.tls_key is None else "tls_certificate"
+        errors.append(ConfigError(f"server.{missing}", None, "certificate and key go together", place))
+    if server.tls_client_ca is not None and server.tls_certificate is None:
+        errors.append(ConfigError("server.tls_client_ca", server.tls_client_ca, "needs server.tls_certificate", place))
+    protected = server.tls_certificate is not None and security.tokens is not None
+    if not (is_loopback(server.host) or protected or server.insecure):
+        reason = (
+            "is reachable from other machines: set server.tls_certificate, server.tls_key and security.tokens, "
+            "or server.insecure = true"
+        )
+        errors.append(ConfigError("server.host", server.host, reason, place))
+    if server.metrics_port and not (is_loopback(server.metrics_host) or server.insecure):
+        reason = "is reachable from other machines and asks for no token: set server.insecure = true to have it so"
+        errors.append(ConfigError("server.metrics_host", server.metrics_host, reason, place))
+    return errors
