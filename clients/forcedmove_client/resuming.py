@@ -24,6 +24,8 @@ Response = TypeVar("Response")
 _BACKOFF_BASE_S, _BACKOFF_CAP_S = 0.1, 5.0
 #: what a lost connection looks like; CANCELLED because a server that stops at once cancels its streams
 _TRANSPORT_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+#: how gRPC's client, not the server, says that a call ended while something was written to it
+_CORE_FAULT = "Internal error from Core"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,9 @@ class ResumingStream(ABC, Generic[Item, Response]):
     ) -> None:
         await self.aclose()
 
+    def _no_connection(self) -> UnavailableError:
+        return UnavailableError(f"{self._target}: no connection")
+
     async def aclose(self) -> None:
         """End the stream."""
         self._closed = True
@@ -138,7 +143,7 @@ class ResumingStream(ABC, Generic[Item, Response]):
         if self._closed or await self._goes_on(error):
             return
         full = is_quota(error)
-        if error.code() not in _TRANSPORT_CODES and not full:
+        if error.code() not in _TRANSPORT_CODES and not full and error.details() != _CORE_FAULT:
             self._closed = True
             raise translated(error, self._target) from None
         now = time.monotonic()

@@ -64,7 +64,13 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     heartbeat_s = config.server.heartbeat_ms / 1000
     stale_after_days = config.margin.tiers_stale_after_days
     limits = Limits(
-        heartbeat_s=heartbeat_s, tiers_stale_after_days=stale_after_days, scan=config.scan, security=config.security
+        heartbeat_s=heartbeat_s,
+        tiers_stale_after_days=stale_after_days,
+        scan=config.scan,
+        security=config.security,
+        stalled_after_s=config.server.stalled_after_ms / 1000,
+        every_frames=config.server.every_frames,
+        resume_window_s=config.server.resume_window_s,
     )
     book = engine.pipeline.book
 
