@@ -212,19 +212,18 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
 
     async def _write(self, request: heatmap_pb2.SubscribeRequest) -> None:
         """Send a request, if there is a call that goes on; of one that has ended the next read says why."""
-        if self._call is None or self._call.done():
+        call = self._call  # a read may give it up meanwhile
+        if call is None or call.done():
             return
         if self._checker is not None:
             self._checker.requested(request)
         try:
-            await self._call.write(request)
-        except asyncio.InvalidStateError:
-            pass
+            await call.write(request)
+        except (asyncio.InvalidStateError, asyncio.CancelledError):
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
         except grpc.aio.AioRpcError:
-            # it ended while this was written, and gRPC does not know any more how: the next read opens another
-            self._call.cancel()
-            self._call = None
-            self.stats.reconnects += 1
+            pass  # it ended while this was written: the next read raises the same
 
     def _note_resync(self, symbol: str, error: OutOfStepError) -> None:
         self.stats.resyncs += 1

@@ -24,8 +24,9 @@ from tests.integration.fake_engine import FakeEngine, eventually, serving
 from tests.integration.faulty_wire import FaultyWire, faulty_wire
 
 SYMBOLS = ("BTC", "ETH", "SOL")
-ACTIONS = ("tick", "tick", "burst", "read", "read", "cut", "stall", "flow", "change", "restart", "quiet")
-STEPS = 60
+#: what happens, and how often
+ACTIONS = {"tick": 24, "burst": 4, "pause": 3, "go on": 5, "cut": 2, "stall": 2, "flow": 5, "change": 2, "restart": 0.5}
+STEPS = 100
 Truth = dict[tuple[int, str, int], NDArray[np.float32]]
 
 
@@ -47,34 +48,33 @@ class Consumer:
         )
         self.read: list[MapFrame] = []
         self.gone = 0
-        self.reading: asyncio.Task[None] | None = None
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+        self._reading = asyncio.create_task(self._read())
 
     def some_symbols(self) -> list[str]:
         return self.random.sample(SYMBOLS, self.random.randint(1, len(SYMBOLS)))
 
-    def start(self, frames: int | None) -> None:
-        """Read so many frames, None: until stopped, beside what else happens."""
-        if self.reading is not None and self.reading.done() and not self.reading.cancelled():
-            self.reading.result()  # raises what ended it
-        if self.reading is None or self.reading.done():
-            self.reading = asyncio.create_task(self._read(frames))
-
-    async def _read(self, frames: int | None) -> None:
-        while frames is None or frames > 0:
+    async def _read(self) -> None:
+        while True:
+            await self.goes_on.wait()
             try:
                 self.read.append(await anext(self.stream))
             except HistoryGoneError:
                 assert self.delivery == "every"
                 self.gone += 1
-            if frames is not None:
-                frames -= 1
+
+    def check(self) -> None:
+        """Raise what ended the reading."""
+        if self._reading.done():
+            self._reading.result()
 
     async def stop(self) -> None:
-        if self.reading is not None:
-            self.reading.cancel()
-            await asyncio.wait((self.reading,))
-            if not self.reading.cancelled():
-                self.reading.result()
+        """Read no more."""
+        self.check()
+        self._reading.cancel()
+        await asyncio.wait((self._reading,))
+        await self.stream.aclose()
 
 
 class World:
@@ -109,30 +109,32 @@ async def act(action: str, world: World, wire: FaultyWire, consumer: Consumer) -
     random_ = world.random
     if action == "tick":
         world.engine.step(changed_share=random_.choice((0.001, 0.05, 0.9)))
-        await asyncio.sleep(random_.choice((0, 0.002)))
+        await asyncio.sleep(random_.choice((0, 0.002, 0.01)))
     elif action == "burst":
         world.engine.step(random_.randint(2, 30))
-    elif action == "read":
-        consumer.start(random_.randint(1, 10))
-        await asyncio.sleep(0.005)
+        world.engine.quiet = set(consumer.some_symbols()) if random_.random() < 0.3 else set()
+    elif action == "pause":
+        consumer.goes_on.clear()
+    elif action == "go on":
+        consumer.goes_on.set()
     elif action == "cut":
         wire.cut()
     elif action == "stall":
         wire.stall()
-        await asyncio.sleep(random_.choice((0.0, 0.02)))
     elif action == "flow":
         wire.flow()
-    elif action == "quiet":
-        world.engine.quiet = set(consumer.some_symbols()) if not world.engine.quiet else set()
+        await asyncio.sleep(0.02)
     elif action == "change":
-        if consumer.reading is None or consumer.reading.done():
-            await consumer.stream.change(symbols=consumer.some_symbols())
-    elif action == "restart":
+        await consumer.stream.change(symbols=consumer.some_symbols())
+    else:
+        assert action == "restart"
         wire.flow()
         await world.stop()
         await world.start()
         wire.to = world.server.port
         wire.cut()
+        await asyncio.sleep(0.1)
+    consumer.check()
 
 
 def check(consumer: Consumer, truth: Truth) -> None:
@@ -143,6 +145,7 @@ def check(consumer: Consumer, truth: Truth) -> None:
             exact = np.rint(exact.astype(np.float64) / consumer.quantum) * consumer.quantum
         np.testing.assert_allclose(frame.grid, exact, rtol=1e-7, err_msg=f"{frame.symbol} {frame.epoch}/{frame.seq}")
     assert consumer.checker.problems == []
+    assert consumer.stream.stats.resyncs == 0  # no frame came that did not fit
     if consumer.delivery == "every":
         assert consumer.checker.gaps == consumer.checker.skipped == 0
 
@@ -155,19 +158,18 @@ async def test_a_client_s_map_is_the_server_s(seed: int) -> None:
     try:
         async with (
             faulty_wire(world.server.port) as wire,
-            AsyncClient(f"127.0.0.1:{wire.port}", reconnect_timeout_s=None, silence_timeout_s=1.0) as client,
+            AsyncClient(f"127.0.0.1:{wire.port}", reconnect_timeout_s=None, silence_timeout_s=0.5) as client,
         ):
-            consumer = Consumer(client, random_, random_.choice(("latest", "every")))
-            for action in random_.choices(ACTIONS, k=STEPS):
+            consumer = Consumer(client, random_, "every" if seed % 2 else "latest")
+            for action in random_.choices(list(ACTIONS), list(ACTIONS.values()), k=STEPS):
                 await act(action, world, wire, consumer)
             # whatever has happened, it ends with the newest map
-            await consumer.stop()
             wire.flow()
+            consumer.goes_on.set()
             world.engine.quiet = set()
             await consumer.stream.change(symbols=SYMBOLS)
-            world.engine.run(0.01)
-            consumer.start(None)
             before = len(consumer.read)
+            world.engine.run(0.01)
             await eventually(lambda: len(consumer.read) > before + 12, 20)
             world.engine._interval_s = None
             world.engine.step()
@@ -175,6 +177,5 @@ async def test_a_client_s_map_is_the_server_s(seed: int) -> None:
             await eventually(lambda: newest <= {(f.epoch, f.symbol, f.seq) for f in consumer.read[-12:]}, 20)
             await consumer.stop()
             check(consumer, world.truth)
-            await consumer.stream.aclose()
     finally:
         await world.stop()
