@@ -132,6 +132,15 @@ async def test_what_was_missed_before_a_resume_is_counted() -> None:
     assert read.take() == ([("BTC", 9, "snapshot")], 4)
 
 
+async def test_a_frame_that_a_resumed_reader_has_is_not_sent_again() -> None:
+    read, made = Read(Clock()), frames("BTC", 5)
+    read.reader.restart(read.wants, {}, {"BTC": 4})
+    read.offer(made[3])
+    assert read.take() == ([], 0)
+    read.offer(made[4])
+    assert read.take() == ([("BTC", 5, "delta")], 0)
+
+
 async def test_every_frame_comes_in_order_as_a_delta() -> None:
     read, made = Read(Clock(), delivery="every"), frames("BTC", 7)
     read.offer(made[0], made[1])

@@ -169,6 +169,9 @@ class Subscriber:
         for symbol in list(self._round):
             for frame in self._following(self.topics[symbol]):
                 position = self._positions.get(symbol, 0)
+                if frame.seq == self._resumed.get(symbol):  # made again for a reader that has it
+                    self._positions[symbol] = self._resumed.pop(symbol)
+                    continue
                 room -= frame.expected_bytes(position)
                 if taken and room < 0:
                     return self._taken(taken)
