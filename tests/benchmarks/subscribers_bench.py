@@ -30,8 +30,9 @@ from tests.benchmarks.stream_bench import METHOD, SYMBOLS, PreparedEngine
 
 READERS, TICKS_PER_S, MEASURED_S, STALLED_AFTER_S = 200, 10, 14.0, 10.0
 CHANNELS = 8
-#: without it a stopped reader's transport takes in megabytes
-OPTIONS = (("grpc.http2.bdp_probe", 0),)
+#: as the SDK has them
+OPTIONS = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 20))
+UNACKED = 4
 #: responses without maps are shorter
 _CONTROL_BYTES = 1_024
 _STAMP = struct.Struct("<q")
@@ -121,9 +122,9 @@ class Reader:
         self.ending = ""
 
     async def run(self) -> None:
-        wanted = heatmap_pb2.Subscription(max_unacked=2 if self.kind == "acknowledged" else 0)
+        wanted = heatmap_pb2.Subscription(max_unacked=UNACKED if self.kind == "acknowledged" else 0)
         await self.call.write(heatmap_pb2.SubscribeRequest(subscription=wanted).SerializeToString())
-        acked = 0
+        received = 0
         try:
             while not self.stopped:
                 message = await self.call.read()
@@ -131,9 +132,9 @@ class Reader:
                     continue
                 self.arrivals.append((time.time_ns(), message))
                 self.begun.set()
-                if self.kind == "acknowledged":
-                    acked += 1
-                    ack = heatmap_pb2.SubscribeRequest(ack=heatmap_pb2.Ack(number=acked))
+                received += 1
+                if self.kind == "acknowledged" and received % (UNACKED // 2) == 0:
+                    ack = heatmap_pb2.SubscribeRequest(ack=heatmap_pb2.Ack(number=received))
                     await self.call.write(ack.SerializeToString())
         except grpc.aio.AioRpcError as error:
             self.ending = error.code().name

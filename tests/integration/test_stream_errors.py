@@ -20,7 +20,6 @@ from forcedmove_client import (
     UnknownNameError,
 )
 from forcedmove_server.engine.frames import SymbolMap, ViewSpec
-from forcedmove_server.rpc.encoding import EncodedFrame
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer
 from forcedmove_server.rpc.subscriber import Subscriber
@@ -237,10 +236,10 @@ async def test_a_bug_in_delivery_ends_the_streams_and_is_reported(
     pending = [asyncio.create_task(caught(client.subscribe(symbol))) for symbol in ("BTC", "ETH")]
     await eventually(lambda: engine.watched.total() == 2)
 
-    def broken(self: Subscriber, frame: EncodedFrame) -> None:
+    def broken(self: Subscriber) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(Subscriber, "offer", broken)
+    monkeypatch.setattr(Subscriber, "notify", broken)
     with caplog.at_level(logging.ERROR):
         engine.step()
         for stream in pending:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -74,7 +73,7 @@ def test_watch_responses_have_the_fields_of_subscribe_responses() -> None:
 
 def test_heartbeat() -> None:
     tick = Tick(epoch=1, number=2, event_time_ns=3, published_ns=4, maps={}, changed=frozenset(), views={})
-    heads = {"BTC": SimpleNamespace(seq=9), "ETH": None}
+    heads = {"BTC": 9}
     response = Response.FromString(heartbeat(tick, 5, 6, heads))
     alive = response.heartbeat
     assert (alive.epoch, alive.tick, alive.event_time_ns, alive.missed_ticks) == (1, 2, 3, 5)

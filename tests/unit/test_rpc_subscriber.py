@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forcedmove.v1 import heatmap_pb2
 from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
 from forcedmove_server.errors import GoingAwayError, InputError, SlowConsumerError
 from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder
+from forcedmove_server.rpc.flock import Flock
 from forcedmove_server.rpc.formats import FrameFormat
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.subscriber import Subscriber
-from forcedmove_server.rpc.topics import Sendable, Topic
+from forcedmove_server.rpc.topics import Topic
 from tests.unit.watched_views import WatchedViews
 
+Response = heatmap_pb2.SubscribeResponse
 _MANY_BYTES = 1 << 20
 
 
@@ -45,38 +48,42 @@ class Read:
 
     def __init__(self, clock: Clock, symbols: Sequence[str] = ("BTC",), limits: Limits | None = None, **wants: Any):
         limits = limits or Limits()
-        self.reader = Subscriber(clock, stalled_after_s=10.0)
-        self.topics = {
-            symbol: Topic(
-                (symbol, ViewSpec(), FrameFormat()), ViewEncoder(ViewSpec(), limits, EncodingCounts()), limits
-            )
-            for symbol in symbols
-        }
-        self.reader.topics = dict(self.topics)
         self.wants = Subscription(None, ViewSpec(), **wants)
-        for topic in self.topics.values():
+        self.flock = Flock()
+        for symbol in symbols:
+            encoder = ViewEncoder(ViewSpec(), limits, EncodingCounts())
+            topic = Topic((symbol, ViewSpec(), FrameFormat()), encoder, limits)
             topic.keeps = self.wants.delivery == "every"
-        self.reader.restart(self.wants, {}, {})
+            self.flock.add(topic)
+        self.reader = Subscriber(clock, stalled_after_s=10.0)
+        self.flock.readers.add(self.reader)
+        self.reader.restart(self.wants, self.flock, {})
 
     def offer(self, *made: EncodedFrame) -> None:
+        """One tick for each frame."""
         for frame in made:
-            topic = self.topics[frame.symbol]
-            topic.publish(frame)
-            self.reader.offer(topic)
+            self.tick(frame)
+
+    def tick(self, *made: EncodedFrame) -> None:
+        for frame in made:
+            self.flock.topics[frame.symbol].publish(frame)
+        self.flock.advance(made)
+        self.reader.notify()
 
     def take(self, max_bytes: int = _MANY_BYTES) -> tuple[list[tuple[str, int, str]], int]:
         taken = self.reader.take(max_bytes)
-        return [(f.symbol, f.seq, kind(f, position)) for f, position in taken.frames], taken.skipped
+        for frame, position in taken.frames:
+            if not frame.is_ready(position):
+                frame.encode_snapshot()
+        chunks = [*taken.chunks, *(frame.chunk(position) for frame, position in taken.frames)]
+        frames = [frame for chunk in chunks for frame in Response.FromString(chunk).frames]
+        return [(f.symbol, f.seq, "delta" if f.HasField("update") else "snapshot") for f in frames], taken.skipped
 
 
 def send(reader: Subscriber, size: int = 100) -> int:
     number = reader.next_number()
     reader.sent(size)
     return number
-
-
-def kind(frame: Sendable, position: int) -> str:
-    return "delta" if frame.continues(position) else "snapshot"
 
 
 async def test_a_replaced_frame_is_counted_and_followed_by_a_snapshot() -> None:
@@ -98,7 +105,7 @@ async def test_what_does_not_fit_a_response_is_replaced_while_it_waits() -> None
     read.offer(bitcoins[0], ethers[0])
     assert read.take(1) == ([("BTC", 1, "snapshot")], 0)
     read.offer(bitcoins[1], ethers[1])
-    assert read.take(1) == ([("ETH", 2, "snapshot")], 1)
+    assert read.take(1) == ([("ETH", 2, "snapshot")], 0)  # its first: nothing was promised before
     assert read.take(1) == ([("BTC", 2, "delta")], 0)
     assert not read.reader.has_news()
 
@@ -125,22 +132,21 @@ async def test_what_the_rate_holds_back_is_not_counted() -> None:
 async def test_resumed_positions_continue() -> None:
     read, made = Read(Clock()), frames("BTC", 3)
     read.offer(made[0])
-    read.reader.restart(read.wants, {"BTC": 2}, {})
-    assert not read.reader.has_news()  # what was pending belonged to the subscription before
+    read.reader.restart(read.wants, read.flock, {"BTC": 2})
     read.offer(made[2])
     assert read.take() == ([("BTC", 3, "delta")], 0)
 
 
 async def test_what_was_missed_before_a_resume_is_counted() -> None:
     read, made = Read(Clock()), frames("BTC", 9)
-    read.reader.restart(read.wants, {}, {"BTC": 4})
+    read.reader.restart(read.wants, read.flock, {"BTC": 4})
     read.offer(made[8])
     assert read.take() == ([("BTC", 9, "snapshot")], 4)
 
 
 async def test_a_frame_that_a_resumed_reader_has_is_not_sent_again() -> None:
     read, made = Read(Clock()), frames("BTC", 5)
-    read.reader.restart(read.wants, {}, {"BTC": 4})
+    read.reader.restart(read.wants, read.flock, {"BTC": 4})
     read.offer(made[3])
     assert read.take() == ([], 0)
     read.offer(made[4])
@@ -198,7 +204,7 @@ async def test_no_more_is_sent_than_is_acknowledged() -> None:
     reader.acknowledge(3)
     assert reader.may_send()
     read.offer(*made)
-    assert read.take() == ([("BTC", 4, "snapshot")], 3)
+    assert read.take() == ([("BTC", 4, "snapshot")], 0)
 
 
 async def test_of_long_responses_two_may_be_on_their_way() -> None:

@@ -27,6 +27,7 @@ from forcedmove_server.errors import (
     UnknownNameError,
 )
 from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder
+from forcedmove_server.rpc.flock import Flock, FlockKey
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.subscriber import Subscriber
@@ -56,6 +57,7 @@ class Hub:
         self._topics: dict[TopicKey, Topic] = {}
         #: the same by what the engine renders; tuples, because the engine thread looks while the loop changes them
         self._rendered: dict[tuple[str, ViewSpec], tuple[Topic, ...]] = {}
+        self._flocks: dict[FlockKey, Flock] = {}
         self._readers: set[Subscriber] = set()
         #: are told once why streams end, those that the hub does not keep
         self.on_end: list[Callable[[Exception], None]] = []
@@ -126,27 +128,35 @@ class Hub:
         self.tick = tick
         if appeared and not known:
             self._on_first_map()
-        woken: set[Subscriber] = set()
+        frames: dict[Topic, EncodedFrame] = {}
         for topic, frame in news:
-            woken.update(topic.readers)
             if isinstance(frame, LimitError):
-                for reader in topic.readers:
-                    reader.fail(frame)
-                continue
-            topic.publish(frame)
-            for reader in topic.readers:
-                reader.offer(topic)
+                for flock in topic.flocks:
+                    for reader in flock.readers:
+                        reader.fail(frame)
+            else:
+                topic.publish(frame)
+                frames[topic] = frame
+        for flock in self._flocks.values():
+            if own := [frames[topic] for topic in flock.topics.values() if topic in frames]:
+                flock.advance(own)
+                for reader in flock.readers:
+                    reader.notify()
         if appeared:
-            for reader in self._readers:
-                if (wants := reader.subscription) is not None and wants.symbols is None:
-                    try:
-                        self._check_quota(reader, {(symbol, wants.spec, wants.written) for symbol in tick.maps})
-                    except LimitError as error:
-                        reader.fail(error)
-                    else:
-                        self._join(reader, appeared, wants)
-        for reader in woken:
-            reader.wake()
+            self._extend(appeared, tick)
+
+    def _extend(self, appeared: Iterable[str], tick: Tick) -> None:
+        """Let flocks of all symbols have those that have appeared, unless that is too many."""
+        for (symbols, spec, written), flock in list(self._flocks.items()):
+            if symbols is not None:
+                continue
+            try:
+                self._check_quota(flock, {(symbol, spec, written) for symbol in tick.maps})
+            except LimitError as error:
+                for reader in flock.readers:
+                    reader.fail(error)
+            else:
+                self._join(flock, ((symbol, spec, written) for symbol in appeared))
 
     @property
     def streams(self) -> int:
@@ -178,7 +188,7 @@ class Hub:
     def remove_reader(self, reader: Subscriber) -> None:
         """Forget a reader, and the topics that only it read."""
         self._readers.discard(reader)
-        self._leave(reader, self._read_by(reader))
+        self._leave(reader)
 
     async def subscribe(self, reader: Subscriber, subscription: Subscription) -> None:
         """Give a reader what it wants from now on, instead of what it wanted before.
@@ -193,40 +203,45 @@ class Hub:
             return  # it left meanwhile
         if subscription.symbols is None and self.tick is not None:
             symbols = self.tick.maps.keys()
-        wanted = {(symbol, subscription.spec, subscription.written) for symbol in symbols}
-        self._check_quota(reader, wanted)
-        positions, missed_from = self._resumed(symbols, subscription)
-        before = self._read_by(reader)
-        reader.restart(subscription, positions, missed_from)
-        self._join(reader, symbols, subscription)
-        self._leave(reader, [key for key in before if key not in wanted])
-        reader.wake()
+        key = (subscription.symbols, subscription.spec, subscription.written)
+        flock = self._flocks.get(key)
+        if flock is None:
+            flock = Flock()
+            wanted = [(symbol, subscription.spec, subscription.written) for symbol in symbols]
+            self._check_quota(reader.flock if reader.flock.readers == {reader} else flock, set(wanted))
+            positions = self._resumed(symbols, subscription)
+            self._flocks[key] = flock
+            self._join(flock, wanted)
+        else:
+            positions = self._resumed(symbols, subscription)
+        if subscription.delivery == "every":
+            for topic in flock.topics.values():
+                topic.keeps = True
+        flock.readers.add(reader)
+        if reader.flock is not flock:
+            self._leave(reader)
+        reader.restart(subscription, flock, positions)
 
-    def _resumed(self, symbols: Iterable[str], subscription: Subscription) -> tuple[dict[str, int], dict[str, int]]:
-        """Return from where symbols go on, and those that cannot. Raises GoneError where every frame is wanted."""
+    def _resumed(self, symbols: Iterable[str], subscription: Subscription) -> dict[str, int]:
+        """Return from where symbols go on. Raises GoneError where every frame is wanted and not all are kept."""
         every = subscription.delivery == "every"
-        if subscription.resume_seq and every and subscription.resume_epoch != self._engine.epoch:
-            raise GoneError(
-                f"resume_epoch = {subscription.resume_epoch}: the server has restarted, its epoch is "
-                f"{self._engine.epoch}; begin with a snapshot"
-            )
-        positions: dict[str, int] = {}
-        missed_from: dict[str, int] = {}
-        for symbol in symbols if subscription.resume_epoch == self._engine.epoch else ():
-            if not (seq := subscription.resume_seq.get(symbol, 0)):
-                continue
+        if subscription.resume_epoch != self._engine.epoch:
+            if every and subscription.resume_seq:
+                raise GoneError(
+                    f"resume_epoch = {subscription.resume_epoch}: the server has restarted, its epoch is "
+                    f"{self._engine.epoch}; begin with a snapshot"
+                )
+            return {}
+        positions = {symbol: seq for symbol in symbols if (seq := subscription.resume_seq.get(symbol, 0))}
+        for symbol, seq in positions.items() if every else ():
             topic = self._topics.get((symbol, subscription.spec, subscription.written))
-            if topic is not None and topic.after(seq) is not None:
-                positions[symbol] = seq
-            elif every:
+            if topic is None or topic.after(seq) is None:
                 newest = topic.latest.seq if topic is not None and topic.latest is not None else None
                 raise GoneError(
                     f"resume_seq of {symbol} = {seq}: the frames since are not kept any more (newest: {newest}); "
                     "begin with a snapshot"
                 )
-            else:
-                missed_from[symbol] = seq
-        return positions, missed_from
+        return positions
 
     async def encode(self, frames: list[tuple[Sendable, int]]) -> list[bytes]:
         """Return the chunk of every frame for a reader at the position beside it."""
@@ -285,7 +300,7 @@ class Hub:
         if missing is not None:
             raise missing
 
-    def _check_quota(self, reader: Subscriber, wanted: set[TopicKey]) -> None:
+    def _check_quota(self, flock: Flock, wanted: set[TopicKey]) -> None:
         """Raise LimitError where ``wanted`` alone is too much, QuotaError where what others read leaves no room."""
         allowed = self._limits.max_views
         if len(wanted) > allowed:
@@ -294,25 +309,24 @@ class Hub:
                 "(max_views): ask for fewer symbols"
             )
         if len(self._topics) + len(wanted) > allowed:
-            for key in [key for key, topic in self._topics.items() if not topic.readers and key not in wanted]:
+            for key in [key for key, topic in self._topics.items() if not topic.flocks and key not in wanted]:
                 self._drop(key)  # kept for readers that may come back
-        others = sum(key not in wanted and topic.readers != {reader} for key, topic in self._topics.items())
+        others = sum(key not in wanted and topic.flocks != {flock} for key, topic in self._topics.items())
         if others + len(wanted) > allowed:
             raise QuotaError(
                 f"{others} other views are being read and {len(wanted)} more are too many for this server's limit of "
                 f"{allowed} (max_views)"
             )
 
-    def _join(self, reader: Subscriber, symbols: Iterable[str], wants: Subscription) -> None:
-        """Enter a reader into topics; where one has a frame that it has not, the reader gets it."""
-        for symbol in symbols:
-            key = symbol, wants.spec, wants.written
+    def _join(self, flock: Flock, keys: Iterable[TopicKey]) -> None:
+        """Enter a flock into topics."""
+        for key in keys:
             topic = self._topics.get(key) or self._new_topic(key)
-            topic.keeps = topic.keeps or wants.delivery == "every"
-            topic.readers.add(reader)
-            reader.topics[symbol] = topic
-            if topic.latest is not None and not reader.has(topic):
-                reader.offer(topic)
+            topic.flocks.add(flock)
+            topic.keeps = topic.keeps or any(reader.wants_every for reader in flock.readers)
+            flock.add(topic)
+        for reader in flock.readers:
+            reader.notify()
 
     def _new_topic(self, key: TopicKey) -> Topic:
         symbol, spec, written = key
@@ -322,26 +336,28 @@ class Hub:
         topic.stop_watching = self._engine.watch(symbol, spec)
         return topic
 
-    def _read_by(self, reader: Subscriber) -> list[TopicKey]:
-        return [key for key, topic in self._topics.items() if reader in topic.readers]
-
-    def _leave(self, reader: Subscriber, keys: Iterable[TopicKey]) -> None:
-        for key in keys:
-            topic = self._topics[key]
-            topic.readers.discard(reader)
-            if reader.topics.get(topic.symbol) is topic:
-                del reader.topics[topic.symbol]
-            if topic.readers:
+    def _leave(self, reader: Subscriber) -> None:
+        """Take a reader out of its flock, and with the last one the flock out of its topics."""
+        flock = reader.flock
+        flock.readers.discard(reader)
+        key = next((key for key, known in self._flocks.items() if known is flock), None)
+        if flock.readers or key is None:
+            return
+        del self._flocks[key]
+        for topic in flock.topics.values():
+            topic.flocks.discard(flock)
+            if topic.flocks:
                 continue
+            topic_key = topic.symbol, key[1], key[2]
             if topic.keeps and not self._closed:
                 # whoever lost its connection may come back for the frames since
                 topic.unread_until = self._loop.time() + self._limits.resume_window_s
-                self._loop.call_at(topic.unread_until, self._drop_unread, key, topic)
+                self._loop.call_at(topic.unread_until, self._drop_unread, topic_key, topic)
             else:
-                self._drop(key)
+                self._drop(topic_key)
 
     def _drop_unread(self, key: TopicKey, topic: Topic) -> None:
-        if self._topics.get(key) is topic and not topic.readers and self._loop.time() >= topic.unread_until:
+        if self._topics.get(key) is topic and not topic.flocks and self._loop.time() >= topic.unread_until:
             self._drop(key)
 
     def _drop(self, key: TopicKey) -> None:

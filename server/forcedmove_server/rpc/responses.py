@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
 
 from forcedmove.v1 import heatmap_pb2
 from forcedmove_server.engine.frames import Tick
@@ -16,12 +15,6 @@ _SKIPPED_FIELD = heatmap_pb2.SubscribeResponse.SKIPPED_FRAMES_FIELD_NUMBER
 _REQUEST_FIELD = heatmap_pb2.SubscribeResponse.REQUEST_ID_FIELD_NUMBER
 _NUMBER_FIELD = heatmap_pb2.SubscribeResponse.NUMBER_FIELD_NUMBER
 _FRAGMENT_FIELD = heatmap_pb2.SubscribeResponse.FRAGMENT_FIELD_NUMBER
-
-
-class HasSeq(Protocol):
-    """Something with a sequence number."""
-
-    seq: int
 
 
 def bodies(chunks: Iterable[bytes], skipped: int, request_id: int, max_bytes: int) -> Iterator[list[bytes]]:
@@ -64,14 +57,14 @@ def numbered(number: int, body: list[bytes]) -> bytes:
     return b"".join((varint_field(_NUMBER_FIELD, number), *body))
 
 
-def heartbeat(tick: Tick, missed_ticks: int, request_id: int, heads: Mapping[str, HasSeq | None]) -> bytes:
+def heartbeat(tick: Tick, missed_ticks: int, request_id: int, heads: Mapping[str, int]) -> bytes:
     """Return a response that says the stream is alive, and how far the ``heads`` of its symbols have come."""
     alive = heatmap_pb2.Heartbeat(
         epoch=tick.epoch,
         tick=tick.number,
         event_time_ns=tick.event_time_ns,
         missed_ticks=missed_ticks,
-        head_seq={symbol: head.seq for symbol, head in heads.items() if head is not None},
+        head_seq=heads,
     )
     return heatmap_pb2.SubscribeResponse(heartbeat=alive, request_id=request_id).SerializeToString()
 

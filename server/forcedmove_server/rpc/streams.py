@@ -104,7 +104,7 @@ class StreamHandlers:
                 await self._send(reader, context, pong(reader.pings.popleft(), reader.request_id))
             elif clock() >= heartbeat_due:
                 if (tick := self._hub.tick) is not None:
-                    heads = {symbol: topic.latest for symbol, topic in reader.topics.items()}
+                    heads = reader.flock.positions
                     alive = heartbeat(tick, self._engine.missed_ticks, reader.request_id, heads)
                     await self._send(reader, context, alive)
                 heartbeat_due = clock() + limits.heartbeat_s
@@ -115,7 +115,7 @@ class StreamHandlers:
                 traffic.sent(message)
             elif not outbox and reader.has_news() and reader.may_send():
                 taken = reader.take(limits.max_message_bytes)
-                chunks = await self._hub.encode(taken.frames)
+                chunks = taken.chunks or await self._hub.encode(taken.frames)
                 if reader.subscription is subscription:  # another request may have come meanwhile
                     outbox.extend(bodies(chunks, taken.skipped, reader.request_id, limits.max_message_bytes))
                     traffic.frames += len(chunks)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from forcedmove_server.errors import InputError, SlowConsumerError
+from forcedmove_server.rpc.flock import Flock
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.topics import Sendable, Topic
 from forcedmove_server.rpc.traffic import TrafficCounts
@@ -17,9 +18,10 @@ _MOST_UNACKED_BYTES = 1 << 20
 
 
 class Taken(NamedTuple):
-    """Frames with the position each one follows, and how many were left out before them."""
+    """Frames with the position each one follows, chunks that are made already, and how many frames were left out."""
 
     frames: list[tuple[Sendable, int]]
+    chunks: list[bytes]
     skipped: int
 
 
@@ -27,9 +29,8 @@ class Subscriber:
     """What a reader last took of a symbol is its *position*. A frame continues a position or it does not; where it does
     not, after a replaced frame for example, the reader gets the snapshot.
 
-    A reader keeps no frames, only names of symbols that have news: which frame it gets is settled when it takes it. So
-    a LATEST reader that is slow gets the newest one, and what an EVERY reader has not taken is kept once for all, by
-    the topic. Belongs to the event loop.
+    A reader keeps no frames: which one it gets is settled when it takes it. So a LATEST reader that is slow gets the
+    newest one, and what an EVERY reader has not taken is kept once for all, by the topic. Belongs to the event loop.
     """
 
     def __init__(
@@ -37,18 +38,17 @@ class Subscriber:
     ) -> None:
         self._clock, self._stalled_after_s = clock, stalled_after_s
         self._traffic = traffic or TrafficCounts()
-        self.topics: dict[str, Topic] = {}
         self.subscription: Subscription | None = None
+        self.flock = Flock()
         #: what a stream answers at once: nonces of pings
         self.pings: deque[int] = deque()
-        self._positions: dict[str, int] = {}
-        self._resumed: dict[str, int] = {}
-        #: symbols with news, and those of them whose turn it is; dict: in order, each once
-        self._news: dict[str, None] = {}
-        self._round: dict[str, None] = {}
-        self._skipped = 0
+        self._positions: Mapping[str, int] = {}
+        #: the flock's positions when everything was taken
+        self._seen: Mapping[str, int] = self.flock.positions
+        #: symbols whose turn it is, and the flock's positions when that was settled
+        self._round: deque[str] = deque()
+        self._round_of = self._seen
         self._due = 0.0
-        self._held_back = False
         self._sent = 0
         #: numbers and sizes of the responses that are to be acknowledged, and the sum of the sizes
         self._unacked: deque[tuple[int, int]] = deque()
@@ -59,37 +59,22 @@ class Subscriber:
 
     # --- what the hub tells ------------------------------------------------------------------------------------------
 
-    def restart(self, subscription: Subscription, positions: dict[str, int], missed_from: dict[str, int]) -> None:
-        """Begin another subscription from ``positions``; what was not taken of the one before is dropped.
-
-        ``missed_from`` are positions that cannot be continued: what lies between is told as skipped.
-        """
-        self.subscription = subscription
-        self._news.clear()
+    def restart(self, subscription: Subscription, flock: Flock, positions: Mapping[str, int]) -> None:
+        """Begin another subscription from ``positions``; what was not taken of the one before is dropped."""
+        self.subscription, self.flock, self._positions = subscription, flock, positions
+        self._seen = {}
         self._round.clear()
-        self._positions, self._resumed = positions, missed_from
-        self._due, self._held_back = 0.0, False
+        self._due = 0.0
         self._blocked_since = None
+        self._wake.set()
 
-    def offer(self, topic: Topic) -> None:
-        """Note that a topic has another frame; ``wake`` follows once all of a tick are noted."""
-        symbol = topic.symbol
-        if self._wants_every:
-            if symbol in self._positions and topic.has_dropped(self._positions[symbol]):
-                self.fail(self._slow(f"{symbol}: fell behind by more frames than are kept"))
-        # What max_rate_hz holds back is what the reader asked for, and no sign of slowness; what was missed before a
-        # resume is counted when its end is known.
-        elif symbol in self._resumed:
-            pass
-        elif symbol in self._round or (symbol in self._news and not self._held_back and self._clock() >= self._due):
-            self._skipped += 1
-            self._traffic.conflated += 1
-        if symbol not in self._round or self._wants_every:
-            self._news[symbol] = None
-
-    def has(self, topic: Topic) -> bool:
-        """Whether it has a topic's newest frame."""
-        return topic.latest is not None and self._positions.get(topic.symbol) == topic.latest.seq
+    def notify(self) -> None:
+        """Note that the flock has moved on."""
+        if self.wants_every and self._positions is not self.flock.before:
+            for symbol, topic in self.flock.topics.items():
+                if (position := self._positions.get(symbol)) and topic.has_dropped(position):
+                    self.fail(self._slow(f"{symbol}: fell behind by more frames than are kept"))
+        self._wake.set()
 
     def fail(self, error: Exception) -> None:
         """End the stream with ``error``."""
@@ -120,7 +105,8 @@ class Subscriber:
         return self.subscription.request_id if self.subscription else 0
 
     @property
-    def _wants_every(self) -> bool:
+    def wants_every(self) -> bool:
+        """Whether no frame may be left out."""
         return self.subscription is not None and self.subscription.delivery == "every"
 
     def raise_error(self) -> None:
@@ -137,8 +123,8 @@ class Subscriber:
         return len(self._unacked) < window and (len(self._unacked) < 2 or self._unacked_bytes < _MOST_UNACKED_BYTES)
 
     def has_news(self) -> bool:
-        """Whether there are frames to take that max_rate_hz does not hold back."""
-        return bool(self._round) or (bool(self._news) and self._clock() >= self._due)
+        """Whether there is something to take that max_rate_hz does not hold back."""
+        return bool(self._round) or (self._seen is not self.flock.positions and self._clock() >= self._due)
 
     def next_number(self) -> int:
         """Return the number of the next response."""
@@ -164,8 +150,7 @@ class Subscriber:
             if now >= stalled_at:
                 raise self._slow(f"nothing was acknowledged for {self._stalled_after_s:g} s")
             until = min(until, stalled_at)
-        elif self._news and not self._round:
-            self._held_back = True
+        elif self._seen is not self.flock.positions and not self._round:
             until = min(until, self._due)
         self._wake.clear()
         try:
@@ -176,27 +161,44 @@ class Subscriber:
 
     def take(self, max_bytes: int) -> Taken:
         """Take frames of about ``max_bytes`` at most, at least one where there are any. Raises SlowConsumerError."""
+        flock = self.flock
         if not self._round:
             interval = self.subscription.min_interval_s if self.subscription else 0.0
             self._due = self._clock() + interval if interval else 0.0
-            self._round, self._news, self._held_back = self._news, {}, False
-        taken: list[tuple[Sendable, int]] = []
-        room = max_bytes
-        for symbol in list(self._round):
-            for frame in self._following(self.topics[symbol]):
-                position = self._positions.get(symbol, 0)
-                if frame.seq == self._resumed.get(symbol):  # made again for a reader that has it
-                    self._positions[symbol] = self._resumed.pop(symbol)
-                    continue
+            if self._positions is flock.before:
+                self._positions = self._seen = flock.positions
+                return Taken([], flock.chunks(), 0)
+            self._positions = dict(self._positions)
+            self._round_of = flock.positions
+            self._round.extend(s for s, seq in flock.positions.items() if seq != self._positions.get(s))
+        taken = self._taken(self._positions, max_bytes)  # type: ignore[arg-type]  # it is this reader's own by now
+        if not self._round:
+            self._seen = self._round_of
+            if self._positions == flock.positions:
+                self._positions = flock.positions
+        return taken
+
+    def _taken(self, positions: dict[str, int], max_bytes: int) -> Taken:
+        frames: list[tuple[Sendable, int]] = []
+        skipped, room = 0, max_bytes
+        counts_skips = self.subscription is not None and not self.subscription.min_interval_s
+        while self._round:
+            symbol = self._round[0]
+            for frame in self._following(self.flock.topics[symbol]):
+                position = positions.get(symbol, 0)
                 room -= frame.expected_bytes(position)
-                if taken and room < 0:
-                    return self._taken(taken)
-                taken.append((frame, position))
-                self._positions[symbol] = frame.seq
-                if (missed_from := self._resumed.pop(symbol, 0)) and frame.seq > missed_from:
-                    self._skipped += frame.seq - missed_from - 1
-            del self._round[symbol]
-        return self._taken(taken)
+                if frames and room < 0:
+                    return self._counted(frames, skipped)
+                frames.append((frame, position))
+                positions[symbol] = frame.seq
+                if position and counts_skips:
+                    skipped += max(0, frame.seq - position - 1)
+            self._round.popleft()
+        return self._counted(frames, skipped)
+
+    def _counted(self, frames: list[tuple[Sendable, int]], skipped: int) -> Taken:
+        self._traffic.conflated += skipped
+        return Taken(frames, [], skipped)
 
     def write_stalled(self) -> SlowConsumerError:
         """Return what ends a stream whose reader took nothing off the wire for too long."""
@@ -206,17 +208,15 @@ class Subscriber:
         if topic.latest is None:
             return ()
         position = self._positions.get(topic.symbol, 0)
-        if not (self._wants_every and position):
+        if not (self.wants_every and position):
             return (topic.latest,)
         following = topic.after(position)
         if following is None:
             raise self._slow(f"{topic.symbol}: fell behind by more frames than are kept")
         return following
 
-    def _taken(self, frames: list[tuple[Sendable, int]]) -> Taken:
-        skipped, self._skipped = self._skipped, 0
-        return Taken(frames, skipped)
-
     def _slow(self, reason: str) -> SlowConsumerError:
-        epoch = next((topic.latest.epoch for topic in self.topics.values() if topic.latest is not None), 0)
-        return SlowConsumerError(f"slow consumer: {reason}; resume behind what was applied", epoch, self._positions)
+        epoch = next((topic.latest.epoch for topic in self.flock.topics.values() if topic.latest is not None), 0)
+        return SlowConsumerError(
+            f"slow consumer: {reason}; resume behind what was applied", epoch, dict(self._positions)
+        )

@@ -13,7 +13,7 @@ from forcedmove_server.rpc.formats import FrameFormat
 from forcedmove_server.rpc.limits import Limits
 
 if TYPE_CHECKING:
-    from forcedmove_server.rpc.subscriber import Subscriber
+    from forcedmove_server.rpc.flock import Flock
 
 #: symbol, view and format
 TopicKey = tuple[str, ViewSpec, FrameFormat]
@@ -61,7 +61,7 @@ class Topic:
     """
 
     __slots__ = (
-        "_kept", "_kept_bytes", "_limits", "encoder", "keeps", "latest", "readers", "stop_watching", "symbol",
+        "_kept", "_kept_bytes", "_limits", "encoder", "flocks", "keeps", "latest", "stop_watching", "symbol",
         "unread_until",
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ class Topic:
         self.symbol = key[0]
         self.encoder = encoder
         self.latest: EncodedFrame | None = None
-        self.readers: set[Subscriber] = set()
+        self.flocks: set[Flock] = set()
         self.keeps = False
         #: loop time up to which it is kept for readers that come back
         self.unread_until = 0.0
