@@ -25,7 +25,7 @@ from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import PositionAck, PositionChange
-from forcedmove_server.metrics import EngineMetrics, FeedMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.metrics import EngineMetrics, FeedMetrics, LoadMetrics, MetricsEndpoint, StreamMetrics
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
@@ -64,7 +64,11 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     heartbeat_s = config.server.heartbeat_ms / 1000
     stale_after_days = config.margin.tiers_stale_after_days
     limits = Limits(
-        heartbeat_s=heartbeat_s, tiers_stale_after_days=stale_after_days, scan=config.scan, security=config.security
+        heartbeat_s=heartbeat_s,
+        tiers_stale_after_days=stale_after_days,
+        scan=config.scan,
+        security=config.security,
+        overload=config.overload,
     )
     book = engine.pipeline.book
 
@@ -146,6 +150,7 @@ def _collectors(engine: Engine, server: RpcServer, feeds: Callable[[], list[Feed
     return (
         EngineMetrics(engine, choice.name, headline, lambda: device_bytes(choice)),
         StreamMetrics(server.hub, {"scan": server.scans, "forecast": server.turns}),
+        LoadMetrics(server.admission),
         FeedMetrics(feeds),
     )
 

@@ -290,12 +290,9 @@ class Engine:
         return True
 
     def _answer(self) -> None:
-        """Answer what readers asked; a reader's error is the reader's, never the engine's."""
-        while True:
-            try:
-                work, future = self._requests.get_nowait()
-            except queue.Empty:
-                return
+        """Answer what readers asked so far; a reader's error is the reader's, never the engine's."""
+        for _ in range(self._requests.qsize()):  # who keeps asking does not keep the next tick from coming
+            work, future = self._requests.get_nowait()
             if not future.set_running_or_notify_cancel():
                 continue
             try:

@@ -1,4 +1,4 @@
-"""The interceptor every call passes: token, scope, deadline and quotas, before a request is parsed or answered."""
+"""The interceptor every call passes: token, scope and load before a request is parsed, deadline and quotas after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import grpc
 from forcedmove_server.access.store import TokenStore
 from forcedmove_server.access.tokens import Quotas, Token
 from forcedmove_server.access.usage import Usage
-from forcedmove_server.errors import ForcedMoveError, InputError, NotAllowedError, UnauthenticatedError
+from forcedmove_server.errors import ForcedMoveError, InputError, NotAllowedError, QuotaError, UnauthenticatedError
+from forcedmove_server.rpc.admission import Admission
 from forcedmove_server.rpc.methods import METHODS, UNLISTED, Method
 from forcedmove_server.rpc.status import abort
 
@@ -26,8 +27,14 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
     """``store`` None asks nobody for a token. ``symbols`` tells how many symbols "all" are just now."""
 
     def __init__(
-        self, store: TokenStore | None, quotas: Quotas, max_deadline_s: float, symbols: Callable[[], int]
+        self,
+        store: TokenStore | None,
+        quotas: Quotas,
+        max_deadline_s: float,
+        symbols: Callable[[], int],
+        admission: Admission,
     ) -> None:
+        self._admission = admission
         self._store, self._quotas, self._max_deadline_s, self._symbols = store, quotas, max_deadline_s, symbols
         self._usage: dict[str, tuple[Token, Usage]] = {}
 
@@ -44,8 +51,13 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             except (UnauthenticatedError, NotAllowedError) as error:
                 logger.warning("%s refused: %s", details.method, error)
                 return _refusal(handler, error)
-        if not details.method.startswith(_OURS) or (token is None and method.needs_deadline is None):
+        if not details.method.startswith(_OURS):
             return handler
+        if method.kind is not None:
+            try:
+                self._admission.admit(method.kind)
+            except QuotaError as error:
+                return _refusal(handler, error)
         return self._guarded(handler, method, token)
 
     def _admit(self, method: Method, details: grpc.HandlerCallDetails) -> Token:
@@ -80,6 +92,8 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: Any) -> Any:
             with ExitStack() as held:
+                if method.kind is not None and method.kind != "stream":
+                    held.enter_context(self._admission.answering())
                 try:
                     if method.needs_deadline is not None and method.needs_deadline(request):
                         self._check_deadline(context)

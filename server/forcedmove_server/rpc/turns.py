@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -22,6 +24,8 @@ class Turns:
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._at_once, self._places, self._taken = at_once, at_once + waiting, 0
+        #: when those who wait began to, in the order in which they will be let in
+        self._since: deque[float] = deque()
         #: questions that were turned away
         self.refused = 0
         self._free = asyncio.Semaphore(at_once)
@@ -38,11 +42,15 @@ class Turns:
                 f"{self._taken} questions are being answered or wait for it, which is this server's limit; ask again"
             )
         self._taken += 1
+        began = time.monotonic()
+        self._since.append(began)
         try:
             await self._free.acquire()
         except BaseException:
             self._taken -= 1
             raise
+        finally:
+            self._since.remove(began)
         try:
             running = self._threads.submit(await take())
         except BaseException:
@@ -66,6 +74,11 @@ class Turns:
     def waiting(self) -> int:
         """Questions that wait for a turn."""
         return self._taken - self.running
+
+    @property
+    def longest_wait_s(self) -> float:
+        """How long the one who is next has waited; 0 where nobody waits."""
+        return time.monotonic() - self._since[0] if self._since else 0.0
 
     def close(self) -> None:
         """Let go of the threads once what they do is done."""

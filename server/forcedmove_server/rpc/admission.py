@@ -1,0 +1,127 @@
+"""Which calls are let in when there are more than can be answered: what matters least is refused first.
+
+Every queue that calls wait in has a gate, and a gate has a threshold per class of calls that rises with what the class
+is worth. Once per window a gate looks at the *standing* wait of its queue, the least that was seen in the window: a
+burst that drains is none (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012). Above a class's
+threshold the share of its calls that are let in falls by a factor, below it rises by a step; so the wait settles at the
+threshold of the class in between, classes below it are shut out and those above it are whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+from forcedmove_server.config import OverloadConfig
+from forcedmove_server.errors import QuotaError
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["scan", "simulate", "read", "stream", "ingest"]
+QueueName = Literal["calls", "engine", "answers", "snapshots"]
+#: what is refused first comes first
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+WINDOW_S = 0.1
+#: a class is refused from so many times the queue's delay on
+_TIMES_DELAY: Mapping[Kind, float] = {"scan": 1.0, "simulate": 1.5, "read": 2.0, "stream": 3.0, "ingest": 4.0}
+#: and when so much of max_in_flight is taken
+_ROOM: Mapping[Kind, float] = {"scan": 0.5, "simulate": 0.6, "read": 0.75, "stream": 0.9, "ingest": 1.0}
+#: which classes wait in a queue
+_WHO: Mapping[QueueName, tuple[Kind, ...]] = {
+    "calls": KINDS,
+    "engine": KINDS,
+    "answers": ("simulate",),
+    "snapshots": ("read", "stream"),
+}
+#: what is left of a share after one window above the threshold, by how far, and what a window below it adds
+_LEAST_CUT, _MOST_CUT, _STEP = 0.05, 0.5, 0.05
+#: seconds after which it is worth while to ask again: where half of a class are let in, and at most
+_RETRY_HALF_S, _RETRY_MOST_S = 1.0, 10.0
+
+
+class Gate:
+    """One queue: how long it makes callers wait, and which share of each class that is short enough for."""
+
+    def __init__(self, name: QueueName, delay_s: float) -> None:
+        self.name = name
+        self.thresholds_s = {kind: delay_s * _TIMES_DELAY[kind] for kind in _WHO[name]}
+        self.shares: dict[Kind, float] = dict.fromkeys(_WHO[name], 1.0)
+        #: the standing wait of the last window
+        self.wait_s = 0.0
+        self._least: float | None = None
+
+    def saw(self, wait_s: float) -> None:
+        """Take note of a wait that is over."""
+        self._least = wait_s if self._least is None else min(self._least, wait_s)
+
+    def end_window(self, so_far_s: float = 0.0) -> None:
+        """Judge the window that ends; ``so_far_s`` is how long one waits already, which counts where no wait ended."""
+        self.wait_s = self._least if self._least is not None else max(self.wait_s if so_far_s else 0.0, so_far_s)
+        self._least = None
+        for kind, threshold_s in self.thresholds_s.items():
+            share = self.shares[kind]
+            if self.wait_s > threshold_s:
+                cut = min(max(_MOST_CUT * (1 - threshold_s / self.wait_s), _LEAST_CUT), _MOST_CUT)
+                self.shares[kind] = share * (1 - cut)
+                if share == 1.0:
+                    logger.warning("overload: %s wait %.0f ms, %s calls are shed", self.name, 1e3 * self.wait_s, kind)
+            elif share < 1.0:
+                self.shares[kind] = min(share + _STEP, 1.0)
+                if self.shares[kind] == 1.0:
+                    logger.info("overload: %s wait %.0f ms, %s calls are let in", self.name, 1e3 * self.wait_s, kind)
+
+
+class Admission:
+    """Lets calls in or refuses them. Belongs to the event loop; ``jitter`` draws from 0 .. 1.
+
+    ``shed`` counts refusals by class, ``in_flight`` the calls that are being answered, streams aside.
+    """
+
+    def __init__(self, config: OverloadConfig, jitter: Callable[[], float] = random.random) -> None:
+        self.gates: dict[QueueName, Gate] = {
+            "calls": Gate("calls", config.call_delay_ms / 1e3),
+            "engine": Gate("engine", config.engine_delay_ms / 1e3),
+            "answers": Gate("answers", config.answer_delay_ms / 1e3),
+            "snapshots": Gate("snapshots", config.snapshot_delay_ms / 1e3),
+        }
+        self.shed: Counter[Kind] = Counter(dict.fromkeys(KINDS, 0))
+        self.in_flight = 0
+        self._room = {kind: share * config.max_in_flight for kind, share in _ROOM.items()}
+        self._max_in_flight, self._jitter = config.max_in_flight, jitter
+        #: of each class, the part of a call that may still be let in
+        self._credit: dict[Kind, float] = dict.fromkeys(KINDS, 0.0)
+
+    def admit(self, kind: Kind) -> None:
+        """Return where a call may come in. Raises QuotaError with the time after which to ask again."""
+        if self.in_flight >= self._room[kind]:
+            self._refuse(kind, f"{self.in_flight} calls are being answered (overload.max_in_flight)", 0.5)
+        gate = min((gate for gate in self.gates.values() if kind in gate.shares), key=lambda gate: gate.shares[kind])
+        share = gate.shares[kind]
+        # deterministic thinning: of every 1 / share calls one is let in, evenly
+        credit = self._credit[kind] + share
+        self._credit[kind] = credit - 1.0 if credit >= 1.0 else credit
+        if credit < 1.0:
+            waits = f"{gate.name} wait {1e3 * gate.wait_s:.0f} ms"
+            self._refuse(kind, f"{waits}, at most {1e3 * gate.thresholds_s[kind]:.0f} ms are meant for this", share)
+
+    def _refuse(self, kind: Kind, why: str, share: float) -> None:
+        self.shed[kind] += 1
+        most = _RETRY_MOST_S * _RETRY_HALF_S
+        retry_s = min(0.5 * _RETRY_HALF_S / share, most) if share > 0 else most
+        # those refused together shall not come back together
+        retry_s *= 0.75 + 0.5 * self._jitter()
+        raise QuotaError(f"the server is overloaded: {why}; {kind} calls are shed", "OVERLOADED", retry_s)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a call while it is being answered."""
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1

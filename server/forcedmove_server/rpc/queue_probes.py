@@ -1,0 +1,85 @@
+"""How long callers wait, found out by waiting: a question that takes no time is put into every queue, over and over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+
+from forcedmove_server.engine.service import EngineService
+from forcedmove_server.errors import ForcedMoveError
+from forcedmove_server.rpc.admission import WINDOW_S, Admission, Gate
+from forcedmove_server.rpc.hub import Hub
+from forcedmove_server.rpc.turns import Turns
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 0.02
+_HEALTH = "/grpc.health.v1.Health/Check"
+
+
+class QueueProbes:
+    """Tells an Admission how long every queue is, from ``run`` on.
+
+    Calls wait in gRPC's core before this process sees them, where nothing but another call tells how long. So the
+    server calls itself, over a socket in a folder that only its own user may enter.
+    """
+
+    def __init__(self, admission: Admission, engine: EngineService, hub: Hub, turns: Turns) -> None:
+        self._admission, self._engine, self._hub, self._turns = admission, engine, hub, turns
+        self._folder = tempfile.TemporaryDirectory(prefix="forcedmove-")
+        self._address = f"unix:{Path(self._folder.name) / 'own'}"
+        self._since: dict[Gate, float] = {}
+
+    def listen(self, server: grpc.aio.Server) -> None:
+        """Have a server that has not started yet listen to its own calls."""
+        server.add_insecure_port(self._address)
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        gates = self._admission.gates
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(self._address))
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_HEALTH)
+            tasks.create_task(self._ask(gates["calls"], lambda: call(b"")))
+            tasks.create_task(self._ask(gates["engine"], lambda: asyncio.wrap_future(self._engine.at_tick(_nothing))))
+            tasks.create_task(self._ask(gates["snapshots"], lambda: self._hub.off_loop(_nothing, None)))
+            tasks.create_task(self._look_at_turns())
+            while True:
+                await asyncio.sleep(WINDOW_S)
+                now = asyncio.get_running_loop().time()
+                for gate in gates.values():
+                    gate.end_window(max(now - self._since[gate], 0.0) if gate in self._since else 0.0)
+
+    def close(self) -> None:
+        """Remove the socket."""
+        self._folder.cleanup()
+
+    async def _ask(self, gate: Gate, ask: Callable[[], Awaitable[object]]) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            self._since[gate] = begin = clock()
+            try:
+                await ask()
+            except (ForcedMoveError, grpc.aio.AioRpcError) as error:
+                # before the first map, and while the server goes down: nobody waits there
+                logger.debug("no answer from %s: %s", gate.name, error)
+            else:
+                gate.saw(clock() - begin)
+            del self._since[gate]
+            await asyncio.sleep(_EVERY_S)
+
+    async def _look_at_turns(self) -> None:
+        gate = self._admission.gates["answers"]
+        while True:
+            gate.saw(self._turns.longest_wait_s)
+            await asyncio.sleep(_EVERY_S)
+
+
+def _nothing(_: object) -> None:
+    """Take no time."""
