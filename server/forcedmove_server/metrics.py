@@ -103,24 +103,18 @@ class Answering(Protocol):
         """Questions that wait for a turn."""
 
 
-class Waiting(Protocol):
-    """What is told of a queue: its standing wait in seconds."""
-
-    wait_s: float
-
-
 class Admitting(Protocol):
-    """What is told of admission: queues by name, calls shed by class."""
+    """What is told of admission."""
 
     in_flight: int
 
     @property
-    def gates(self) -> Mapping[Any, Waiting]:
-        """The queues."""
+    def waits_s(self) -> Mapping[str, float]:
+        """Seconds that callers wait, by queue."""
 
     @property
     def shed(self) -> Mapping[Any, int]:
-        """Calls refused."""
+        """Calls refused, by class."""
 
 
 class EngineMetrics(Collector):
@@ -219,9 +213,9 @@ class LoadMetrics(Collector):
         shed = CounterMetricFamily("forcedmove_shed", "Calls refused for overload.", labels=("class",))
         for kind, calls in admission.shed.items():
             shed.add_metric((kind,), calls)
-        waits = GaugeMetricFamily("forcedmove_queue_wait_seconds", "Standing wait of a queue.", labels=("queue",))
-        for name, gate in admission.gates.items():
-            waits.add_metric((name,), gate.wait_s)
+        waits = GaugeMetricFamily("forcedmove_queue_wait_seconds", "Wait in a queue.", labels=("queue",))
+        for name, wait_s in admission.waits_s.items():
+            waits.add_metric((name,), wait_s)
         yield from (shed, waits)
 
 

@@ -12,7 +12,7 @@ from forcedmove_server.config import OverloadConfig
 from forcedmove_server.errors import QuotaError
 from forcedmove_server.rpc.admission import KINDS, Admission, Gate, Kind
 
-CONFIG = OverloadConfig(call_delay_ms=20, engine_delay_ms=500, answer_delay_ms=200, snapshot_delay_ms=100)
+CONFIG = OverloadConfig(call_delay_ms=20, engine_delay_ms=500, answer_delay_ms=500, snapshot_delay_ms=100)
 
 
 def windows(admission: Admission, wait_s: float, count: int, queue: str = "calls") -> None:
@@ -82,11 +82,24 @@ def test_a_wait_that_does_not_end_counts_while_it_lasts_and_not_less_than_the_la
 
 def test_a_queue_is_shut_to_those_who_wait_in_it_only() -> None:
     admission = Admission(CONFIG)
-    windows(admission, 10.0, 200, "answers")
-    assert {kind: let_in(admission, kind) for kind in KINDS} == {**dict.fromkeys(KINDS, 100), "simulate": 0}
-    admission = Admission(CONFIG)
     windows(admission, 10.0, 200, "snapshots")
     assert [kind for kind in KINDS if let_in(admission, kind) == 0] == ["read", "stream"]
+
+
+@pytest.mark.parametrize(("wait_s", "shut"), [(0.5, []), (0.6, ["scan"]), (0.8, ["scan", "simulate"])])
+def test_questions_are_refused_while_a_turn_would_come_too_late_and_scans_before_them(
+    wait_s: float, shut: list[Kind]
+) -> None:
+    wait = [wait_s]
+    admission = Admission(CONFIG, lambda: wait[0], lambda: 0.5)
+    assert [kind for kind in KINDS if let_in(admission, kind) == 0] == shut
+    assert admission.waits_s["answers"] == wait_s
+    if shut:
+        with pytest.raises(QuotaError, match="answers wait") as caught:
+            admission.admit("scan")
+        assert caught.value.retry_s == pytest.approx(wait_s)  # by then the turns ahead are over
+        wait[0] = 0.0
+        assert let_in(admission, "scan") == 100
 
 
 def test_a_share_falls_by_half_at_most_recovers_in_two_seconds_and_thins_evenly(
@@ -148,7 +161,7 @@ def test_room_for_calls_in_flight_goes_by_class() -> None:
 def test_a_refusal_says_what_waits_and_when_to_ask_again() -> None:
     delays = []
     for jitter in (0.0, 0.5, 1.0):
-        admission = Admission(CONFIG, lambda value=jitter: value)
+        admission = Admission(CONFIG, jitter=lambda value=jitter: value)
         windows(admission, 0.050, 1)
         let_in(admission, "scan", 1)
         with pytest.raises(QuotaError, match=r"calls wait 50 ms, at most 20 ms .* scan calls are shed") as caught:

@@ -156,7 +156,7 @@ Global___ShedCount: _TypeAlias = ShedCount  # noqa: Y015
 
 @_typing.final
 class QueueWait(_message.Message):
-    """How long everybody waited at least in a queue during the last tenth of a second."""
+    """How long callers wait in a queue: the least of the last tenth of a second; for "answers" what is to be expected."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -5,6 +5,8 @@ is worth. Once per window a gate looks at the *standing* wait of its queue, the 
 burst that drains is none (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012). Above a class's
 threshold the share of its calls that are let in falls by a factor, below it rises by a step; so the wait settles at the
 threshold of the class in between, classes below it are shut out and those above it are whole.
+
+What-ifs take turns of known length, so that the wait of the next one can be told beforehand: nothing has to be learnt.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from forcedmove_server.errors import QuotaError
 logger = logging.getLogger(__name__)
 
 Kind = Literal["scan", "simulate", "read", "stream", "ingest"]
-QueueName = Literal["calls", "engine", "answers", "snapshots"]
+QueueName = Literal["calls", "engine", "snapshots"]
 #: what is refused first comes first
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -35,13 +37,14 @@ _ROOM: Mapping[Kind, float] = {"scan": 0.5, "simulate": 0.6, "read": 0.75, "stre
 _WHO: Mapping[QueueName, tuple[Kind, ...]] = {
     "calls": KINDS,
     "engine": KINDS,
-    "answers": ("simulate",),
     "snapshots": ("read", "stream"),
 }
+#: and so are scans, which take the same cores
+_TAKE_TURNS: tuple[Kind, ...] = ("scan", "simulate")
 #: what is left of a share after one window above the threshold, by how far, and what a window below it adds
 _LEAST_CUT, _MOST_CUT, _STEP = 0.05, 0.5, 0.05
-#: seconds after which it is worth while to ask again: where half of a class are let in, and at most
-_RETRY_HALF_S, _RETRY_MOST_S = 1.0, 10.0
+#: seconds after which it is worth while to ask again: at least, and at most
+_RETRY_S = 0.5, 10.0
 
 
 class Gate:
@@ -77,44 +80,56 @@ class Gate:
 
 
 class Admission:
-    """Lets calls in or refuses them. Belongs to the event loop; ``jitter`` draws from 0 .. 1.
+    """Lets calls in or refuses them. Belongs to the event loop.
 
+    ``answer_wait_s`` tells how long a question that comes now would wait for its turn; ``jitter`` draws from 0 .. 1.
     ``shed`` counts refusals by class, ``in_flight`` the calls that are being answered, streams aside.
     """
 
-    def __init__(self, config: OverloadConfig, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        config: OverloadConfig,
+        answer_wait_s: Callable[[], float] = lambda: 0.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self.gates: dict[QueueName, Gate] = {
             "calls": Gate("calls", config.call_delay_ms / 1e3),
             "engine": Gate("engine", config.engine_delay_ms / 1e3),
-            "answers": Gate("answers", config.answer_delay_ms / 1e3),
             "snapshots": Gate("snapshots", config.snapshot_delay_ms / 1e3),
         }
         self.shed: Counter[Kind] = Counter(dict.fromkeys(KINDS, 0))
         self.in_flight = 0
         self._room = {kind: share * config.max_in_flight for kind, share in _ROOM.items()}
-        self._max_in_flight, self._jitter = config.max_in_flight, jitter
+        self._answers_s = {kind: config.answer_delay_ms / 1e3 * _TIMES_DELAY[kind] for kind in _TAKE_TURNS}
+        self._answer_wait_s, self._jitter = answer_wait_s, jitter
         #: of each class, the part of a call that may still be let in
         self._credit: dict[Kind, float] = dict.fromkeys(KINDS, 0.0)
+
+    @property
+    def waits_s(self) -> dict[str, float]:
+        """The wait of every queue in seconds."""
+        return {**{name: gate.wait_s for name, gate in self.gates.items()}, "answers": self._answer_wait_s()}
 
     def admit(self, kind: Kind) -> None:
         """Return where a call may come in. Raises QuotaError with the time after which to ask again."""
         if self.in_flight >= self._room[kind]:
-            self._refuse(kind, f"{self.in_flight} calls are being answered (overload.max_in_flight)", 0.5)
+            self._refuse(kind, f"{self.in_flight} calls are being answered (overload.max_in_flight)", _RETRY_S[0])
+        if kind in self._answers_s and (wait_s := self._answer_wait_s()) > self._answers_s[kind]:
+            self._refuse(kind, _too_long("answers", wait_s, self._answers_s[kind]), wait_s)
         gate = min((gate for gate in self.gates.values() if kind in gate.shares), key=lambda gate: gate.shares[kind])
         share = gate.shares[kind]
         # deterministic thinning: of every 1 / share calls one is let in, evenly
         credit = self._credit[kind] + share
         self._credit[kind] = credit - 1.0 if credit >= 1.0 else credit
         if credit < 1.0:
-            waits = f"{gate.name} wait {1e3 * gate.wait_s:.0f} ms"
-            self._refuse(kind, f"{waits}, at most {1e3 * gate.thresholds_s[kind]:.0f} ms are meant for this", share)
+            # of those who ask again every 1 / share of a time, one is let in each time
+            retry_s = _RETRY_S[0] / max(share, _RETRY_S[0] / _RETRY_S[1])
+            self._refuse(kind, _too_long(gate.name, gate.wait_s, gate.thresholds_s[kind]), retry_s)
 
-    def _refuse(self, kind: Kind, why: str, share: float) -> None:
+    def _refuse(self, kind: Kind, why: str, retry_s: float) -> None:
         self.shed[kind] += 1
-        most = _RETRY_MOST_S * _RETRY_HALF_S
-        retry_s = min(0.5 * _RETRY_HALF_S / share, most) if share > 0 else most
         # those refused together shall not come back together
-        retry_s *= 0.75 + 0.5 * self._jitter()
+        retry_s = min(max(retry_s, _RETRY_S[0]), _RETRY_S[1]) * (0.75 + 0.5 * self._jitter())
         raise QuotaError(f"the server is overloaded: {why}; {kind} calls are shed", "OVERLOADED", retry_s)
 
     @contextmanager
@@ -125,3 +140,7 @@ class Admission:
             yield
         finally:
             self.in_flight -= 1
+
+
+def _too_long(queue: str, wait_s: float, most_s: float) -> str:
+    return f"{queue} wait {1e3 * wait_s:.0f} ms, at most {1e3 * most_s:.0f} ms are meant for this"

@@ -15,7 +15,6 @@ from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import ForcedMoveError
 from forcedmove_server.rpc.admission import WINDOW_S, Admission, Gate
 from forcedmove_server.rpc.hub import Hub
-from forcedmove_server.rpc.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +29,8 @@ class QueueProbes:
     server calls itself, over a socket in a folder that only its own user may enter.
     """
 
-    def __init__(self, admission: Admission, engine: EngineService, hub: Hub, turns: Turns) -> None:
-        self._admission, self._engine, self._hub, self._turns = admission, engine, hub, turns
+    def __init__(self, admission: Admission, engine: EngineService, hub: Hub) -> None:
+        self._admission, self._engine, self._hub = admission, engine, hub
         self._folder = tempfile.TemporaryDirectory(prefix="forcedmove-")
         self._address = f"unix:{Path(self._folder.name) / 'own'}"
         self._since: dict[Gate, float] = {}
@@ -49,7 +48,6 @@ class QueueProbes:
             tasks.create_task(self._ask(gates["calls"], lambda: call(b"")))
             tasks.create_task(self._ask(gates["engine"], lambda: asyncio.wrap_future(self._engine.at_tick(_nothing))))
             tasks.create_task(self._ask(gates["snapshots"], lambda: self._hub.off_loop(_nothing, None)))
-            tasks.create_task(self._look_at_turns())
             while True:
                 await asyncio.sleep(WINDOW_S)
                 now = asyncio.get_running_loop().time()
@@ -72,12 +70,6 @@ class QueueProbes:
             else:
                 gate.saw(clock() - begin)
             del self._since[gate]
-            await asyncio.sleep(_EVERY_S)
-
-    async def _look_at_turns(self) -> None:
-        gate = self._admission.gates["answers"]
-        while True:
-            gate.saw(self._turns.longest_wait_s)
             await asyncio.sleep(_EVERY_S)
 
 

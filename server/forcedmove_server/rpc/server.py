@@ -131,7 +131,8 @@ async def serve(
     limits = limits or Limits()
     first_map = asyncio.Event()
     hub = Hub(engine, limits, first_map.set)
-    admission = Admission(limits.overload)
+    scans, turns = scan.ScanHandlers(engine, limits), Turns(limits.answers_at_once, limits.answers_waiting)
+    admission = Admission(limits.overload, lambda: turns.expected_wait_s)
     gatekeeper = Gatekeeper(
         tokens,
         limits.quotas,
@@ -160,8 +161,7 @@ async def serve(
     for name in _HEALTH_NAMES:
         await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     book = book or shipped_book()
-    scans, turns = scan.ScanHandlers(engine, limits), Turns(limits.answers_at_once, limits.answers_waiting)
-    probes = QueueProbes(admission, engine, hub, turns)
+    probes = QueueProbes(admission, engine, hub)
     server.add_generic_rpc_handlers(
         (
             heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),

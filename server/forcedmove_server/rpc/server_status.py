@@ -121,8 +121,8 @@ class StatusHandlers:
             calls_in_flight=self._admission.in_flight,
             shed=[server_status_pb2.ShedCount(kind=kind, calls=calls) for kind, calls in self._admission.shed.items()],
             queues=[
-                server_status_pb2.QueueWait(queue=gate.name, wait_s=gate.wait_s)
-                for gate in self._admission.gates.values()
+                server_status_pb2.QueueWait(queue=name, wait_s=wait_s)
+                for name, wait_s in self._admission.waits_s.items()
             ],
         )
 

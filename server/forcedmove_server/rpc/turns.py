@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -13,6 +12,9 @@ from typing import TypeVar
 from forcedmove_server.errors import QuotaError
 
 T = TypeVar("T")
+
+#: how much the last turn counts in what is known of their length
+_NEWEST = 0.1
 
 
 class Turns:
@@ -24,8 +26,8 @@ class Turns:
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._at_once, self._places, self._taken = at_once, at_once + waiting, 0
-        #: when those who wait began to, in the order in which they will be let in
-        self._since: deque[float] = deque()
+        #: how long a turn takes, smoothed
+        self._turn_s = 0.0
         #: questions that were turned away
         self.refused = 0
         self._free = asyncio.Semaphore(at_once)
@@ -42,15 +44,12 @@ class Turns:
                 f"{self._taken} questions are being answered or wait for it, which is this server's limit; ask again"
             )
         self._taken += 1
-        began = time.monotonic()
-        self._since.append(began)
         try:
             await self._free.acquire()
         except BaseException:
             self._taken -= 1
             raise
-        finally:
-            self._since.remove(began)
+        began = time.monotonic()
         try:
             running = self._threads.submit(await take())
         except BaseException:
@@ -60,7 +59,7 @@ class Turns:
 
         def left(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop may have ended before the work
-                loop.call_soon_threadsafe(self._leave)
+                loop.call_soon_threadsafe(self._finish, began)
 
         running.add_done_callback(left)
         return await asyncio.wrap_future(running)
@@ -76,13 +75,18 @@ class Turns:
         return self._taken - self.running
 
     @property
-    def longest_wait_s(self) -> float:
-        """How long the one who is next has waited; 0 where nobody waits."""
-        return time.monotonic() - self._since[0] if self._since else 0.0
+    def expected_wait_s(self) -> float:
+        """How long one who asks now would wait for a turn."""
+        return max(self._taken - self._at_once + 1, 0) * self._turn_s / self._at_once
 
     def close(self) -> None:
         """Let go of the threads once what they do is done."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _finish(self, began: float) -> None:
+        took_s = time.monotonic() - began
+        self._turn_s += (took_s - self._turn_s) * (_NEWEST if self._turn_s else 1.0)
+        self._leave()
 
     def _leave(self) -> None:
         self._taken -= 1
