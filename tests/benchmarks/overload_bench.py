@@ -1,9 +1,9 @@
 """A server at once and three times the load that it can bear, open loop: ``python -m tests.benchmarks.overload_bench``.
 
 A server process with a simulated market is asked by this one with bytes that are serialised already. Its capacity is
-the rate at which callers that ask again once they are answered are served the mix of calls. Then calls arrive at random
-(Poisson) at that rate and at three times it, whether or not earlier ones were answered, and nobody retries. What must
-hold is told at the end and decides the exit code.
+the largest rate at which callers that ask again once they are answered are served the mix of calls. Then calls arrive
+at random (Poisson) at that rate and at three times it, whether or not earlier ones were answered, and nobody retries.
+What must hold is told at the end and decides the exit code.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ warmup_hours = 2
 symbols = ["BTC", "ETH", "SOL"]
 """
 _DEADLINE_S = 30.0
-_CALLERS = 32
+#: of closed loops; the most that any is served is the capacity
+_CALLERS = (32, 128, 512)
+#: one who is refused asks again after this time
+_AGAIN_S = 0.5
 _CHANNELS = 4
 _READERS = 5
 _sequence = itertools.count(time.time_ns())
@@ -134,17 +137,20 @@ async def _raise(call: Any) -> None:
     )
 
 
-async def closed_loop(channels: list[grpc.aio.Channel], seconds: float) -> float:
-    """Return the rate at which a few callers are served."""
+async def closed_loop(channels: list[grpc.aio.Channel], callers: int, seconds: float) -> float:
+    """Return the rate at which so many callers are served."""
     outcomes, draw, end = Outcomes(), random.Random(1), time.monotonic() + seconds
 
     async def caller(number: int) -> None:
         while time.monotonic() < end:
             (name, make, _) = draw.choices(MIX, [share for *_, share in MIX])[0]
+            refused = outcomes.refused.total()
             await call_once(channels[number % len(channels)], name, make(), outcomes)
+            if outcomes.refused.total() > refused:
+                await asyncio.sleep(_AGAIN_S)
 
     begin = time.monotonic()
-    await asyncio.gather(*(caller(number) for number in range(_CALLERS)))
+    await asyncio.gather(*(caller(number) for number in range(callers)))
     return len(outcomes.accepted) / (time.monotonic() - begin)
 
 
@@ -223,8 +229,11 @@ async def measure(seconds: float) -> dict[str, Any]:
 
         channels = [await channel(number) for number in range(_CHANNELS)]
         own = await channel(_CHANNELS)
-        await closed_loop(channels, 2.0)
-        capacity = await closed_loop(channels, seconds)
+        await closed_loop(channels, 8, 2.0)
+        rates = {callers: await closed_loop(channels, callers, seconds / 2) for callers in _CALLERS}
+        print("served:", *(f"{callers} callers {rate:.0f}/s" for callers, rate in rates.items()))
+        capacity = max(rates.values())
+        await asyncio.sleep(3.0)
         readers = Readers(await channel(_CHANNELS + 1))
         reading = [asyncio.create_task(readers.read()) for _ in range(_READERS)]
         await asyncio.sleep(1.5)

@@ -31,8 +31,9 @@ class QueueProbes:
 
     def __init__(self, admission: Admission, engine: EngineService, hub: Hub) -> None:
         self._admission, self._engine, self._hub = admission, engine, hub
-        self._folder = tempfile.TemporaryDirectory(prefix="forcedmove-")
-        self._address = f"unix:{Path(self._folder.name) / 'own'}"
+        self._temporary = tempfile.TemporaryDirectory(prefix="forcedmove-")
+        self.folder = Path(self._temporary.name)
+        self._address = f"unix:{self.folder / 'own'}"
         self._since: dict[Gate, float] = {}
 
     def listen(self, server: grpc.aio.Server) -> None:
@@ -56,7 +57,7 @@ class QueueProbes:
 
     def close(self) -> None:
         """Remove the socket."""
-        self._folder.cleanup()
+        self._temporary.cleanup()
 
     async def _ask(self, gate: Gate, ask: Callable[[], Awaitable[object]]) -> None:
         clock = asyncio.get_running_loop().time
