@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from forcedmove_server.rpc.turns import Turns
+from tests.integration.fake_engine import eventually
 
 
-def taking(work: Callable[[], None]) -> Callable[[], Awaitable[Callable[[], None]]]:
-    async def take() -> Callable[[], None]:
+def taking(work: Callable[[], object]) -> Callable[[], Awaitable[Callable[[], object]]]:
+    async def take() -> Callable[[], object]:
         return work
 
     return take
@@ -23,20 +24,18 @@ async def test_the_expected_wait_is_that_of_all_turns_ahead_and_who_leaves_takes
     try:
         assert turns.expected_wait_s == 0
         await turns.answer(taking(lambda: None))
-        await asyncio.sleep(0)
+        await eventually(lambda: not turns.running)
         turn_s = turns._turn_s
         assert 0 < turn_s < 1
-        asked = [asyncio.create_task(turns.answer(taking(lambda: None if go.wait(10) else None))) for _ in range(4)]
-        while turns.waiting < 3:
-            await asyncio.sleep(0)
+        asked = [asyncio.create_task(turns.answer(taking(lambda: go.wait(10)))) for _ in range(4)]
+        await eventually(lambda: turns.waiting == 3)
         assert turns.expected_wait_s == pytest.approx(4 * turn_s)  # the one that runs counts whole
         asked[3].cancel()
         await asyncio.wait(asked[3:])
         assert turns.expected_wait_s == pytest.approx(3 * turn_s)
         go.set()
         await asyncio.gather(*asked[:3])
-        while turns.running:
-            await asyncio.sleep(0)
+        await eventually(lambda: not turns.running)
         assert turns.expected_wait_s == 0
         assert turns._turn_s != turn_s
     finally:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from forcedmove_server.access.store import TokenStore
 from forcedmove_server.access.tokens import Quotas, Token
@@ -52,7 +54,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                 logger.warning("%s refused: %s", details.method, error)
                 return _refusal(handler, error)
         if not details.method.startswith(_OURS):
-            return handler
+            return _foreign(handler)
         if method.kind is not None:
             try:
                 self._admission.admit(method.kind)
@@ -91,6 +93,10 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         answer, _ = _parts(handler)
 
         async def call(request: Any, context: Any) -> Any:
+            if isinstance(request, InputError):
+                await abort(context, request)
+            if handler.request_streaming:
+                request = _readable(request)
             with ExitStack() as held:
                 if method.kind is not None and method.kind != "stream":
                     held.enter_context(self._admission.answering())
@@ -183,7 +189,50 @@ def _parts(handler: Any) -> tuple[Any, Any]:
 
 
 def _with(handler: Any, call: Any) -> Any:
-    return _parts(handler)[1](call, handler.request_deserializer, handler.response_serializer)
+    """Return a handler whose behaviour is ``call``, to which a request that cannot be read comes as an InputError.
+
+    gRPC itself would answer a stranger's rubbish with UNKNOWN, and write a traceback to the log.
+    """
+    read = handler.request_deserializer
+
+    def parse(request: bytes) -> Any:
+        try:
+            return read(request)
+        except DecodeError as error:
+            return InputError("request", f"{len(request)} bytes", f"is no message of this method: {error}")
+
+    return _parts(handler)[1](call, parse, handler.response_serializer)
+
+
+def _foreign(handler: Any) -> Any:
+    """Return a handler of a service that is not ours, health for example, to which only what can be read comes.
+
+    What is not asynchronous is what grpcio's package has not implemented: None, as for a method that does not exist.
+    """
+    answer, _ = _parts(handler)
+    if not (inspect.iscoroutinefunction(answer) or inspect.isasyncgenfunction(answer)):
+        return None
+
+    async def call(request: Any, context: Any) -> Any:
+        if isinstance(request, InputError):
+            await abort(context, request)
+        return await answer(request, context)
+
+    async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for each in answer(_readable(requests), context):
+                yield each
+        except InputError as error:
+            await abort(context, error)
+
+    return _with(handler, stream if handler.request_streaming else call)
+
+
+async def _readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for each in requests:
+        if isinstance(each, InputError):
+            raise each
+        yield each
 
 
 def _refusal(handler: Any, error: ForcedMoveError) -> Any:
