@@ -70,7 +70,7 @@ GOOD: dict[str, tuple[Message, ...]] = {
     "Simulate": (
         cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=-0.05),
         cascade_pb2.SimulateRequest(symbol="BTC", price_usd=99_000, paths=50, seed=3, curve_points=8, book=_BOOK),
-        cascade_pb2.SimulateRequest(symbol="ETH", move_fraction=0.1, coupling_s=1),
+        cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=0.1, coupling_s=1),
         cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=-0.1, duration_s=60),
     ),
     "Scan": (
