@@ -25,6 +25,7 @@ lint: .venv/stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/buf lint
+	BUF=$(CURDIR)/$(BIN)/buf .ci/breaking
 
 proto: .venv/stamp
 	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
@@ -38,9 +39,10 @@ docs: .venv/stamp
 bench: .venv/stamp
 	$(BIN)/python -m tests.benchmarks
 
-# A million hostile messages through the venues' parsers.
+# A million hostile messages through the venues' parsers, and a million hostile requests through every RPC.
 fuzz: .venv/stamp
 	FORCEDMOVE_FUZZ=46000 $(BIN)/python -m pytest -q tests/wire/test_fuzz.py
+	$(BIN)/python -W error -m tests.rpc_fuzz --inputs 1000000
 
 # Ten minutes of all venues at once under random faults, against the emulator; MINUTES=N replaces the ten.
 soak: .venv/stamp

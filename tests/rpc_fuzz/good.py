@@ -38,7 +38,7 @@ _CROSS = margin_pb2.GetLiquidationPriceRequest(
     account=margin_pb2.CrossAccount(balance=5_000, positions=[_OTHER]),
 )
 _ISOLATED = margin_pb2.GetLiquidationPriceRequest(
-    venue="hyperliquid", symbol="BTC", side=1, entry_price_usd=97_500, quantity=2, margin=9_000, extra_margin=100
+    venue="hyperliquid", symbol="BTC", side=1, entry_price_usd=97_500, quantity=2, leverage=20, extra_margin=100
 )
 _KEY = positions_pb2.PositionKey(account="a", venue="binance", symbol="BTCUSDT", side=1)
 _POSITION = positions_pb2.Position(key=_KEY, quantity=3, liquidation_price_usd=90_000, entry_price_usd=97_000)
@@ -70,8 +70,8 @@ GOOD: dict[str, tuple[Message, ...]] = {
     "Simulate": (
         cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=-0.05),
         cascade_pb2.SimulateRequest(symbol="BTC", price_usd=99_000, paths=50, seed=3, curve_points=8, book=_BOOK),
-        cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=0.1, coupling_s=1),
-        cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=-0.1, duration_s=60),
+        cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=0.02, coupling_s=1),
+        cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=-0.02, duration_s=60),
     ),
     "Scan": (
         scan_pb2.ScanRequest(shock_fractions=[-0.02, 0.02], paths=10, sort=1, top=5),
