@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 
-.PHONY: run test unit lint proto docs bench fuzz soak gpu-check clean
+.PHONY: run test unit lint proto docs bench fuzz soak soak-serving gpu-check clean
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -47,6 +47,10 @@ fuzz: .venv/stamp
 # Ten minutes of all venues at once under random faults, against the emulator; MINUTES=N replaces the ten.
 soak: .venv/stamp
 	$(BIN)/python -m tests.emulator.soak --minutes $(or $(MINUTES),10)
+
+# An hour of readers, scans and changes of positions against one server, and what grew; MINUTES=N replaces the sixty.
+soak-serving: .venv/stamp
+	$(BIN)/python -m tests.soak_serving --minutes $(or $(MINUTES),60)
 
 # On a machine with a GPU: needs NumPy and CuPy, nothing of the above. SEED=N repeats the tables of an earlier run.
 gpu-check:

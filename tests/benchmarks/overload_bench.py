@@ -15,32 +15,20 @@ import itertools
 import json
 import random
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
-import psutil
 
 from forcedmove.v1 import cascade_pb2, heatmap_pb2, positions_pb2, scan_pb2, server_status_pb2
 from forcedmove_server.rpc.methods import METHODS
+from tests.serving_process import server_process
 
 _PACKAGE = "/forcedmove.v1."
-_CONFIG = """
-[server]
-port = 0
-[[sources]]
-name = "simulated"
-kind = "simulate"
-seed = 1
-warmup_hours = 2
-symbols = ["BTC", "ETH", "SOL"]
-"""
 _DEADLINE_S = 30.0
 #: of closed loops; the most that any is served is the capacity
 _CALLERS = (32, 128, 512)
@@ -171,28 +159,6 @@ async def open_loop(channels: list[grpc.aio.Channel], rate_hz: float, seconds: f
     return outcomes
 
 
-@asynccontextmanager
-async def server_process() -> AsyncIterator[tuple[int, psutil.Process]]:
-    """Port and process of a server that has a map."""
-    with tempfile.TemporaryDirectory() as folder:
-        config, ready, log = (Path(folder) / name for name in ("c.toml", "ready", "log"))
-        config.write_text(_CONFIG)
-        command = ("-m", "forcedmove_client.cli", "serve", "--config", str(config), "--ready-file", str(ready))
-        with log.open("wb") as stderr:
-            process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=stderr)
-        try:
-            while not ready.exists():
-                if process.returncode is not None:
-                    raise RuntimeError(log.read_text())
-                await asyncio.sleep(0.05)
-            yield int(ready.read_text().rpartition(":")[2]), psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            await process.wait()
-            bad = [line for line in log.read_text().splitlines() if "Traceback" in line or " ERROR " in line]
-            print(f"server log: {len(bad)} errors", *bad[:3], sep="\n  ")
-
-
 class Readers:
     """Streams that were open before the load came; how long they heard nothing."""
 
@@ -221,7 +187,8 @@ async def status(channel: grpc.aio.Channel) -> server_status_pb2.GetServerStatus
 
 async def measure(seconds: float) -> dict[str, Any]:
     """Run everything; return the figures."""
-    async with server_process() as (port, process), contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        port, process, complaints = await stack.enter_async_context(server_process())
 
         async def channel(number: int) -> grpc.aio.Channel:
             options = (("grpc.use_local_subchannel_pool", 1), ("forcedmove.number", number))
@@ -254,7 +221,8 @@ async def measure(seconds: float) -> dict[str, Any]:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
         figures["streams_ended"] = readers.ended
-        return figures
+    figures["complaints"] = complaints
+    return figures
 
 
 def report(outcomes: Outcomes, times: int, readers: Readers, rss: tuple[int, int]) -> dict[str, Any]:
@@ -303,6 +271,7 @@ def verdict(figures: dict[str, Any]) -> list[str]:
         and thrice["longest_gap_s"] < 3.0,
         "memory does not grow with the load": thrice["rss_mib"][1] - thrice["rss_mib"][0] < 100,
         "calls end with an answer or a refusal": not thrice["others"],
+        "the server's log has no errors": not figures["complaints"],
     }
     return [text for text, held in checks.items() if not held]
 

@@ -18,7 +18,8 @@ _MOST_GROWTH = 64.0
 
 def tell(way: str, report: Report, seconds: float) -> None:
     """Print what came of one way."""
-    print(f"{way}: {report.inputs} inputs in {seconds:.0f} s, {report.inputs / seconds:.0f}/s, {len(report.bugs)} bugs")
+    rate = f"{report.inputs / seconds:.0f}/s"
+    print(f"{way}: {report.inputs} inputs in {seconds:.0f} s, {rate}, {len(report.bugs)} bugs", flush=True)
     by_method: dict[str, Counter[str]] = {}
     for (name, code), count in sorted(report.codes.items()):
         by_method.setdefault(name, Counter())[code] += count
