@@ -20,6 +20,7 @@ from tests.integration.test_access import DESCRIBED, status_of
 
 SUBSCRIBE = "/forcedmove.v1.HeatmapService/Subscribe"
 SNAPSHOT = "/forcedmove.v1.HeatmapService/GetSnapshot"
+SCORECARD = "/forcedmove.v1.ScorecardService/GetScorecard"
 STATUS = "/forcedmove.v1.StatusService/GetServerStatus"
 
 
@@ -124,6 +125,27 @@ async def test_calls_that_wait_for_the_engine_are_bounded_and_counted_until_they
         go.set()
         await asyncio.gather(*calls[1:])
         await eventually(lambda: server.admission.in_flight == 0)
+
+
+async def test_scores_that_wait_leave_room_for_quick_questions() -> None:
+    engine = FakeEngine()
+    engine.step()
+    async with (
+        serving(engine, Limits(answers_waiting=2)) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        go = await held(engine)
+        calls = [channel.unary_unary(SCORECARD)(b"", timeout=20.0) for _ in range(3)]
+        await eventually(lambda: server.admission.in_flight == 3)
+        code, details, trailers = await status_of(server.port, SCORECARD, None)
+        assert (code, "scores" in details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+        assert b"google.rpc.RetryInfo" in trailers
+        assert (await status_of(server.port, "/forcedmove.v1.HeatmapService/ListSymbols", None))[0].name == "OK"
+        calls[1].cancel()
+        await eventually(lambda: server.admission.in_flight == 2)
+        go.set()
+        await asyncio.gather(calls[0], calls[2])
+        assert (await status_of(server.port, SCORECARD, None))[0] is grpc.StatusCode.OK
 
 
 async def test_the_servers_own_socket_is_open_to_its_user_only_and_goes_with_it() -> None:

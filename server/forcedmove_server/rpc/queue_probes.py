@@ -60,15 +60,19 @@ class QueueProbes:
         self._temporary.cleanup()
 
     async def _ask(self, gate: Gate, ask: Callable[[], Awaitable[object]]) -> None:
-        clock = asyncio.get_running_loop().time
+        clock, told = asyncio.get_running_loop().time, False
         while True:
             self._since[gate] = begin = clock()
             try:
                 await ask()
-            except (ForcedMoveError, grpc.aio.AioRpcError) as error:
-                # before the first map, and while the server goes down: nobody waits there
-                logger.debug("no answer from %s: %s", gate.name, error)
+            except ForcedMoveError:
+                pass  # there is no map yet, or the engine has stopped: nobody waits for it
+            except grpc.aio.AioRpcError as error:
+                if not told:
+                    logger.warning("this server does not answer itself, so nothing is shed: %s", error.details())
+                told = True
             else:
+                told = False
                 gate.saw(clock() - begin)
             del self._since[gate]
             await asyncio.sleep(_EVERY_S)
