@@ -12,6 +12,7 @@ import pytest
 
 from forcedmove.v1 import heatmap_pb2, server_status_pb2
 from forcedmove_server.config import OverloadConfig
+from forcedmove_server.errors import QuotaError
 from forcedmove_server.rpc.admission import KINDS, Admission
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.methods import METHODS
@@ -41,6 +42,26 @@ async def held(engine: FakeEngine) -> threading.Event:
     engine._submit(wait)
     await asyncio.to_thread(busy.wait, 10)
     return go
+
+
+async def crowd(admission: Admission) -> None:
+    """Ask as many do, so that a wait is a queue."""
+    while True:
+        for _ in range(100):
+            with suppress(QuotaError):
+                admission.admit("read")
+        await asyncio.sleep(0.01)
+
+
+async def test_one_caller_is_not_refused_because_the_machine_is_slow() -> None:
+    engine = FakeEngine()
+    engine.step()
+    async with serving(engine, Limits(overload=OverloadConfig(engine_delay_ms=10))) as server:
+        go = await held(engine)
+        await eventually(lambda: server.admission.gates["engine"].wait_s > 0.3)
+        assert server.admission.gates["engine"].shares == dict.fromkeys(KINDS, 1.0)
+        go.set()
+        assert (await status_of(server.port, SNAPSHOT, None))[0] is grpc.StatusCode.OK
 
 
 def test_every_method_but_status_has_a_class() -> None:
@@ -98,6 +119,7 @@ async def test_an_engine_that_does_not_answer_sheds_from_the_bottom_and_lets_in_
     config = OverloadConfig(engine_delay_ms=60)
     async with serving(engine, Limits(overload=config)) as server:
         gate = server.admission.gates["engine"]
+        asking = asyncio.create_task(crowd(server.admission))
         go = await held(engine)
         await eventually(lambda: gate.shares["scan"] < 1.0 and gate.shares["ingest"] == 1.0)
         await eventually(lambda: gate.shares["ingest"] < 1.0)
@@ -105,6 +127,7 @@ async def test_an_engine_that_does_not_answer_sheds_from_the_bottom_and_lets_in_
         assert server.admission.gates["calls"].shares == dict.fromkeys(KINDS, 1.0)
         go.set()
         await eventually(lambda: set(gate.shares.values()) == {1.0})
+        asking.cancel()
         assert (await status_of(server.port, SNAPSHOT, None))[0] is grpc.StatusCode.OK
 
 

@@ -15,11 +15,15 @@ from forcedmove_server.rpc.admission import KINDS, Admission, Gate, Kind
 CONFIG = OverloadConfig(call_delay_ms=20, engine_delay_ms=500, answer_delay_ms=500, snapshot_delay_ms=100)
 
 
-def windows(admission: Admission, wait_s: float, count: int, queue: str = "calls") -> None:
+#: calls a second that make every wait here a queue
+BUSY_HZ = 10_000.0
+
+
+def windows(admission: Admission, wait_s: float, count: int, queue: str = "calls", calls_hz: float = BUSY_HZ) -> None:
     for _ in range(count):
         for name, gate in admission.gates.items():
             gate.saw(wait_s if name == queue else 0.0)
-            gate.end_window()
+            gate.end_window(calls_hz)
 
 
 def let_in(admission: Admission, kind: Kind, calls: int = 100) -> int:
@@ -62,21 +66,21 @@ def test_a_burst_that_drains_within_a_window_sheds_nothing() -> None:
     for _ in range(50):
         for wait_s in (0.3, 0.1, 0.001, 0.2):
             admission.gates["calls"].saw(wait_s)
-        admission.gates["calls"].end_window()
+        admission.gates["calls"].end_window(BUSY_HZ)
     assert let_in(admission, "scan") == 100
 
 
 def test_a_wait_that_does_not_end_counts_while_it_lasts_and_not_less_than_the_last_one() -> None:
     gate = Gate("calls", 0.02)
-    gate.end_window(so_far_s=0.05)
+    gate.end_window(BUSY_HZ, so_far_s=0.05)
     assert gate.wait_s == 0.05
     gate.saw(2.0)
-    gate.end_window()
-    gate.end_window(so_far_s=0.01)  # the next one has just begun to wait: nothing says that the queue is gone
+    gate.end_window(BUSY_HZ)
+    gate.end_window(BUSY_HZ, so_far_s=0.01)  # the next one has just begun to wait: nothing says that the queue is gone
     assert gate.wait_s == 2.0
-    gate.end_window(so_far_s=3.0)
+    gate.end_window(BUSY_HZ, so_far_s=3.0)
     assert gate.wait_s == 3.0
-    gate.end_window()
+    gate.end_window(BUSY_HZ)
     assert gate.wait_s == 0.0
 
 
@@ -107,7 +111,7 @@ def test_a_share_falls_by_half_at_most_recovers_in_two_seconds_and_thins_evenly(
 ) -> None:
     caplog.set_level(logging.INFO)
     admission = Admission(CONFIG)
-    windows(admission, 100.0, 1)
+    windows(admission, 100.0, 2)
     assert admission.gates["calls"].shares["ingest"] == pytest.approx(0.5, abs=0.001)
     pattern = []
     for _ in range(8):
@@ -125,6 +129,31 @@ def test_a_share_falls_by_half_at_most_recovers_in_two_seconds_and_thins_evenly(
     assert len(shed) == len(back) == len(KINDS)
 
 
+def test_one_slow_window_is_no_queue_and_neither_is_a_wait_of_few_calls() -> None:
+    admission = Admission(CONFIG)
+    for _ in range(50):
+        windows(admission, 0.5, 1)
+        windows(admission, 0.001, 1)
+    assert let_in(admission, "scan") == 100
+    windows(admission, 0.1, 50, calls_hz=79)  # 7.9 calls wait: a slow machine
+    assert let_in(admission, "scan") == 100
+    windows(admission, 0.1, 50, calls_hz=81)
+    assert let_in(admission, "scan") < 10
+
+
+def test_the_rate_of_calls_is_that_of_the_classes_that_wait_there_refused_ones_too() -> None:
+    admission = Admission(CONFIG)
+    for _ in range(50):
+        let_in(admission, "scan", 50)
+        for gate in admission.gates.values():
+            gate.saw(0.5)
+        admission.end_window(0.1, {"engine": 0.1})
+    assert admission.gates["calls"].shares["scan"] < 0.01
+    assert admission.gates["snapshots"].shares == {"read": 1.0, "stream": 1.0}  # none of these came
+    admission.end_window(0.1, {})
+    assert admission.gates["calls"].shares["scan"] > 0.04  # nobody asked in that window
+
+
 def test_a_third_of_the_load_is_let_in_where_a_third_can_be_served() -> None:
     """A queue of a served rate, fed with three times of it: the wait settles near the threshold, the rest is shed."""
     admission, served_per_window, queue = Admission(CONFIG), 20.0, 0.0
@@ -136,7 +165,7 @@ def test_a_third_of_the_load_is_let_in_where_a_third_can_be_served() -> None:
         queue = max(queue + taken - served_per_window, 0.0)
         for gate in admission.gates.values():
             gate.saw(queue / served_per_window * 0.1 if gate.name == "calls" else 0.0)
-            gate.end_window()
+            gate.end_window(BUSY_HZ)
         if window >= 100:
             waits.append(admission.gates["calls"].wait_s)
             counts[True] += taken
@@ -162,7 +191,7 @@ def test_a_refusal_says_what_waits_and_when_to_ask_again() -> None:
     delays = []
     for jitter in (0.0, 0.5, 1.0):
         admission = Admission(CONFIG, jitter=lambda value=jitter: value)
-        windows(admission, 0.050, 1)
+        windows(admission, 0.050, 2)
         let_in(admission, "scan", 1)
         with pytest.raises(QuotaError, match=r"calls wait 50 ms, at most 20 ms .* scan calls are shed") as caught:
             let_in_all(admission, "scan", 3)

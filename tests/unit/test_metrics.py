@@ -157,7 +157,7 @@ def test_load_tells_calls_in_flight_waits_by_queue_and_what_was_shed_by_class() 
     admission.in_flight = 3
     admission.shed["scan"] += 2
     admission.gates["engine"].saw(0.125)
-    admission.gates["engine"].end_window()
+    admission.gates["engine"].end_window(1.0)
     found = {
         (sample.name, *sample.labels.values()): sample.value
         for family in _families([LoadMetrics(admission)])

@@ -29,10 +29,10 @@ async def test_the_expected_wait_is_that_of_all_turns_ahead_and_who_leaves_takes
         assert 0 < turn_s < 1
         asked = [asyncio.create_task(turns.answer(taking(lambda: go.wait(10)))) for _ in range(4)]
         await eventually(lambda: turns.waiting == 3)
-        assert turns.expected_wait_s == pytest.approx(4 * turn_s)  # the one that runs counts whole
+        assert turns.expected_wait_s == pytest.approx(3 * turn_s)
         asked[3].cancel()
         await asyncio.wait(asked[3:])
-        assert turns.expected_wait_s == pytest.approx(3 * turn_s)
+        assert turns.expected_wait_s == pytest.approx(2 * turn_s)
         go.set()
         await asyncio.gather(*asked[:3])
         await eventually(lambda: not turns.running)

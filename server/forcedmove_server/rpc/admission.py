@@ -1,10 +1,12 @@
 """Which calls are let in when there are more than can be answered: what matters least is refused first.
 
 Every queue that calls wait in has a gate, and a gate has a threshold per class of calls that rises with what the class
-is worth. Once per window a gate looks at the *standing* wait of its queue, the least that was seen in the window: a
-burst that drains is none (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012). Above a class's
-threshold the share of its calls that are let in falls by a factor, below it rises by a step; so the wait settles at the
-threshold of the class in between, classes below it are shut out and those above it are whole.
+is worth. Once per window a gate looks at the *standing* wait of its queue, the least that was seen in two windows: a
+burst that drains is none (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012). Neither is a wait
+without a queue: by Little's law the calls that wait are their rate times the wait, and where these are few a slow
+machine is the cause, which refusing calls would not help. Above a class's threshold the share of its calls that are let
+in falls by a factor, below it rises by a step; so the wait settles at the threshold of the class in between, classes
+below it are shut out and those above it are whole.
 
 What-ifs take turns of known length, so that the wait of the next one can be told beforehand: nothing has to be learnt.
 """
@@ -41,6 +43,8 @@ _WHO: Mapping[QueueName, tuple[Kind, ...]] = {
 }
 #: and so are scans, which take the same cores
 _TAKE_TURNS: tuple[Kind, ...] = ("scan", "simulate")
+#: calls that must be waiting for a wait to be a queue
+_LEAST_QUEUE = 8.0
 #: what is left of a share after one window above the threshold, by how far, and what a window below it adds
 _LEAST_CUT, _MOST_CUT, _STEP = 0.05, 0.5, 0.05
 #: seconds after which it is worth while to ask again: at least, and at most
@@ -54,7 +58,7 @@ class Gate:
         self.name = name
         self.thresholds_s = {kind: delay_s * _TIMES_DELAY[kind] for kind in _WHO[name]}
         self.shares: dict[Kind, float] = dict.fromkeys(_WHO[name], 1.0)
-        #: the standing wait of the last window
+        #: the least wait of the last window
         self.wait_s = 0.0
         self._least: float | None = None
 
@@ -62,14 +66,21 @@ class Gate:
         """Take note of a wait that is over."""
         self._least = wait_s if self._least is None else min(self._least, wait_s)
 
-    def end_window(self, so_far_s: float = 0.0) -> None:
-        """Judge the window that ends; ``so_far_s`` is how long one waits already, which counts where no wait ended."""
+    def end_window(self, calls_hz: float, so_far_s: float = 0.0) -> None:
+        """Judge the window that ends, in which so many calls came a second.
+
+        ``so_far_s`` is how long one waits already, which counts where no wait ended.
+        """
+        before_s = self.wait_s
         self.wait_s = self._least if self._least is not None else max(self.wait_s if so_far_s else 0.0, so_far_s)
         self._least = None
+        standing_s = min(self.wait_s, before_s)
+        if calls_hz * standing_s < _LEAST_QUEUE:
+            standing_s = 0.0
         for kind, threshold_s in self.thresholds_s.items():
             share = self.shares[kind]
-            if self.wait_s > threshold_s:
-                cut = min(max(_MOST_CUT * (1 - threshold_s / self.wait_s), _LEAST_CUT), _MOST_CUT)
+            if standing_s > threshold_s:
+                cut = min(max(_MOST_CUT * (1 - threshold_s / standing_s), _LEAST_CUT), _MOST_CUT)
                 self.shares[kind] = share * (1 - cut)
                 if share == 1.0:
                     logger.warning("overload: %s wait %.0f ms, %s calls are shed", self.name, 1e3 * self.wait_s, kind)
@@ -99,6 +110,7 @@ class Admission:
         }
         self.shed: Counter[Kind] = Counter(dict.fromkeys(KINDS, 0))
         self.in_flight = 0
+        self._asked: Counter[Kind] = Counter()
         self._room = {kind: share * config.max_in_flight for kind, share in _ROOM.items()}
         self._answers_s = {kind: config.answer_delay_ms / 1e3 * _TIMES_DELAY[kind] for kind in _TAKE_TURNS}
         self._answer_wait_s, self._jitter = answer_wait_s, jitter
@@ -112,6 +124,7 @@ class Admission:
 
     def admit(self, kind: Kind) -> None:
         """Return where a call may come in. Raises QuotaError with the time after which to ask again."""
+        self._asked[kind] += 1
         if self.in_flight >= self._room[kind]:
             self._refuse(kind, f"{self.in_flight} calls are being answered (overload.max_in_flight)", _RETRY_S[0])
         if kind in self._answers_s and (wait_s := self._answer_wait_s()) > self._answers_s[kind]:
@@ -125,6 +138,13 @@ class Admission:
             # of those who ask again every 1 / share of a time, one is let in each time
             retry_s = _RETRY_S[0] / max(share, _RETRY_S[0] / _RETRY_S[1])
             self._refuse(kind, _too_long(gate.name, gate.wait_s, gate.thresholds_s[kind]), retry_s)
+
+    def end_window(self, elapsed_s: float, so_far_s: Mapping[QueueName, float]) -> None:
+        """Let every gate judge a window of that length; ``so_far_s`` is how long one waits already, by queue."""
+        for name, gate in self.gates.items():
+            calls = sum(self._asked[kind] for kind in gate.shares)
+            gate.end_window(calls / elapsed_s, so_far_s.get(name, 0.0))
+        self._asked.clear()
 
     def _refuse(self, kind: Kind, why: str, retry_s: float) -> None:
         self.shed[kind] += 1

@@ -49,11 +49,14 @@ class QueueProbes:
             tasks.create_task(self._ask(gates["calls"], lambda: call(b"")))
             tasks.create_task(self._ask(gates["engine"], lambda: asyncio.wrap_future(self._engine.at_tick(_nothing))))
             tasks.create_task(self._ask(gates["snapshots"], lambda: self._hub.off_loop(_nothing, None)))
+            clock = asyncio.get_running_loop().time
+            began = clock()
             while True:
                 await asyncio.sleep(WINDOW_S)
-                now = asyncio.get_running_loop().time()
-                for gate in gates.values():
-                    gate.end_window(max(now - self._since[gate], 0.0) if gate in self._since else 0.0)
+                now = clock()
+                so_far = {gate.name: now - since for gate, since in self._since.items()}
+                self._admission.end_window(now - began, so_far)
+                began = now
 
     def close(self) -> None:
         """Remove the socket."""

@@ -14,7 +14,7 @@ from forcedmove_server.errors import QuotaError
 T = TypeVar("T")
 
 #: how much the last turn counts in what is known of their length
-_NEWEST = 0.1
+_NEWEST = 0.3
 
 
 class Turns:
@@ -76,8 +76,8 @@ class Turns:
 
     @property
     def expected_wait_s(self) -> float:
-        """How long one who asks now would wait for a turn."""
-        return max(self._taken - self._at_once + 1, 0) * self._turn_s / self._at_once
+        """How long one who asks now would wait for a turn, once those end that run."""
+        return self.waiting * self._turn_s / self._at_once
 
     def close(self) -> None:
         """Let go of the threads once what they do is done."""
