@@ -24,7 +24,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from forcedmove.v1 import cascade_pb2, heatmap_pb2, positions_pb2, scan_pb2, server_status_pb2
+from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2, positions_pb2, scan_pb2, server_status_pb2
 from forcedmove_server.rpc.methods import METHODS
 from tests.serving_process import server_process
 
@@ -52,14 +52,19 @@ def _fixed(message: Any) -> Callable[[], bytes]:
 
 
 _SUBSCRIBE = _fixed(heatmap_pb2.SubscribeRequest(subscription=heatmap_pb2.Subscription(symbols=["BTC"])))
+#: heavy enough for this process to send three times as many as a server can answer
+_SNAPSHOT = heatmap_pb2.GetSnapshotRequest(
+    symbols=["BTC", "ETH", "SOL"],
+    view=model_pb2.MapView(keep_axes=[model_pb2.AXIS_SIDE, model_pb2.AXIS_LEVERAGE], price_range_fraction=0.2),
+)
 _SIMULATE = cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=-0.05, paths=500)
 _SCAN = scan_pb2.ScanRequest(shock_fractions=[-0.02, -0.05, 0.02, 0.05], paths=100)
 #: method, request, how often of all calls
 MIX: tuple[tuple[str, Callable[[], bytes], float], ...] = (
     ("PositionsService/SetPositions", _positions, 0.05),
     ("HeatmapService/Subscribe", _SUBSCRIBE, 0.05),
-    ("HeatmapService/GetSnapshot", _fixed(heatmap_pb2.GetSnapshotRequest(symbols=["BTC", "ETH"])), 0.45),
-    ("HeatmapService/ListSymbols", _fixed(heatmap_pb2.ListSymbolsRequest()), 0.30),
+    ("HeatmapService/GetSnapshot", _fixed(_SNAPSHOT), 0.55),
+    ("HeatmapService/ListSymbols", _fixed(heatmap_pb2.ListSymbolsRequest()), 0.20),
     ("CascadeService/Simulate", _fixed(_SIMULATE), 0.10),
     ("ScanService/Scan", _fixed(_SCAN), 0.05),
 )
@@ -185,6 +190,14 @@ async def status(channel: grpc.aio.Channel) -> server_status_pb2.GetServerStatus
     return server_status_pb2.GetServerStatusResponse.FromString(answer)
 
 
+async def watch(channel: grpc.aio.Channel, waits: dict[str, list[float]]) -> None:
+    """Ask the server how long its queues are, until cancelled."""
+    while True:
+        for each in (await status(channel)).queues:
+            waits[each.queue].append(each.wait_s)
+        await asyncio.sleep(0.1)
+
+
 async def measure(seconds: float) -> dict[str, Any]:
     """Run everything; return the figures."""
     async with contextlib.AsyncExitStack() as stack:
@@ -209,8 +222,16 @@ async def measure(seconds: float) -> dict[str, Any]:
         for times in (1, 3):
             readers.longest_gap_s = 0.0
             rss = process.memory_info().rss
+            waits: dict[str, list[float]] = defaultdict(list)
+            watching = asyncio.create_task(watch(own, waits))
             outcomes = await open_loop(channels, capacity * times, seconds)
+            watching.cancel()
             figures[f"{times}x"] = report(outcomes, times, readers, (rss, process.memory_info().rss))
+            told = {
+                name: [round(1e3 * value) for value in np.percentile(seen, (50, 100))] for name, seen in waits.items()
+            }
+            print(f"  the server's own waits, p50 and most, ms: {told}")
+            figures[f"{times}x"]["waits_ms"] = told
             await asyncio.sleep(3.0)
         after = await status(own)
         counted = {each.kind: each.calls for each in after.shed}
