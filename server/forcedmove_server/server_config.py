@@ -71,7 +71,7 @@ class OverloadConfig:
     call_delay_ms: Annotated[float, Key("ms", "standing wait of calls that arrive", 1, 60_000)] = 20.0
     engine_delay_ms: Annotated[
         float, Key("ms", "standing wait for the engine, which answers after ticks: longer than a tick takes", 1, 60_000)
-    ] = 500.0
+    ] = 300.0
     answer_delay_ms: Annotated[float, Key("ms", "expected wait for a turn at what-ifs", 1, 60_000)] = 500.0
     snapshot_delay_ms: Annotated[float, Key("ms", "standing wait for the thread of snapshots", 1, 60_000)] = 100.0
     max_in_flight: Annotated[

@@ -100,8 +100,11 @@ async def call_once(channel: grpc.aio.Channel, name: str, request: bytes, outcom
     try:
         if name.endswith("/Subscribe"):
             call = channel.stream_stream(_PACKAGE + name)(timeout=_DEADLINE_S)
-            await call.write(request)
-            if await call.read() is grpc.aio.EOF:
+            first = grpc.aio.EOF
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # its status tells more
+                await call.write(request)
+                first = await call.read()
+            if first is grpc.aio.EOF:
                 await _raise(call)
             call.cancel()
         elif name.endswith("/Scan"):

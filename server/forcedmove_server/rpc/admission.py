@@ -8,12 +8,14 @@ machine is the cause, which refusing calls would not help. Above a class's thres
 in falls by a factor, below it rises by a step; so the wait settles at the threshold of the class in between, classes
 below it are shut out and those above it are whole.
 
-What-ifs take turns of known length, so that the wait of the next one can be told beforehand: nothing has to be learnt.
+A share is learnt, and late by the wait itself. Where a wait can be told beforehand it is: what-ifs take turns of known
+length, and calls that are being answered leave at the rate at which they last left while the server was busy.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -43,10 +45,14 @@ _WHO: Mapping[QueueName, tuple[Kind, ...]] = {
 }
 #: and so are scans, which take the same cores
 _TAKE_TURNS: tuple[Kind, ...] = ("scan", "simulate")
+#: and these are what fills a server; what else there is takes none of its time
+_TAKE_TIME: tuple[Kind, ...] = ("scan", "simulate", "read")
 #: calls that must be waiting for a wait to be a queue
 _LEAST_QUEUE = 8.0
 #: what is left of a share after one window above the threshold, by how far, and what a window below it adds
 _LEAST_CUT, _MOST_CUT, _STEP = 0.05, 0.5, 0.05
+#: busy seconds that tell the rate of answers, and how much the last of them count in it
+_TELLING_S, _NEWEST = 1.0, 0.5
 #: seconds after which it is worth while to ask again: at least, and at most
 _RETRY_S = 0.5, 10.0
 
@@ -111,6 +117,10 @@ class Admission:
         self.shed: Counter[Kind] = Counter(dict.fromkeys(KINDS, 0))
         self.in_flight = 0
         self._asked: Counter[Kind] = Counter()
+        #: answers a second while the server is busy, and what the next estimate of it is made from
+        self._answers_hz, self._busy_answers, self._busy_s = math.inf, 0, 0.0
+        #: of this window: answers, and the fewest calls at a time
+        self._answered, self._fewest = 0, 0
         self._room = {kind: share * config.max_in_flight for kind, share in _ROOM.items()}
         self._answers_s = {kind: config.answer_delay_ms / 1e3 * _TIMES_DELAY[kind] for kind in _TAKE_TURNS}
         self._answer_wait_s, self._jitter = answer_wait_s, jitter
@@ -127,6 +137,9 @@ class Admission:
         self._asked[kind] += 1
         if self.in_flight >= self._room[kind]:
             self._refuse(kind, f"{self.in_flight} calls are being answered (overload.max_in_flight)", _RETRY_S[0])
+        wait_s, most_s = self.in_flight / self._answers_hz, self.gates["engine"].thresholds_s[kind]
+        if kind in _TAKE_TIME and self.in_flight >= _LEAST_QUEUE and wait_s > most_s:
+            self._refuse(kind, _too_long(f"{self.in_flight} calls", wait_s, most_s), wait_s - most_s)
         if kind in self._answers_s and (wait_s := self._answer_wait_s()) > self._answers_s[kind]:
             self._refuse(kind, _too_long("answers", wait_s, self._answers_s[kind]), wait_s)
         gate = min((gate for gate in self.gates.values() if kind in gate.shares), key=lambda gate: gate.shares[kind])
@@ -145,6 +158,15 @@ class Admission:
             calls = sum(self._asked[kind] for kind in gate.shares)
             gate.end_window(calls / elapsed_s, so_far_s.get(name, 0.0))
         self._asked.clear()
+        if self._fewest >= _LEAST_QUEUE:
+            self._busy_answers += self._answered
+            self._busy_s += elapsed_s
+        if self._busy_s >= _TELLING_S:  # answers come in bursts, after ticks
+            hz = max(self._busy_answers, 1) / self._busy_s
+            known_hz = hz if math.isinf(self._answers_hz) else self._answers_hz
+            self._answers_hz = known_hz + (hz - known_hz) * _NEWEST
+            self._busy_answers, self._busy_s = 0, 0.0
+        self._answered, self._fewest = 0, self.in_flight
 
     def _refuse(self, kind: Kind, why: str, retry_s: float) -> None:
         self.shed[kind] += 1
@@ -160,6 +182,8 @@ class Admission:
             yield
         finally:
             self.in_flight -= 1
+            self._answered += 1
+            self._fewest = min(self._fewest, self.in_flight)
 
 
 def _too_long(queue: str, wait_s: float, most_s: float) -> str:
