@@ -181,52 +181,60 @@ def test_room_for_calls_in_flight_goes_by_class() -> None:
         admission.in_flight = number
         assert let_in(admission, kind, 1) == 0
     fresh = Admission(OverloadConfig(max_in_flight=20))
-    with suppress(KeyError), fresh.answering():
+    with suppress(KeyError), fresh.answering("scan"):
         assert fresh.in_flight == 1
         raise KeyError
     assert fresh.in_flight == 0
 
 
 def busy(admission: Admission, answers_hz: int, seconds: int = 1) -> None:
-    """Windows at whose beginning and end 100 calls are being answered; so many answers come in each tenth one."""
-    admission.in_flight = 100
+    """Windows at whose beginning and end 100 reads are being answered; so many answers come in each tenth one."""
+    admission.reads = 100
     admission.end_window(0.1, {})
     for number in range(10 * seconds + 1):
         for _ in range(answers_hz if number % 10 == 9 else 0):
-            with admission.answering():
+            with admission.answering("read"):
                 pass
         admission.end_window(0.1, {})
-    admission.in_flight = 0
+    admission.reads = 0
     admission.end_window(0.1, {})
 
 
 def test_calls_are_refused_while_those_ahead_would_take_too_long() -> None:
     admission = Admission(CONFIG, jitter=lambda: 0.5)
-    admission.in_flight = 100
+    admission.reads = 100
     assert let_in(admission, "scan", 10) == 10  # nothing is known of how long they take
     busy(admission, 100)
-    admission.in_flight = 51
+    admission.reads = 51
     assert [kind for kind in KINDS if let_in(admission, kind, 1) == 0] == ["scan"]
-    admission.in_flight = 151
+    admission.reads = 151
     assert [kind for kind in KINDS if let_in(admission, kind, 1) == 0] == ["scan", "simulate", "read"]
-    with pytest.raises(QuotaError, match=r"151 calls wait 1\d+ ms, at most 1000 ms") as caught:
+    with pytest.raises(QuotaError, match=r"151 reads wait 1\d+ ms, at most 1000 ms") as caught:
         admission.admit("read")
     assert 0.5 <= caught.value.retry_s < 0.7
-    admission.in_flight = 7
+    admission.reads = 7
     assert let_in(admission, "scan", 1) == 1
+
+
+def test_questions_that_take_long_say_nothing_of_the_wait_of_reads() -> None:
+    admission = Admission(CONFIG)
+    for _ in range(60):
+        admission.in_flight, admission.reads = 60, 1
+        admission.end_window(0.1, {})
+    assert let_in(admission, "read", 10) == 10
 
 
 def test_the_rate_of_answers_is_learnt_while_the_server_is_busy_only() -> None:
     admission = Admission(CONFIG)
     busy(admission, 100)
     for _ in range(100):  # an idle server answers few, which says nothing of what it could
-        with admission.answering():
+        with admission.answering("read"):
             pass
         admission.end_window(0.1, {})
-    admission.in_flight = 45
+    admission.reads = 45
     assert let_in(admission, "scan", 1) == 1
     busy(admission, 1_000, 8)
-    admission.in_flight = 120
+    admission.reads = 120
     assert let_in(admission, "scan", 1) == 1
 
 

@@ -9,7 +9,7 @@ in falls by a factor, below it rises by a step; so the wait settles at the thres
 below it are shut out and those above it are whole.
 
 A share is learnt, and late by the wait itself. Where a wait can be told beforehand it is: what-ifs take turns of known
-length, and calls that are being answered leave at the rate at which they last left while the server was busy.
+length, and reads that are being answered leave at the rate at which they last left while there were many.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class Admission:
     """Lets calls in or refuses them. Belongs to the event loop.
 
     ``answer_wait_s`` tells how long a question that comes now would wait for its turn; ``jitter`` draws from 0 .. 1.
-    ``shed`` counts refusals by class, ``in_flight`` the calls that are being answered, streams aside.
+    ``shed`` counts refusals by class, ``in_flight`` the calls that are being answered, streams aside, ``reads`` the reads
+    among them.
     """
 
     def __init__(
@@ -115,11 +116,11 @@ class Admission:
             "snapshots": Gate("snapshots", config.snapshot_delay_ms / 1e3),
         }
         self.shed: Counter[Kind] = Counter(dict.fromkeys(KINDS, 0))
-        self.in_flight = 0
+        self.in_flight = self.reads = 0
         self._asked: Counter[Kind] = Counter()
-        #: answers a second while the server is busy, and what the next estimate of it is made from
+        #: reads answered a second while there are many, and what the next estimate of it is made from
         self._answers_hz, self._busy_answers, self._busy_s = math.inf, 0, 0.0
-        #: of this window: answers, and the fewest calls at a time
+        #: of this window: reads answered, and the fewest at a time
         self._answered, self._fewest = 0, 0
         self._room = {kind: share * config.max_in_flight for kind, share in _ROOM.items()}
         self._answers_s = {kind: config.answer_delay_ms / 1e3 * _TIMES_DELAY[kind] for kind in _TAKE_TURNS}
@@ -137,9 +138,9 @@ class Admission:
         self._asked[kind] += 1
         if self.in_flight >= self._room[kind]:
             self._refuse(kind, f"{self.in_flight} calls are being answered (overload.max_in_flight)", _RETRY_S[0])
-        wait_s, most_s = self.in_flight / self._answers_hz, self.gates["engine"].thresholds_s[kind]
-        if kind in _TAKE_TIME and self.in_flight >= _LEAST_QUEUE and wait_s > most_s:
-            self._refuse(kind, _too_long(f"{self.in_flight} calls", wait_s, most_s), wait_s - most_s)
+        wait_s, most_s = self.reads / self._answers_hz, self.gates["engine"].thresholds_s[kind]
+        if kind in _TAKE_TIME and self.reads >= _LEAST_QUEUE and wait_s > most_s:
+            self._refuse(kind, _too_long(f"{self.reads} reads", wait_s, most_s), wait_s - most_s)
         if kind in self._answers_s and (wait_s := self._answer_wait_s()) > self._answers_s[kind]:
             self._refuse(kind, _too_long("answers", wait_s, self._answers_s[kind]), wait_s)
         gate = min((gate for gate in self.gates.values() if kind in gate.shares), key=lambda gate: gate.shares[kind])
@@ -166,7 +167,7 @@ class Admission:
             known_hz = hz if math.isinf(self._answers_hz) else self._answers_hz
             self._answers_hz = known_hz + (hz - known_hz) * _NEWEST
             self._busy_answers, self._busy_s = 0, 0.0
-        self._answered, self._fewest = 0, self.in_flight
+        self._answered, self._fewest = 0, self.reads
 
     def _refuse(self, kind: Kind, why: str, retry_s: float) -> None:
         self.shed[kind] += 1
@@ -175,15 +176,18 @@ class Admission:
         raise QuotaError(f"the server is overloaded: {why}; {kind} calls are shed", "OVERLOADED", retry_s)
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self, kind: Kind) -> Iterator[None]:
         """Count a call while it is being answered."""
+        is_read = kind == "read"
         self.in_flight += 1
+        self.reads += is_read
         try:
             yield
         finally:
             self.in_flight -= 1
-            self._answered += 1
-            self._fewest = min(self._fewest, self.in_flight)
+            self.reads -= is_read
+            self._answered += is_read
+            self._fewest = min(self._fewest, self.reads)
 
 
 def _too_long(queue: str, wait_s: float, most_s: float) -> str:

@@ -99,7 +99,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                 request = _readable(request)
             with ExitStack() as held:
                 if method.kind is not None and method.kind != "stream":
-                    held.enter_context(self._admission.answering())
+                    held.enter_context(self._admission.answering(method.kind))
                 try:
                     if method.needs_deadline is not None and method.needs_deadline(request):
                         self._check_deadline(context)

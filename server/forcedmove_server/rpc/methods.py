@@ -69,7 +69,7 @@ METHODS: Mapping[str, Method] = {
     f"/{_PACKAGE}.HeatmapService/ListVenues": _READ,
     f"/{_PACKAGE}.EventService/WatchEvents": _STREAM,
     f"/{_PACKAGE}.EventService/ListEvents": _READ,
-    f"/{_PACKAGE}.ScorecardService/GetScorecard": _READ,
+    f"/{_PACKAGE}.ScorecardService/GetScorecard": Method("read", "simulate"),  # takes up to seconds
     f"/{_PACKAGE}.MarginService/GetLiquidationPrice": _READ,
     f"/{_PACKAGE}.CascadeService/Simulate": Method("simulate", "simulate", "", _simulate_cost, _has_paths),
     # Scan asks for its deadline itself, and refuses what would not be done by then
