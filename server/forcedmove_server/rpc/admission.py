@@ -100,7 +100,7 @@ class Admission:
     """Lets calls in or refuses them. Belongs to the event loop.
 
     ``answer_wait_s`` tells how long a question that comes now would wait for its turn; ``jitter`` draws from 0 .. 1.
-    ``shed`` counts refusals by class, ``in_flight`` the calls that are being answered, streams aside, ``reads`` the reads
+    ``shed`` counts refusals by class, ``in_flight`` calls that are being answered, streams aside, ``reads`` the reads
     among them.
     """
 
