@@ -73,7 +73,7 @@ class Record:
 
 
 async def reader(port: int, number: int, record: Record) -> None:
-    """Read one kind of view for a while, over and over, on connections of its own."""
+    """Read one kind of view for a while, over and over. Clients of one process share connections, as grpcio has it."""
     draw = random.Random(number)
     wanted = _VIEWS[number % len(_VIEWS)]
     slow_s = 0.7 if number % 10 == 9 else 0.0
