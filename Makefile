@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 
-.PHONY: run test unit lint proto docs bench fuzz soak gpu-check clean
+.PHONY: run test unit lint proto docs bench fuzz soak soak-serving gpu-check clean
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,6 +25,7 @@ lint: .venv/stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/buf lint
+	BUF=$(CURDIR)/$(BIN)/buf .ci/breaking
 
 proto: .venv/stamp
 	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
@@ -38,13 +39,18 @@ docs: .venv/stamp
 bench: .venv/stamp
 	$(BIN)/python -m tests.benchmarks
 
-# A million hostile messages through the venues' parsers.
+# A million hostile messages through the venues' parsers, and a million hostile requests through every RPC.
 fuzz: .venv/stamp
 	FORCEDMOVE_FUZZ=46000 $(BIN)/python -m pytest -q tests/wire/test_fuzz.py
+	$(BIN)/python -W error -m tests.rpc_fuzz --inputs 1000000
 
 # Ten minutes of all venues at once under random faults, against the emulator; MINUTES=N replaces the ten.
 soak: .venv/stamp
 	$(BIN)/python -m tests.emulator.soak --minutes $(or $(MINUTES),10)
+
+# An hour of readers, scans and changes of positions against one server, and what grew; MINUTES=N replaces the sixty.
+soak-serving: .venv/stamp
+	$(BIN)/python -m tests.soak_serving --minutes $(or $(MINUTES),60)
 
 # On a machine with a GPU: needs NumPy and CuPy, nothing of the above. SEED=N repeats the tables of an earlier run.
 gpu-check:

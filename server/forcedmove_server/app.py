@@ -25,7 +25,7 @@ from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import PositionAck, PositionChange
-from forcedmove_server.metrics import EngineMetrics, FeedMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.metrics import EngineMetrics, FeedMetrics, LoadMetrics, MetricsEndpoint, StreamMetrics
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
@@ -71,6 +71,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         stalled_after_s=config.server.stalled_after_ms / 1000,
         every_frames=config.server.every_frames,
         resume_window_s=config.server.resume_window_s,
+        overload=config.overload,
     )
     book = engine.pipeline.book
 
@@ -152,6 +153,7 @@ def _collectors(engine: Engine, server: RpcServer, feeds: Callable[[], list[Feed
     return (
         EngineMetrics(engine, choice.name, headline, lambda: device_bytes(choice)),
         StreamMetrics(server.hub, {"scan": server.scans, "forecast": server.turns}),
+        LoadMetrics(server.admission),
         FeedMetrics(feeds),
     )
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from forcedmove_server.errors import ConfigError
 from forcedmove_server.server_config import LogFormat as LogFormat
+from forcedmove_server.server_config import OverloadConfig as OverloadConfig
 from forcedmove_server.server_config import SecurityConfig as SecurityConfig
 from forcedmove_server.server_config import ServerConfig as ServerConfig
 from forcedmove_server.server_config import exposure_errors
@@ -287,6 +288,7 @@ class Config:
 
     server: ServerConfig = field(default_factory=ServerConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
+    overload: OverloadConfig = field(default_factory=OverloadConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     margin: MarginConfig = field(default_factory=MarginConfig)
@@ -301,6 +303,7 @@ class Config:
 SECTIONS: dict[str, type] = {
     "server": ServerConfig,
     "security": SecurityConfig,
+    "overload": OverloadConfig,
     "engine": EngineConfig,
     "model": ModelConfig,
     "margin": MarginConfig,

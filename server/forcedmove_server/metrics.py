@@ -6,10 +6,10 @@ Labels are venues, channels, stages and kinds of questions: sets that are known 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.core import (
@@ -103,6 +103,20 @@ class Answering(Protocol):
         """Questions that wait for a turn."""
 
 
+class Admitting(Protocol):
+    """What is told of admission."""
+
+    in_flight: int
+
+    @property
+    def waits_s(self) -> Mapping[str, float]:
+        """Seconds that callers wait, by queue."""
+
+    @property
+    def shed(self) -> Mapping[Any, int]:
+        """Calls refused, by class."""
+
+
 class EngineMetrics(Collector):
     """Ticks, stages, score, memory of the device, and what was built. Reads when it is asked; counts nothing itself.
 
@@ -182,6 +196,27 @@ class StreamMetrics(Collector):
             waiting.add_metric((kind,), answers.waiting)
             refused.add_metric((kind,), answers.refused)
         yield from (running, waiting, refused)
+
+
+class LoadMetrics(Collector):
+    """How long calls wait, and which were refused for it."""
+
+    def __init__(self, admission: Admitting) -> None:
+        self._admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        admission = self._admission
+        yield GaugeMetricFamily(
+            "forcedmove_calls_in_flight", "Calls being answered, streams aside.", value=admission.in_flight
+        )
+        shed = CounterMetricFamily("forcedmove_shed", "Calls refused for overload.", labels=("class",))
+        for kind, calls in admission.shed.items():
+            shed.add_metric((kind,), calls)
+        waits = GaugeMetricFamily("forcedmove_queue_wait_seconds", "Wait in a queue.", labels=("queue",))
+        for name, wait_s in admission.waits_s.items():
+            waits.add_metric((name,), wait_s)
+        yield from (shed, waits)
 
 
 class FeedMetrics(Collector):

@@ -1,4 +1,4 @@
-"""Where the server listens, and who may ask it for what: the tables ``[server]`` and ``[security]``."""
+"""Where the server listens, who may ask it for what, and when: ``[server]``, ``[security]``, ``[overload]``."""
 
 from __future__ import annotations
 
@@ -68,6 +68,25 @@ class SecurityConfig:
     max_deadline_s: Annotated[
         float, Key("s", "longest deadline of Scan, WhatIf and Simulate with paths, which need one", 1, 86_400)
     ] = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class OverloadConfig:
+    """When calls are refused because there are too many.
+
+    Scans are refused from a delay on, what-ifs at 1.5 times it, reads at 2, new streams at 3, position changes at 4.
+    """
+
+    call_delay_ms: Annotated[float, Key("ms", "standing wait of calls that arrive", 1, 60_000)] = 20.0
+    engine_delay_ms: Annotated[
+        float, Key("ms", "standing wait for the engine, which answers after ticks: longer than a tick takes", 1, 60_000)
+    ] = 300.0
+    answer_delay_ms: Annotated[float, Key("ms", "expected wait for a turn at what-ifs", 1, 60_000)] = 500.0
+    snapshot_delay_ms: Annotated[float, Key("ms", "standing wait for the thread of snapshots", 1, 60_000)] = 100.0
+    max_in_flight: Annotated[
+        int,
+        Key("calls", "answered at a time, streams aside; scans are refused at half of it, reads at 3/4", 4, 100_000),
+    ] = 256
 
 
 def is_loopback(host: str) -> bool:

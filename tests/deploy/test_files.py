@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from forcedmove_server.config import load_config
+from forcedmove_server.server_config import is_loopback
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -35,9 +36,9 @@ def _passes(*command: str) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_there_are_two_images_and_two_configurations() -> None:
+def test_there_are_two_images_and_three_configurations() -> None:
     assert [path.name for path in DOCKERFILES] == ["Dockerfile", "Dockerfile.cuda"]
-    assert [path.stem for path in CONFIGS] == ["live", "simulated"]
+    assert [path.stem for path in CONFIGS] == ["image", "live", "simulated"]
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
@@ -70,6 +71,26 @@ def test_compose_file_fits_its_schema_and_names_what_exists() -> None:
         for volume in service["volumes"]:
             source = volume.split(":")[0]
             assert (DEPLOY / source).exists() if source.startswith(".") else source in told["volumes"], volume
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_as_it_comes_is_reached_by_nobody(path: Path) -> None:
+    (source,) = re.findall(
+        r"^COPY (\S+) /etc/forcedmove/forcedmove\.toml$", path.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    server = load_config(ROOT / source).server
+    assert not server.insecure
+    assert is_loopback(server.host)
+    assert is_loopback(server.metrics_host)
+
+
+def test_only_what_compose_publishes_on_loopback_is_insecure() -> None:
+    insecure = [path for path in CONFIGS if load_config(path).server.insecure]
+    told = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["server"]
+    mounted = [volume.split(":")[0] for volume in told["volumes"] if volume.startswith("./")]
+    assert [path.relative_to(DEPLOY) for path in insecure] == [Path(name) for name in mounted]
+    assert all(port.startswith("127.0.0.1:") for port in told["ports"])
+    assert told.get("network_mode") is None
 
 
 def test_prometheus_scrapes_the_server_of_the_compose_file() -> None:

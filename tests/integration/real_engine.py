@@ -31,5 +31,7 @@ async def fed_engine(config: Config) -> AsyncIterator[Engine]:
 async def served(engine: Engine, limits: Limits | None = None) -> AsyncIterator[RpcServer]:
     """A server in front of it, drained at the end."""
     running = await serve(engine, port=0, limits=limits)
-    yield running
-    await running.drain(grace_s=0.2)
+    try:
+        yield running
+    finally:
+        await running.drain(grace_s=0.2)

@@ -83,7 +83,9 @@ async def test_the_engines_own_band_holds_its_map() -> None:
     try:
         for number in range(5):
             assert engine.put(minute(number))
-        await eventually(lambda: engine.ticks > 2)
+        await eventually(lambda: engine.pipeline.events["open_interest"] == 20, 60)
+        seen = engine.ticks  # the window has moved for the last time one whole tick from now
+        await eventually(lambda: engine.ticks > seen + 1)
         async with AsyncClient(f"127.0.0.1:{server.port}") as client:
             for keep in (("side", "price"), ("venue", "leverage", "price")):
                 frame = (await client.snapshot("BTC", band_level=0.9, keep=keep))["BTC"]

@@ -180,7 +180,7 @@ async def test_a_slow_reader_skips_and_is_told(engine: FakeEngine) -> None:
 
         # 160 kB per frame and nobody reads: the transport fills up, then the slots
         def behind() -> int:
-            return reader.flock.positions["BTC"] - reader._positions.get("BTC", 0)
+            return reader.flock.positions.get("BTC", 0) - reader._positions.get("BTC", 0)
 
         await eventually(lambda: (engine.step(changed_share=0.9), behind() > 50)[1])
         last = engine.latest()

@@ -12,11 +12,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from forcedmove_server.config import OverloadConfig
 from forcedmove_server.engine.stages import BOUNDS_S, StageTimes
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.events import Channel
 from forcedmove_server.market.feeds import FeedStatus
-from forcedmove_server.metrics import EngineMetrics, FeedMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.metrics import EngineMetrics, FeedMetrics, LoadMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.rpc.admission import Admission
 from forcedmove_server.rpc.traffic import TrafficCounts
 from forcedmove_server.scorecard.summary import ShortScore
 
@@ -148,3 +150,23 @@ def test_a_port_in_use_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"server.metrics_port = {port}"):
             MetricsEndpoint([], "127.0.0.1", port)
+
+
+def test_load_tells_calls_in_flight_waits_by_queue_and_what_was_shed_by_class() -> None:
+    admission = Admission(OverloadConfig(), lambda: 0.25)
+    admission.in_flight = 3
+    admission.shed["scan"] += 2
+    admission.gates["engine"].saw(0.125)
+    admission.gates["engine"].end_window(1.0)
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in _families([LoadMetrics(admission)])
+        for sample in family.samples
+    }
+    assert found["forcedmove_calls_in_flight",] == 3
+    assert found["forcedmove_queue_wait_seconds", "answers"] == 0.25
+    assert found["forcedmove_queue_wait_seconds", "engine"] == 0.125
+    assert found["forcedmove_queue_wait_seconds", "calls"] == 0
+    assert {labels[1]: value for labels, value in found.items() if labels[0] == "forcedmove_shed_total"} == {
+        "scan": 2, "simulate": 0, "read": 0, "stream": 0, "ingest": 0,
+    }  # fmt: skip

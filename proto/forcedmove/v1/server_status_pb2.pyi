@@ -55,6 +55,9 @@ class GetServerStatusResponse(_message.Message):
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_USED_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    CALLS_IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    SHED_FIELD_NUMBER: _builtins.int
+    QUEUES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """For example "0.1.0"."""
     backend: _builtins.str
@@ -79,12 +82,20 @@ class GetServerStatusResponse(_message.Message):
     device_used_bytes: _builtins.int
     """Memory of the GPU that computes, of all that use it; 0 without one."""
     device_total_bytes: _builtins.int
+    calls_in_flight: _builtins.int
+    """Calls that are being answered, streams aside."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageTime]:
         """In the order in which a tick goes through them."""
 
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuestionCounts]: ...
+    @_builtins.property
+    def shed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShedCount]:
+        """Calls refused because there were too many, by class; the class that goes first comes first."""
+
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueWait]: ...
     def __init__(
         self,
         *,
@@ -106,14 +117,67 @@ class GetServerStatusResponse(_message.Message):
         resident_bytes: _builtins.int = ...,
         device_used_bytes: _builtins.int = ...,
         device_total_bytes: _builtins.int = ...,
+        calls_in_flight: _builtins.int = ...,
+        shed: _abc.Iterable[Global___ShedCount] | None = ...,
+        queues: _abc.Iterable[Global___QueueWait] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "conflated_frames", b"conflated_frames", "device_total_bytes", b"device_total_bytes", "device_used_bytes", b"device_used_bytes", "event_time_ns", b"event_time_ns", "missed_ticks", b"missed_ticks", "questions", b"questions", "resident_bytes", b"resident_bytes", "sent_bytes", b"sent_bytes", "sent_frames", b"sent_frames", "stages", b"stages", "streams", b"streams", "subscribers", b"subscribers", "symbols", b"symbols", "ticks", b"ticks", "uptime_s", b"uptime_s", "version", b"version", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "calls_in_flight", b"calls_in_flight", "conflated_frames", b"conflated_frames", "device_total_bytes", b"device_total_bytes", "device_used_bytes", b"device_used_bytes", "event_time_ns", b"event_time_ns", "missed_ticks", b"missed_ticks", "questions", b"questions", "queues", b"queues", "resident_bytes", b"resident_bytes", "sent_bytes", b"sent_bytes", "sent_frames", b"sent_frames", "shed", b"shed", "stages", b"stages", "streams", b"streams", "subscribers", b"subscribers", "symbols", b"symbols", "ticks", b"ticks", "uptime_s", b"uptime_s", "version", b"version", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetServerStatusResponse: _TypeAlias = GetServerStatusResponse  # noqa: Y015
+
+@_typing.final
+class ShedCount(_message.Message):
+    """Calls of a class that were refused because the server had too many."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """"scan", "simulate", "read", "stream" or "ingest"."""
+    calls: _builtins.int
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShedCount: _TypeAlias = ShedCount  # noqa: Y015
+
+@_typing.final
+class QueueWait(_message.Message):
+    """How long callers wait in a queue: the least of the last tenth of a second; for "answers" what is to be expected."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    WAIT_S_FIELD_NUMBER: _builtins.int
+    queue: _builtins.str
+    """"calls", "engine", "answers" or "snapshots"."""
+    wait_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        queue: _builtins.str = ...,
+        wait_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue", "wait_s", b"wait_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueWait: _TypeAlias = QueueWait  # noqa: Y015
 
 @_typing.final
 class StageTime(_message.Message):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewS
 from forcedmove_server.engine.learning import Learner
 from forcedmove_server.engine.maps import SymbolState, build_map, symbol_states
 from forcedmove_server.engine.pipeline import configured_pipeline
-from forcedmove_server.engine.promises import resolve
+from forcedmove_server.engine.promises import Asked, answer_until, resolve
 from forcedmove_server.engine.scan.books import Snapshot
 from forcedmove_server.engine.scores import Scores
 from forcedmove_server.engine.stages import StageTimes
@@ -74,9 +74,9 @@ class Engine:
         self._interval_s = config.engine.tick_interval_ms / 1000
         self._on_failure = on_failure or (lambda: None)
         self._batches: queue.Queue[EventBatch] = queue.Queue(QUEUE_LIMIT)
-        self._requests: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._requests: Asked = queue.SimpleQueue()
         #: what changes the map: done where a tick begins, answered when it has been published
-        self._changes: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._changes: Asked = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._listeners: list[Callable[[Tick], None]] = []
@@ -220,9 +220,7 @@ class Engine:
         self._ask(take_copy).add_done_callback(copied)
         return answer
 
-    def _ask(
-        self, work: Callable[[], _T], of: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] | None = None
-    ) -> Future[_T]:
+    def _ask(self, work: Callable[[], _T], of: Asked | None = None) -> Future[_T]:
         future: Future[_T] = Future()
         if self._stopping.is_set():
             future.set_exception(NotReadyError("the engine has stopped"))
@@ -290,18 +288,8 @@ class Engine:
         return True
 
     def _answer(self) -> None:
-        """Answer what readers asked; a reader's error is the reader's, never the engine's."""
-        while True:
-            try:
-                work, future = self._requests.get_nowait()
-            except queue.Empty:
-                return
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(work())
-            except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
-                future.set_exception(error)
+        """Answer what readers asked, for half of an interval at most: those who ask for more keep no tick waiting."""
+        answer_until(time.monotonic() + self._interval_s / 2, self._requests)
 
     def _refuse(self) -> None:
         for requests in (self._requests, self._changes):

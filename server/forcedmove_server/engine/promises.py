@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import queue
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
+#: work that somebody waits for, each with the future that gets its result
+Asked: TypeAlias = queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]]
+
+
+def answer_until(end_s: float, asked: Asked) -> None:
+    """Do what was asked until nothing is left or the monotonic clock has passed ``end_s``, but one at least.
+
+    Whatever goes wrong is the caller's who asked.
+    """
+    while True:
+        try:
+            work, future = asked.get_nowait()
+        except queue.Empty:
+            return
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
+                future.set_exception(error)
+            if time.monotonic() >= end_s:
+                return
 
 
 def resolve(answer: Future[T], work: Callable[[], Callable[[], T]]) -> None:

@@ -26,7 +26,7 @@ SIDES: Mapping[str, int] = {"long": LONG, "short": SHORT}
 TYPICAL_USD = 20_000.0
 #: no price, quantity or amount is larger
 MOST = 1e18
-#: quantities and contract sizes at least: the reciprocal of a smaller one soon is no number any more
+#: prices, quantities and contract sizes at least: the reciprocal of a smaller one soon is no number any more
 LEAST = 1e-18
 
 
@@ -81,13 +81,14 @@ def answer(question: Question, book: LadderBook, today: date, stale_after_days: 
     Raises InputError, InstrumentError or UnknownNameError naming field, value and limit."""
     if question.side not in SIDES:
         raise InputError("side", question.side, "must be 'long' or 'short'")
-    entry = float(checked("entry", question.entry, 0.0, MOST, open_low=True))
+    entry = question.entry
+    _counted("entry", entry)
     for name in ("quantity", "margin", "balance", "extra_margin", "maint_amount"):
         if getattr(question, name) is not None:
             checked(name, getattr(question, name), -MOST, MOST)
     _counted("contract_size", question.contract_size)
     if question.max_leverage is not None:
-        checked("max_leverage", question.max_leverage, 1.0)
+        checked("max_leverage", question.max_leverage, 1.0, MOST)
     if question.quantity is not None:
         _counted("quantity", question.quantity)
     venue = None if question.venue is None else _venue(question.venue)
@@ -120,7 +121,7 @@ def answer(question: Question, book: LadderBook, today: date, stale_after_days: 
 
 
 def _counted(name: str, value: float) -> None:
-    checked(name, value, 0.0, open_low=True)
+    checked(name, value, 0.0, MOST, open_low=True)
     checked(name, value, LEAST)
 
 
@@ -203,6 +204,11 @@ def _account(question: Question, rule: MarginRule) -> Account | None:
         if question.others:
             raise InputError("balance", None, "other positions need the balance they share")
         return None
+    for other in question.others:
+        _counted("other_positions.quantity", abs(other.quantity))
+        _counted("other_positions.entry", other.entry)
+        _counted("other_positions.mark", other.mark)
+        checked("other_positions.maintenance_amount", other.maintenance_amount, 0.0, MOST)
     inverse = rule.formula.inverse
     others = [replace(leg, inverse=inverse) if leg.inverse is None else leg for leg in question.others]
     return Account(question.balance, others)

@@ -106,6 +106,8 @@ class InstrumentRegistry:
         self._instruments: list[Instrument] = []
         self._index: dict[str, int] = {}
         self._by_symbol: dict[str, list[int]] = {}
+        #: by everything that people may call it, in capitals
+        self._by_name: dict[str, list[int]] = {}
         self._adding = threading.Lock()
         for instrument in instruments:
             self.add(instrument)
@@ -130,6 +132,9 @@ class InstrumentRegistry:
                 self._instruments.append(instrument)
                 known = self._index[instrument.key] = len(self._instruments) - 1
                 self._by_symbol.setdefault(instrument.symbol, []).append(known)
+                names = (instrument.symbol, instrument.key, instrument.native_id, instrument.unified)
+                for name in {name.upper() for name in names}:
+                    self._by_name.setdefault(name, []).append(known)
             elif self._instruments[known] != instrument:
                 raise InstrumentError(
                     "native_id", instrument.native_id, "registered twice, differently", instrument.key
@@ -164,12 +169,7 @@ class InstrumentRegistry:
 
         Raises UnknownNameError listing the symbols that exist.
         """
-        wanted = name.strip().upper()
-        found = [
-            k
-            for k, i in enumerate(self._instruments)
-            if wanted in (i.symbol.upper(), i.key.upper(), i.native_id.upper(), i.unified.upper())
-        ]
+        found = list(self._by_name.get(name.strip().upper(), ()))
         if not found:
             raise UnknownNameError("symbol", name, self.symbols())
         return found

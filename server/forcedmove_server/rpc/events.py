@@ -16,7 +16,7 @@ from forcedmove_server.errors import InputError, QuotaError
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.messages import chain_message
-from forcedmove_server.rpc.requests import SIDE_NUMBERS, symbols_of
+from forcedmove_server.rpc.requests import MOST_CHOICES, SIDE_NUMBERS, few, symbols_of
 from forcedmove_server.rpc.status import guarded
 
 if TYPE_CHECKING:  # the stubs are generic, the classes are not
@@ -123,6 +123,7 @@ class EventHandlers:
     def _wanted(self, request: events_pb2.WatchEventsRequest | events_pb2.ListEventsRequest) -> Wanted:
         """Return what a request wants. Raises InputError or UnknownNameError."""
         symbols = symbols_of(request.symbols, self._engine.registry, self._limits)
+        few("types", request.types, MOST_CHOICES)
         for number in request.types:
             if number not in _KINDS:
                 known = ", ".join(f"{kind.name} ({known})" for known, kind in _KINDS.items())

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from forcedmove.v1 import cascade_pb2
 from forcedmove_server.engine.cascade.answer import BookCoverage, Forecast
 from forcedmove_server.engine.cascade.coupled import MAX_COUPLING_S
-from forcedmove_server.engine.cascade.forecast import GivenBook, PathForecast, ShockQuestion
+from forcedmove_server.engine.cascade.forecast import MAX_BOOK_LEVELS, GivenBook, PathForecast, ShockQuestion
 from forcedmove_server.engine.cascade.sweeps import Tipping
 from forcedmove_server.engine.cascade.venues import VenueForecast
 from forcedmove_server.engine.frames import SIDES, SymbolMap
 from forcedmove_server.rpc.messages import assumption_messages, chain_message
-from forcedmove_server.rpc.requests import SIDE_NUMBERS, finite, shock_of
+from forcedmove_server.rpc.requests import SIDE_NUMBERS, few, finite, shock_of
 
 
 def question_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> ShockQuestion:
@@ -30,7 +30,9 @@ def question_of(request: cascade_pb2.SimulateRequest, symbol_map: SymbolMap) -> 
 
 
 def given_book(book: cascade_pb2.OrderBook) -> GivenBook:
-    """A reader's own book, its quantities made USD."""
+    """A reader's own book, its quantities made USD. Raises InputError for one of too many levels."""
+    few("book.bids", book.bids, MAX_BOOK_LEVELS)
+    few("book.asks", book.asks, MAX_BOOK_LEVELS)
     return GivenBook(_levels(book.bids), _levels(book.asks))
 
 

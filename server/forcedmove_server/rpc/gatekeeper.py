@@ -1,18 +1,21 @@
-"""The interceptor every call passes: token, scope, deadline and quotas, before a request is parsed or answered."""
+"""The interceptor every call passes: token, scope and load before a request is parsed, deadline and quotas after it."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from forcedmove_server.access.store import TokenStore
 from forcedmove_server.access.tokens import Quotas, Token
 from forcedmove_server.access.usage import Usage
-from forcedmove_server.errors import ForcedMoveError, InputError, NotAllowedError, UnauthenticatedError
+from forcedmove_server.errors import ForcedMoveError, InputError, NotAllowedError, QuotaError, UnauthenticatedError
+from forcedmove_server.rpc.admission import Admission
 from forcedmove_server.rpc.methods import METHODS, UNLISTED, Method
 from forcedmove_server.rpc.status import abort
 
@@ -26,8 +29,14 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
     """``store`` None asks nobody for a token. ``symbols`` tells how many symbols "all" are just now."""
 
     def __init__(
-        self, store: TokenStore | None, quotas: Quotas, max_deadline_s: float, symbols: Callable[[], int]
+        self,
+        store: TokenStore | None,
+        quotas: Quotas,
+        max_deadline_s: float,
+        symbols: Callable[[], int],
+        admission: Admission,
     ) -> None:
+        self._admission = admission
         self._store, self._quotas, self._max_deadline_s, self._symbols = store, quotas, max_deadline_s, symbols
         self._usage: dict[str, tuple[Token, Usage]] = {}
 
@@ -44,8 +53,13 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             except (UnauthenticatedError, NotAllowedError) as error:
                 logger.warning("%s refused: %s", details.method, error)
                 return _refusal(handler, error)
-        if not details.method.startswith(_OURS) or (token is None and method.needs_deadline is None):
-            return handler
+        if not details.method.startswith(_OURS):
+            return _foreign(handler)
+        if method.kind is not None:
+            try:
+                self._admission.admit(method.kind)
+            except QuotaError as error:
+                return _refusal(handler, error)
         return self._guarded(handler, method, token)
 
     def _admit(self, method: Method, details: grpc.HandlerCallDetails) -> Token:
@@ -79,7 +93,13 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         answer, _ = _parts(handler)
 
         async def call(request: Any, context: Any) -> Any:
+            if isinstance(request, InputError):
+                await abort(context, request)
+            if handler.request_streaming:
+                request = _readable(request)
             with ExitStack() as held:
+                if method.kind is not None and method.kind != "stream":
+                    held.enter_context(self._admission.answering(method.kind))
                 try:
                     if method.needs_deadline is not None and method.needs_deadline(request):
                         self._check_deadline(context)
@@ -170,7 +190,50 @@ def _parts(handler: Any) -> tuple[Any, Any]:
 
 
 def _with(handler: Any, call: Any) -> Any:
-    return _parts(handler)[1](call, handler.request_deserializer, handler.response_serializer)
+    """Return a handler whose behaviour is ``call``, to which a request that cannot be read comes as an InputError.
+
+    gRPC itself would answer a stranger's rubbish with UNKNOWN, and write a traceback to the log.
+    """
+    read = handler.request_deserializer
+
+    def parse(request: bytes) -> Any:
+        try:
+            return read(request)
+        except DecodeError as error:
+            return InputError("request", f"{len(request)} bytes", f"is no message of this method: {error}")
+
+    return _parts(handler)[1](call, parse, handler.response_serializer)
+
+
+def _foreign(handler: Any) -> Any:
+    """Return a handler of a service that is not ours, health for example, to which only what can be read comes.
+
+    What is not asynchronous is what grpcio's package has not implemented: None, as for a method that does not exist.
+    """
+    answer, _ = _parts(handler)
+    if not (inspect.iscoroutinefunction(answer) or inspect.isasyncgenfunction(answer)):
+        return None
+
+    async def call(request: Any, context: Any) -> Any:
+        if isinstance(request, InputError):
+            await abort(context, request)
+        return await answer(request, context)
+
+    async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for each in answer(_readable(requests), context):
+                yield each
+        except InputError as error:
+            await abort(context, error)
+
+    return _with(handler, stream if handler.request_streaming else call)
+
+
+async def _readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for each in requests:
+        if isinstance(each, InputError):
+            raise each
+        yield each
 
 
 def _refusal(handler: Any, error: ForcedMoveError) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from forcedmove_server.access.tokens import Quotas
-from forcedmove_server.config import ScanConfig, SecurityConfig
+from forcedmove_server.config import OverloadConfig, ScanConfig, SecurityConfig
 from forcedmove_server.engine.frames import RenderedView, ViewSpec
 from forcedmove_server.errors import LimitError
 from forcedmove_server.margin.provenance import STALE_AFTER_DAYS
@@ -18,10 +18,11 @@ _FRAME_RESERVE_BYTES = 64 << 10
 class Limits:
     """Bounds of the RPC layer.
 
-    ``max_views`` counts pairs of a symbol and a view that somebody reads: each is rendered and encoded once per tick.
-    ``max_account_positions`` are those of one question about a cross account, ``max_positions`` the exact ones that one
-    request sets, and those that it removes. ``answers_at_once`` questions about shocks and positions are computed
-    beside the engine, with which they share the cores; ``answers_waiting`` wait for their turn.
+    ``max_calls_per_connection`` are open at a time, streams among them. ``max_views`` counts pairs of a symbol and a
+    view that somebody reads: each is rendered and encoded once per tick. ``max_account_positions`` are those of one
+    question about a cross account, ``max_positions`` the exact ones that one request sets, and those that it removes.
+    ``answers_at_once`` questions about shocks and positions are computed beside the engine, with which they share the
+    cores; ``answers_waiting`` wait for their turn.
     ``tiers_stale_after_days`` is the age at which a maintenance table is called old. ``max_answer_bytes`` stays at
     gRPC's default receive limit, so that any client can read any answer; streams divide what is longer than
     ``max_message_bytes``. Of a symbol whose readers want every frame, ``every_frames`` are kept, fewer where they are
@@ -31,6 +32,7 @@ class Limits:
     heartbeat_s: float = 1.0
     max_symbols: int = 1_000
     max_streams: int = 256
+    max_calls_per_connection: int = 1_000
     max_views: int = 4_096
     max_account_positions: int = 1_000
     max_positions: int = 1_000
@@ -47,6 +49,7 @@ class Limits:
     resume_window_s: float = 30.0
     scan: ScanConfig = field(default_factory=ScanConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
+    overload: OverloadConfig = field(default_factory=OverloadConfig)
 
     @property
     def quotas(self) -> Quotas:

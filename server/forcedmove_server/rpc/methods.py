@@ -1,4 +1,4 @@
-"""Every method of the server: which scope opens it, what it counts against, and what it costs.
+"""Every method of the server: which scope opens it, what it counts against, what it costs, when it is shed.
 
 Cost units: a shock that is followed through one map is one, and so are every 100 random paths of it.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from forcedmove.v1 import cascade_pb2, scan_pb2, whatif_pb2
+from forcedmove_server.rpc.admission import Kind
 
 Scope = Literal["open", "read", "simulate", "ingest", "admin"]
 Holds = Literal["", "stream", "scan"]
@@ -20,12 +21,14 @@ _PACKAGE = "forcedmove.v1"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """``scope`` open needs no token. ``holds`` is what a call occupies while it runs.
+    """``scope`` open needs no token. ``kind`` is the class that it is shed with when there are too many calls, None for
+    never. ``holds`` is what a call occupies while it runs.
 
     ``cost`` takes the request and how many symbols "all" are; ``needs_deadline`` tells whether a request needs one.
     """
 
     scope: Scope
+    kind: Kind | None = None
     holds: Holds = ""
     cost: Callable[[Any, int], float] | None = None
     needs_deadline: Callable[[Any], bool] | None = None
@@ -57,7 +60,7 @@ def _has_paths(request: cascade_pb2.SimulateRequest) -> bool:
     return request.paths > 0
 
 
-_READ, _STREAM = Method("read"), Method("read", "stream")
+_READ, _STREAM = Method("read", "read"), Method("read", "stream", "stream")
 
 METHODS: Mapping[str, Method] = {
     f"/{_PACKAGE}.HeatmapService/Subscribe": _STREAM,
@@ -67,15 +70,15 @@ METHODS: Mapping[str, Method] = {
     f"/{_PACKAGE}.HeatmapService/ListVenues": _READ,
     f"/{_PACKAGE}.EventService/WatchEvents": _STREAM,
     f"/{_PACKAGE}.EventService/ListEvents": _READ,
-    f"/{_PACKAGE}.ScorecardService/GetScorecard": _READ,
+    f"/{_PACKAGE}.ScorecardService/GetScorecard": Method("read", "simulate"),  # takes up to seconds
     f"/{_PACKAGE}.MarginService/GetLiquidationPrice": _READ,
-    f"/{_PACKAGE}.CascadeService/Simulate": Method("simulate", "", _simulate_cost, _has_paths),
+    f"/{_PACKAGE}.CascadeService/Simulate": Method("simulate", "simulate", "", _simulate_cost, _has_paths),
     # Scan asks for its deadline itself, and refuses what would not be done by then
-    f"/{_PACKAGE}.ScanService/Scan": Method("simulate", "scan", _scan_cost, _always),
-    f"/{_PACKAGE}.WhatIfService/WhatIf": Method("simulate", "", _whatif_cost, _always),
-    f"/{_PACKAGE}.PositionsService/SetPositions": Method("ingest"),
-    f"/{_PACKAGE}.PositionsService/ListPositions": Method("ingest"),
-    f"/{_PACKAGE}.PositionsService/ClearPositions": Method("ingest"),
+    f"/{_PACKAGE}.ScanService/Scan": Method("simulate", "scan", "scan", _scan_cost, _always),
+    f"/{_PACKAGE}.WhatIfService/WhatIf": Method("simulate", "simulate", "", _whatif_cost, _always),
+    f"/{_PACKAGE}.PositionsService/SetPositions": Method("ingest", "ingest"),
+    f"/{_PACKAGE}.PositionsService/ListPositions": Method("ingest", "read"),
+    f"/{_PACKAGE}.PositionsService/ClearPositions": Method("ingest", "ingest"),
     f"/{_PACKAGE}.StatusService/GetServerStatus": Method("admin"),
     # whoever starts and stops the server asks for its health without a secret
     "/grpc.health.v1.Health/Check": Method("open"),

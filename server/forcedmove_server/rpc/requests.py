@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -55,6 +55,8 @@ _MOST_UNACKED = 64
 #: a larger one would leave nothing of any map
 _MOST_QUANTUM_USD = 1e9
 _LEAST_QUANTUM_USD = 0.01
+#: venues, sides, axes or types that one request names, also where it names some twice
+MOST_CHOICES = 256
 _DEFAULT_KEEP: tuple[AxisName, ...] = ("side", "price")
 
 
@@ -78,13 +80,12 @@ def subscription_of(
 ) -> Subscription:
     """Check a subscription. Raises InputError or UnknownNameError."""
     rate = finite("max_rate_hz", wanted.max_rate_hz, 0.0)
+    few("resume_seq", wanted.resume_seq, limits.max_symbols)
     delivery = member("delivery", wanted.delivery, _DELIVERY_NAMES) if wanted.delivery else "latest"
     if rate and delivery == "every":
         raise InputError("max_rate_hz", rate, "must be 0 where delivery is DELIVERY_EVERY, which leaves no frame out")
     if wanted.max_unacked > _MOST_UNACKED:
         raise InputError("max_unacked", wanted.max_unacked, f"at most {_MOST_UNACKED}")
-    if len(wanted.resume_seq) > limits.max_symbols:
-        raise InputError("resume_seq", len(wanted.resume_seq), f"at most {limits.max_symbols} symbols")
     return Subscription(
         symbols=symbols_of(wanted.symbols, registry, limits),
         spec=spec_of(wanted.view, registry),
@@ -109,8 +110,7 @@ def format_of(encoding: heatmap_pb2.Encoding) -> FrameFormat:
 
 def symbols_of(names: Sequence[str], registry: InstrumentRegistry, limits: Limits) -> tuple[str, ...] | None:
     """Resolve what people type to symbols, each once; None where the list is empty, which means all."""
-    if len(names) > limits.max_symbols:
-        raise InputError("symbols", len(names), f"at most {limits.max_symbols} names")
+    few("symbols", names, limits.max_symbols)
     symbols = dict.fromkeys(registry[market].symbol for name in names for market in registry.resolve(name))
     return tuple(symbols) or None
 
@@ -120,6 +120,8 @@ def spec_of(view: model_pb2.MapView, registry: InstrumentRegistry) -> ViewSpec:
 
     Raises InputError or UnknownNameError, whether or not a map exists that the view could be rendered from.
     """
+    for name, values in (("venues", view.venues), ("sides", view.sides), ("keep_axes", view.keep_axes)):
+        few(f"view.{name}", values, MOST_CHOICES)
     known = registry.venues()
     wanted = {venue_of(name, known) for name in view.venues}
     sides = {member("view.sides", number, _SIDE_NAMES) for number in view.sides}
@@ -198,6 +200,12 @@ def member(field_name: str, number: N, names: Mapping[N, T]) -> T:
     except KeyError:
         known = ", ".join(f"{name} ({known})" for known, name in names.items())
         raise InputError(field_name, number, f"must be one of {known}") from None
+
+
+def few(field_name: str, values: Sized, most: int) -> None:
+    """Raise InputError for a list of more than ``most`` elements, before any of them is looked at."""
+    if len(values) > most:
+        raise InputError(field_name, len(values), f"at most {most}")
 
 
 def finite(field_name: str, value: float, minimum: float, maximum: float = math.inf, *, above: bool = False) -> float:

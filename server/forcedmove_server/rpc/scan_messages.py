@@ -8,7 +8,7 @@ from forcedmove_server.engine.scan.question import DEFAULT_HORIZON_S, Measure, S
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.rpc.limits import Limits
-from forcedmove_server.rpc.requests import finite, member, symbols_of, venue_of
+from forcedmove_server.rpc.requests import MOST_CHOICES, few, finite, member, symbols_of, venue_of
 
 _MEASURES = {
     scan_pb2.SCAN_MEASURE_UNSPECIFIED: Measure.FRAGILITY,
@@ -27,6 +27,7 @@ def question_of(request: scan_pb2.ScanRequest, registry: InstrumentRegistry, lim
     if len(request.shock_fractions) > limits.scan.max_shocks:
         reason = f"at most {limits.scan.max_shocks} (scan.max_shocks)"
         raise InputError("shock_fractions", len(request.shock_fractions), reason)
+    few("venues", request.venues, MOST_CHOICES)
     known = registry.venues()
     return ScanQuestion(
         symbols=symbols_of(request.symbols, registry, limits),

@@ -11,7 +11,7 @@ import grpc
 from forcedmove.v1 import model_pb2, scorecard_pb2
 from forcedmove_server.engine.frames import SIDES
 from forcedmove_server.engine.service import EngineService
-from forcedmove_server.errors import LimitError
+from forcedmove_server.errors import LimitError, QuotaError
 from forcedmove_server.rpc.figures import estimate_message, figures_of
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import SIDE_NUMBERS, where_of
@@ -35,11 +35,14 @@ _ROW_OVERHEAD_BYTES = 3
 
 
 class ScorecardHandlers:
-    """Handlers of one server. Summaries resample for up to seconds, so they are made one after the other."""
+    """Handlers of one server. Summaries resample for up to seconds, so they are made one after the other.
+
+    As many wait as for what-ifs: more would take the room of quick questions.
+    """
 
     def __init__(self, engine: EngineService, limits: Limits) -> None:
         self._engine, self._limits = engine, limits
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time, self._asked = asyncio.Lock(), 0
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server registers."""
@@ -60,10 +63,16 @@ class ScorecardHandlers:
     ) -> scorecard_pb2.GetScorecardResponse:
         """Summarise one part of the markets."""
         where = where_of(request, self._engine.registry)
-        async with self._one_at_a_time:
-            summary = await asyncio.wrap_future(self._engine.scorecard(where))
-            rows = await asyncio.wrap_future(self._engine.scorecard_rows()) if request.rows else ()
-            return await asyncio.to_thread(response_of, summary, rows, self._limits)
+        if self._asked > self._limits.answers_waiting:
+            raise QuotaError(f"{self._asked} scores are being told or wait for it, which is this server's limit")
+        self._asked += 1
+        try:
+            async with self._one_at_a_time:
+                summary = await asyncio.wrap_future(self._engine.scorecard(where))
+                rows = await asyncio.wrap_future(self._engine.scorecard_rows()) if request.rows else ()
+                return await asyncio.to_thread(response_of, summary, rows, self._limits)
+        finally:
+            self._asked -= 1
 
 
 def response_of(summary: Summary, rows: Iterable[MarketRow], limits: Limits) -> scorecard_pb2.GetScorecardResponse:

@@ -14,10 +14,12 @@ from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import InputError
 from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
 from forcedmove_server.rpc import cascade, events, heatmap, margin, positions, scan, scorecard, server_status, whatif
+from forcedmove_server.rpc.admission import Admission
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.gatekeeper import Gatekeeper
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.queue_probes import QueueProbes
 from forcedmove_server.rpc.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ _SERVICES = (
     whatif.SERVICE,
     server_status.SERVICE,
 )
+#: calls in the core's queue, which hold their requests
+_MOST_PENDING = 1_000
 _HEALTH_NAMES = ("", *_SERVICES)
 
 
@@ -50,6 +54,8 @@ class RpcServer:
         healthy: health.aio.HealthServicer,
         first_map: asyncio.Event,
         port: int,
+        admission: Admission,
+        probes: QueueProbes,
     ) -> None:
         self.port = port
         self.hub = hub
@@ -57,7 +63,11 @@ class RpcServer:
         self.scans, self.turns = workers
         self._server, self._health = server, healthy
         self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
-        self._announcement.add_done_callback(self._announced)
+        self._announcement.add_done_callback(self._ended)
+        self.admission = admission
+        self._probes = probes
+        self._probing = asyncio.create_task(probes.run(), name="queue probes")
+        self._probing.add_done_callback(self._ended)
 
     async def raise_failure(self) -> None:
         """Wait for a bug that no call would notice, and raise it. For a task group; cancel it to end the wait."""
@@ -65,14 +75,16 @@ class RpcServer:
 
     async def drain(self, grace_s: float = 2.0) -> None:
         """Say NOT_SERVING, end the streams with UNAVAILABLE, let running calls finish for ``grace_s``, stop."""
-        self._announcement.cancel()
-        await asyncio.wait((self._announcement,))
+        for task in (self._announcement, self._probing):
+            task.cancel()
+        await asyncio.wait((self._announcement, self._probing))
         await self._health.enter_graceful_shutdown()
         self.hub.end_streams()
         await self._server.stop(grace_s)
         self.hub.close()
         for threads in self._workers:
             threads.close()
+        self._probes.close()
         logger.info("port %d is closed", self.port)
 
     async def wait_closed(self) -> None:
@@ -86,7 +98,7 @@ class RpcServer:
         await asyncio.wait((self.hub.failure,))
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
-    def _announced(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.hub.fail(error)
 
@@ -119,14 +131,24 @@ async def serve(
     limits = limits or Limits()
     first_map = asyncio.Event()
     hub = Hub(engine, limits, first_map.set)
+    scans, turns = scan.ScanHandlers(engine, limits), Turns(limits.answers_at_once, limits.answers_waiting)
+    admission = Admission(limits.overload, lambda: turns.expected_wait_s)
     gatekeeper = Gatekeeper(
-        tokens, limits.quotas, limits.max_deadline_s, lambda: len(hub.tick.maps) if hub.tick is not None else 1
+        tokens,
+        limits.quotas,
+        limits.max_deadline_s,
+        lambda: len(hub.tick.maps) if hub.tick is not None else 1,
+        admission,
     )
     server = grpc.aio.server(
         interceptors=(gatekeeper,),
         options=(
             # two servers on one port would share its connections at random
             ("grpc.so_reuseport", 0),
+            # calls that nobody has looked at yet: beyond these the core refuses them, at random at first
+            ("grpc.server.max_pending_requests", _MOST_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * _MOST_PENDING),
+            ("grpc.max_concurrent_streams", limits.max_calls_per_connection),
             ("grpc.max_receive_message_length", limits.max_request_bytes),
             ("grpc.max_send_message_length", 2 * limits.max_answer_bytes),
             # readers that vanish without closing are noticed, and readers may ask the same of the server
@@ -139,7 +161,7 @@ async def serve(
     for name in _HEALTH_NAMES:
         await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     book = book or shipped_book()
-    scans, turns = scan.ScanHandlers(engine, limits), Turns(limits.answers_at_once, limits.answers_waiting)
+    probes = QueueProbes(admission, engine, hub)
     server.add_generic_rpc_handlers(
         (
             heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),
@@ -151,7 +173,7 @@ async def serve(
             scans.handler(),
             whatif.WhatIfHandlers(engine, book, limits, turns).handler(),
             server_status.StatusHandlers(
-                engine, hub, figures or server_status.EngineFigures(), {"scan": scans, "forecast": turns}
+                engine, hub, figures or server_status.EngineFigures(), {"scan": scans, "forecast": turns}, admission
             ).handler(),
         )
     )
@@ -160,6 +182,7 @@ async def serve(
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
+        probes.listen(server)
         bound = (
             server.add_secure_port(address, certificates.credentials())
             if certificates is not None
@@ -169,7 +192,8 @@ async def serve(
         hub.close()
         scans.close()
         turns.close()
+        probes.close()
         raise InputError("server.port", address, f"cannot listen there: {error}") from error
     await server.start()
     logger.info("listening on %s:%d", host, bound)
-    return RpcServer(server, hub, (scans, turns), healthy, first_map, bound)
+    return RpcServer(server, hub, (scans, turns), healthy, first_map, bound, admission, probes)

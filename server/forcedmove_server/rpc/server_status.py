@@ -16,6 +16,7 @@ from forcedmove.v1 import server_status_pb2
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.engine.stages import StageHistogram
 from forcedmove_server.errors import NotReadyError
+from forcedmove_server.rpc.admission import Admission
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.status import guarded
 
@@ -54,8 +55,14 @@ class StatusHandlers:
     """Handlers of one server; ``answering`` are its questions by kind."""
 
     def __init__(
-        self, engine: EngineService, hub: Hub, figures: EngineFigures, answering: dict[str, Answering]
+        self,
+        engine: EngineService,
+        hub: Hub,
+        figures: EngineFigures,
+        answering: dict[str, Answering],
+        admission: Admission,
     ) -> None:
+        self._admission = admission
         self._engine, self._hub, self._figures, self._answering = engine, hub, figures, answering
         self._began = time.monotonic()
 
@@ -111,6 +118,12 @@ class StatusHandlers:
             resident_bytes=resident_bytes(),
             device_used_bytes=used,
             device_total_bytes=total,
+            calls_in_flight=self._admission.in_flight,
+            shed=[server_status_pb2.ShedCount(kind=kind, calls=calls) for kind, calls in self._admission.shed.items()],
+            queues=[
+                server_status_pb2.QueueWait(queue=name, wait_s=wait_s)
+                for name, wait_s in self._admission.waits_s.items()
+            ],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,6 +12,9 @@ from typing import TypeVar
 from forcedmove_server.errors import QuotaError
 
 T = TypeVar("T")
+
+#: how much the last turn counts in what is known of their length
+_NEWEST = 0.3
 
 
 class Turns:
@@ -22,6 +26,8 @@ class Turns:
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._at_once, self._places, self._taken = at_once, at_once + waiting, 0
+        #: how long a turn takes, smoothed
+        self._turn_s = 0.0
         #: questions that were turned away
         self.refused = 0
         self._free = asyncio.Semaphore(at_once)
@@ -43,6 +49,7 @@ class Turns:
         except BaseException:
             self._taken -= 1
             raise
+        began = time.monotonic()
         try:
             running = self._threads.submit(await take())
         except BaseException:
@@ -52,7 +59,7 @@ class Turns:
 
         def left(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop may have ended before the work
-                loop.call_soon_threadsafe(self._leave)
+                loop.call_soon_threadsafe(self._finish, began)
 
         running.add_done_callback(left)
         return await asyncio.wrap_future(running)
@@ -67,9 +74,19 @@ class Turns:
         """Questions that wait for a turn."""
         return self._taken - self.running
 
+    @property
+    def expected_wait_s(self) -> float:
+        """How long one who asks now would wait for a turn, once those end that run."""
+        return self.waiting * self._turn_s / self._at_once
+
     def close(self) -> None:
         """Let go of the threads once what they do is done."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _finish(self, began: float) -> None:
+        took_s = time.monotonic() - began
+        self._turn_s += (took_s - self._turn_s) * (_NEWEST if self._turn_s else 1.0)
+        self._leave()
 
     def _leave(self) -> None:
         self._taken -= 1

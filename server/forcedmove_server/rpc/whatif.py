@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import grpc
 
 from forcedmove.v1 import whatif_pb2
-from forcedmove_server.engine.cascade.forecast import MAX_BOOK_LEVELS
 from forcedmove_server.engine.frames import SymbolMap
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.engine.whatif import MapOfTick, Outlook, Row, WhatIf, WhatIfQuestion, look_up
@@ -78,10 +77,6 @@ class WhatIfHandlers:
 def _question(request: whatif_pb2.WhatIfRequest, position: Question, newest: SymbolMap) -> WhatIfQuestion:
     """Check the rest of a request. Raises InputError naming the field."""
     book = given_book(request.book) if request.HasField("book") else None
-    if book is not None:
-        for name, levels in (("book.bids", book.bids), ("book.asks", book.asks)):
-            if len(levels) > MAX_BOOK_LEVELS:
-                raise InputError(name, len(levels), f"at most {MAX_BOOK_LEVELS} levels")
     return WhatIfQuestion(
         position=position,
         horizons_s=tuple(request.horizons_s),
