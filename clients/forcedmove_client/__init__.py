@@ -20,6 +20,7 @@ from forcedmove_client.errors import (
     InvalidArgumentError,
     LimitExceededError,
     ServerError,
+    TakenOverError,
     UnavailableError,
     UnknownNameError,
 )
@@ -49,6 +50,8 @@ from forcedmove_client.frames import (
     TierMultiplier,
     VenueInfo,
 )
+from forcedmove_client.ingest import Acknowledgement, IngestStream
+from forcedmove_client.ingest_requests import IngestResult, IngestStats, PositionDelta
 from forcedmove_client.margin import Liquidation, OtherPosition
 from forcedmove_client.positions import HeldPosition, HeldPositions, Position, PositionKey, PositionsAnswer
 from forcedmove_client.scan import ScanEstimate, ScanResult, ScanStream, ScanSummary, SymbolScan
@@ -65,15 +68,17 @@ from forcedmove_client.scorecard import (
 )
 from forcedmove_client.server_status import Health, QuestionCounts, ServerStatus, StageTime
 from forcedmove_client.subscription import StreamStats, Subscription
-from forcedmove_client.sync import BlockingEvents, BlockingScan, BlockingSubscription, Client
+from forcedmove_client.sync import BlockingEvents, BlockingIngest, BlockingScan, BlockingSubscription, Client
 from forcedmove_client.whatif import Outlook, Touch, WhatIf, WhatIfRow
 
 __all__ = [
     "AccessDeniedError",
+    "Acknowledgement",
     "Assumption",
     "AsyncClient",
     "Band",
     "BlockingEvents",
+    "BlockingIngest",
     "BlockingScan",
     "BlockingSubscription",
     "BookCoverage",
@@ -94,6 +99,9 @@ __all__ = [
     "HeldPosition",
     "HeldPositions",
     "HistoryGoneError",
+    "IngestResult",
+    "IngestStats",
+    "IngestStream",
     "InvalidArgumentError",
     "Invariants",
     "Level",
@@ -108,6 +116,7 @@ __all__ = [
     "Outlook",
     "PathForecast",
     "Position",
+    "PositionDelta",
     "PositionKey",
     "PositionsAnswer",
     "Quantile",
@@ -128,6 +137,7 @@ __all__ = [
     "Subscription",
     "SymbolInfo",
     "SymbolScan",
+    "TakenOverError",
     "TierMultiplier",
     "TippingPoint",
     "Tls",

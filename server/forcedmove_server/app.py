@@ -64,7 +64,13 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     heartbeat_s = config.server.heartbeat_ms / 1000
     stale_after_days = config.margin.tiers_stale_after_days
     limits = Limits(
-        heartbeat_s=heartbeat_s, tiers_stale_after_days=stale_after_days, scan=config.scan, security=config.security
+        heartbeat_s=heartbeat_s,
+        tiers_stale_after_days=stale_after_days,
+        max_age_s=config.exact.max_age_s,
+        typical_position_usd=config.model.typical_position_usd,
+        ingest=config.ingest,
+        scan=config.scan,
+        security=config.security,
     )
     book = engine.pipeline.book
 

@@ -61,6 +61,20 @@ class SecurityConfig:
     ] = 3_600.0
 
 
+@dataclass(frozen=True, slots=True)
+class IngestConfig:
+    """How much each producer of streamed ingest may send; what it may hold is `exact.max_positions`."""
+
+    max_streams: Annotated[int, Key("streams", "streams of ingest that are open, one per producer", 1, 100_000)] = 64
+    max_requests_per_s: Annotated[
+        float, Key("1/s", "requests of one producer, averaged over a second; more are postponed", 0.1, 1e6)
+    ] = 1_000.0
+    max_deltas: Annotated[int, Key("deltas", "deltas of one request", 1, 10_000)] = 1_000
+    window: Annotated[
+        int, Key("requests", "requests of one stream that are not answered yet; beyond them none is read", 1, 256)
+    ] = 256
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address. A name other than localhost could mean anything, so it is not."""
     try:

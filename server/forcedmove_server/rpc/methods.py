@@ -75,6 +75,7 @@ METHODS: Mapping[str, Method] = {
     f"/{_PACKAGE}.PositionsService/SetPositions": Method("ingest"),
     f"/{_PACKAGE}.PositionsService/ListPositions": Method("ingest"),
     f"/{_PACKAGE}.PositionsService/ClearPositions": Method("ingest"),
+    f"/{_PACKAGE}.IngestService/Ingest": Method("ingest", "stream"),
     f"/{_PACKAGE}.StatusService/GetServerStatus": Method("admin"),
     # whoever starts and stops the server asks for its health without a secret
     "/grpc.health.v1.Health/Check": Method("open"),

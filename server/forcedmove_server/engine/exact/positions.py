@@ -6,16 +6,18 @@ import logging
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import ExactConfig
+from forcedmove_server.engine.exact.ingest import Ingest
 from forcedmove_server.engine.exact.rows import ExactRows, Held
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.rules import LEVERAGES
 from forcedmove_server.errors import InputError, LimitError
 from forcedmove_server.inference.markets import IMPLAUSIBLE_OPEN_INTEREST_USD
+from forcedmove_server.market.ingest import IngestAck, IngestRequest
 from forcedmove_server.market.positions import (
     ExactPosition,
     HeldPosition,
@@ -55,16 +57,22 @@ class ExactPositions:
         self._waiting: dict[str, list[Held]] = {}
         self._looked_s = -_LOOK_S
         self._full: set[str] = set()
+        self._ingest = Ingest(self)
 
     @property
     def _rows(self) -> ExactRows:
         return self._pipeline.exact
 
-    def change(self, change: PositionChange) -> PositionAck:
+    def ingest(self, request: IngestRequest) -> IngestAck:
+        """Settle a request of a stream; to be called after a sweep."""
+        return self._ingest.take(request)
+
+    def change(self, change: PositionChange, places: Sequence[str] = ()) -> PositionAck:
         """Apply a change, all of it or nothing; to be called after a sweep.
 
         A sequence that is not newer than the producer's last changes nothing, also after the producer was gone for a
         while. Raises InputError naming the field, UnknownNameError for a market that is not here, and LimitError.
+        ``places`` are what errors call the positions, where those are not what was sent.
         """
         if change.sequence < 1:
             raise InputError("sequence", change.sequence, "must be above zero, and rise with every change")
@@ -76,7 +84,7 @@ class ExactPositions:
         if producer is None:
             self._check_producers(change.producer)
         before = producer.held if producer is not None else {}
-        told, left_out = self._checked(change, before)
+        told, left_out = self._checked(change, before, places)
         new = {key: held for key, held in told.items() if held is not before.get(key)}
         gone = {key for key in (before if change.replace else (*change.removed, *new)) if key in before}
         gone -= told.keys() - new.keys()
@@ -116,6 +124,24 @@ class ExactPositions:
             producer.sequence, self._expires_in_s(producer), tuple(_as_held(held) for held in producer.held.values())
         )
 
+    def last_sequence(self, name: str) -> int:
+        """Return the newest sequence of a producer that is settled; 0 where nothing is known of it."""
+        producer = self._producers.get(name)
+        return self._gone.get(name, 0) if producer is None else producer.sequence
+
+    def holdings(self, name: str) -> Mapping[PositionKey, Held]:
+        """Return what a producer holds, by key."""
+        producer = self._producers.get(name)
+        return {} if producer is None else producer.held
+
+    def note(self, name: str, sequence: int) -> None:
+        """Count a request that changes nothing: its producer was heard of, and goes on behind it."""
+        producer = self._producers.get(name)
+        if producer is None:
+            self._remember(name, sequence)
+        else:
+            producer.sequence, producer.heard_s = sequence, self._clock()
+
     def refresh(self) -> None:
         """Bring the map up to date, after a sweep: who was not heard of for too long is gone, who waited may begin."""
         self._tell_crossed()
@@ -132,7 +158,7 @@ class ExactPositions:
         self._rows.release()
 
     def _checked(
-        self, change: PositionChange, before: Mapping[PositionKey, Held]
+        self, change: PositionChange, before: Mapping[PositionKey, Held], places: Sequence[str]
     ) -> tuple[dict[PositionKey, Held], int]:
         """Return the positions by key, with what their markets make of them, and how many were left out.
 
@@ -141,12 +167,11 @@ class ExactPositions:
         new: dict[PositionKey, Held] = {}
         left_out = 0
         for place, position in enumerate(change.positions):
+            named = places[place] if places else f"positions[{place}]"
             try:
-                held = self._held(f"positions[{place}]", position, change)
+                held = self._held(named, position, change)
                 if position.key in new:
-                    raise InputError(
-                        f"positions[{place}]", position.key.market, "told twice, with the same account and side"
-                    )
+                    raise InputError(named, position.key.market, "told twice, with the same account and side")
             except InputError:
                 if not change.lenient:
                     raise
