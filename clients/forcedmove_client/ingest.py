@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from types import TracebackType
@@ -16,13 +17,15 @@ from forcedmove.v1 import ingest_pb2
 from forcedmove_client.errors import ForcedMoveClientError, HistoryGoneError, InvalidArgumentError, refused
 from forcedmove_client.ingest_requests import OUTCOMES, IngestResult, IngestStats, PositionDelta, change_request
 from forcedmove_client.positions import Position, PositionKey
-from forcedmove_client.resuming import Patience, ResumingStream
+from forcedmove_client.resuming import Patience, ResumingStream, lost
 
 logger = logging.getLogger(__name__)
 
 #: a silent producer is heard of so many times within the time after which it would be gone
 _HEARTBEATS = 4
 _LONGEST_WAIT_S = 86_400.0
+#: how gRPC ends a call by itself, as INTERNAL, when a write finds the connection broken before the reader does
+_BROKEN_WRITE = "Internal error from Core"
 
 
 class Acknowledgement:
@@ -73,6 +76,7 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
         #: what the server said when the stream was opened: the producer's last settled sequence, and what it held
         self.last_sequence = self.held = 0
         self._open_call = open_call
+        self._session = secrets.randbits(64)
         self._buffer = asyncio.Semaphore(buffer)
         #: by sequence, oldest first: what is not settled, and of that what this connection has still to be told
         self._unsettled: dict[int, Acknowledgement] = {}
@@ -174,7 +178,8 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
         self._window = 0  # nothing is sent before the server has said where it is
         self._call = self._open_call()
         with contextlib.suppress(asyncio.InvalidStateError):  # it has ended already; the next read says why
-            await self._call.write(ingest_pb2.IngestRequest(producer=self.producer))
+            opening = ingest_pb2.IngestOpen(session=self._session, resumes=self._opened.is_set())
+            await self._call.write(ingest_pb2.IngestRequest(producer=self.producer, open=opening))
 
     async def _accept(self, response: ingest_pb2.IngestResponse) -> None:
         if response.HasField("opened"):
@@ -221,6 +226,8 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
 
     async def _recover(self, error: grpc.aio.AioRpcError) -> None:
         self._window = 0
+        if error.details() == _BROKEN_WRITE:
+            error = lost(error.details())
         await super()._recover(error)
 
     # --- tasks of the stream -----------------------------------------------------------------------------------------

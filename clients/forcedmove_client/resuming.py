@@ -123,10 +123,10 @@ class ResumingStream(ABC, Generic[Item, Response]):
                 response: Any = await self._call.read()
         except TimeoutError:
             silence = f"no message for {self._patience.silence_timeout_s:g} s, not even a heartbeat"
-            raise _lost(silence) from None
+            raise lost(silence) from None
         if response is grpc.aio.EOF:
             code, details = await self._call.code(), await self._call.details()
-            raise _lost(details or "the server ended the stream", code)
+            raise lost(details or "the server ended the stream", code)
         self._lost_at, self._attempts = None, 0
         return response  # type: ignore[no-any-return]
 
@@ -160,7 +160,7 @@ class ResumingStream(ABC, Generic[Item, Response]):
         await asyncio.sleep(delay)
 
 
-def _lost(details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> grpc.aio.AioRpcError:
+def lost(details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> grpc.aio.AioRpcError:
     """Return a stream's end in the form that broken connections have; an end without a reason counts as one."""
     if code is grpc.StatusCode.OK:
         code = grpc.StatusCode.UNAVAILABLE

@@ -26,33 +26,35 @@ from forcedmove.v1 import model_pb2 as forcedmove_dot_v1_dot_model__pb2
 from forcedmove.v1 import positions_pb2 as forcedmove_dot_v1_dot_positions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66orcedmove/v1/ingest.proto\x12\rforcedmove.v1\x1a\x19\x66orcedmove/v1/model.proto\x1a\x1d\x66orcedmove/v1/positions.proto\"\xa0\x01\n\rIngestRequest\x12\x10\n\x08producer\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12/\n\x06\x64\x65ltas\x18\x03 \x01(\x0b\x32\x1d.forcedmove.v1.PositionDeltasH\x00\x12/\n\tpositions\x18\x04 \x01(\x0b\x32\x1a.forcedmove.v1.PositionSetH\x00\x42\t\n\x07request\"V\n\x0ePositionDeltas\x12,\n\x06\x64\x65ltas\x18\x01 \x03(\x0b\x32\x1c.forcedmove.v1.PositionDelta\x12\x16\n\x0erepresentative\x18\x02 \x01(\x08\"\xb0\x01\n\rPositionDelta\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12!\n\x04side\x18\x03 \x01(\x0e\x32\x13.forcedmove.v1.Side\x12\x10\n\x08quantity\x18\x04 \x01(\x01\x12\x17\n\x0f\x65ntry_price_usd\x18\x05 \x01(\x01\x12\x10\n\x08leverage\x18\x06 \x01(\x01\x12\x14\n\x07time_ns\x18\x07 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_time_ns\"\x8f\x01\n\x0bPositionSet\x12*\n\tpositions\x18\x01 \x03(\x0b\x32\x17.forcedmove.v1.Position\x12+\n\x07removed\x18\x02 \x03(\x0b\x32\x1a.forcedmove.v1.PositionKey\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x16\n\x0erepresentative\x18\x04 \x01(\x08\"t\n\x0eIngestResponse\x12-\n\x06opened\x18\x01 \x01(\x0b\x32\x1b.forcedmove.v1.IngestOpenedH\x00\x12\'\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x18.forcedmove.v1.IngestAckH\x00\x42\n\n\x08response\"V\n\x0cIngestOpened\x12\x15\n\rlast_sequence\x18\x01 \x01(\x04\x12\x0e\n\x06window\x18\x02 \x01(\r\x12\x0c\n\x04held\x18\x03 \x01(\r\x12\x11\n\tmax_age_s\x18\x04 \x01(\x01\"Q\n\tIngestAck\x12\x16\n\x0e\x61\x63ked_sequence\x18\x01 \x01(\x04\x12,\n\x07results\x18\x02 \x03(\x0b\x32\x1b.forcedmove.v1.IngestResult\"z\n\x0cIngestResult\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x07outcome\x18\x02 \x01(\x0e\x32\x1c.forcedmove.v1.IngestOutcome\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1a.forcedmove.v1.IngestError\"R\n\x0bIngestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x15\n\rretry_delay_s\x18\x04 \x01(\x01*\xa2\x01\n\rIngestOutcome\x12\x1e\n\x1aINGEST_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16INGEST_OUTCOME_APPLIED\x10\x01\x12\x1b\n\x17INGEST_OUTCOME_REPEATED\x10\x02\x12\x1a\n\x16INGEST_OUTCOME_REFUSED\x10\x03\x12\x1c\n\x18INGEST_OUTCOME_POSTPONED\x10\x04\x32Z\n\rIngestService\x12I\n\x06Ingest\x12\x1c.forcedmove.v1.IngestRequest\x1a\x1d.forcedmove.v1.IngestResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66orcedmove/v1/ingest.proto\x12\rforcedmove.v1\x1a\x19\x66orcedmove/v1/model.proto\x1a\x1d\x66orcedmove/v1/positions.proto\"\xcb\x01\n\rIngestRequest\x12\x10\n\x08producer\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12/\n\x06\x64\x65ltas\x18\x03 \x01(\x0b\x32\x1d.forcedmove.v1.PositionDeltasH\x00\x12/\n\tpositions\x18\x04 \x01(\x0b\x32\x1a.forcedmove.v1.PositionSetH\x00\x12)\n\x04open\x18\x05 \x01(\x0b\x32\x19.forcedmove.v1.IngestOpenH\x00\x42\t\n\x07request\".\n\nIngestOpen\x12\x0f\n\x07session\x18\x01 \x01(\x06\x12\x0f\n\x07resumes\x18\x02 \x01(\x08\"V\n\x0ePositionDeltas\x12,\n\x06\x64\x65ltas\x18\x01 \x03(\x0b\x32\x1c.forcedmove.v1.PositionDelta\x12\x16\n\x0erepresentative\x18\x02 \x01(\x08\"\xb0\x01\n\rPositionDelta\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12!\n\x04side\x18\x03 \x01(\x0e\x32\x13.forcedmove.v1.Side\x12\x10\n\x08quantity\x18\x04 \x01(\x01\x12\x17\n\x0f\x65ntry_price_usd\x18\x05 \x01(\x01\x12\x10\n\x08leverage\x18\x06 \x01(\x01\x12\x14\n\x07time_ns\x18\x07 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_time_ns\"\x8f\x01\n\x0bPositionSet\x12*\n\tpositions\x18\x01 \x03(\x0b\x32\x17.forcedmove.v1.Position\x12+\n\x07removed\x18\x02 \x03(\x0b\x32\x1a.forcedmove.v1.PositionKey\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x16\n\x0erepresentative\x18\x04 \x01(\x08\"t\n\x0eIngestResponse\x12-\n\x06opened\x18\x01 \x01(\x0b\x32\x1b.forcedmove.v1.IngestOpenedH\x00\x12\'\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x18.forcedmove.v1.IngestAckH\x00\x42\n\n\x08response\"V\n\x0cIngestOpened\x12\x15\n\rlast_sequence\x18\x01 \x01(\x04\x12\x0e\n\x06window\x18\x02 \x01(\r\x12\x0c\n\x04held\x18\x03 \x01(\r\x12\x11\n\tmax_age_s\x18\x04 \x01(\x01\"Q\n\tIngestAck\x12\x16\n\x0e\x61\x63ked_sequence\x18\x01 \x01(\x04\x12,\n\x07results\x18\x02 \x03(\x0b\x32\x1b.forcedmove.v1.IngestResult\"z\n\x0cIngestResult\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x07outcome\x18\x02 \x01(\x0e\x32\x1c.forcedmove.v1.IngestOutcome\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1a.forcedmove.v1.IngestError\"R\n\x0bIngestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x15\n\rretry_delay_s\x18\x04 \x01(\x01*\xa2\x01\n\rIngestOutcome\x12\x1e\n\x1aINGEST_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16INGEST_OUTCOME_APPLIED\x10\x01\x12\x1b\n\x17INGEST_OUTCOME_REPEATED\x10\x02\x12\x1a\n\x16INGEST_OUTCOME_REFUSED\x10\x03\x12\x1c\n\x18INGEST_OUTCOME_POSTPONED\x10\x04\x32Z\n\rIngestService\x12I\n\x06Ingest\x12\x1c.forcedmove.v1.IngestRequest\x1a\x1d.forcedmove.v1.IngestResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forcedmove.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTOUTCOME']._serialized_start=1177
-  _globals['_INGESTOUTCOME']._serialized_end=1339
+  _globals['_INGESTOUTCOME']._serialized_start=1268
+  _globals['_INGESTOUTCOME']._serialized_end=1430
   _globals['_INGESTREQUEST']._serialized_start=104
-  _globals['_INGESTREQUEST']._serialized_end=264
-  _globals['_POSITIONDELTAS']._serialized_start=266
-  _globals['_POSITIONDELTAS']._serialized_end=352
-  _globals['_POSITIONDELTA']._serialized_start=355
-  _globals['_POSITIONDELTA']._serialized_end=531
-  _globals['_POSITIONSET']._serialized_start=534
-  _globals['_POSITIONSET']._serialized_end=677
-  _globals['_INGESTRESPONSE']._serialized_start=679
-  _globals['_INGESTRESPONSE']._serialized_end=795
-  _globals['_INGESTOPENED']._serialized_start=797
-  _globals['_INGESTOPENED']._serialized_end=883
-  _globals['_INGESTACK']._serialized_start=885
-  _globals['_INGESTACK']._serialized_end=966
-  _globals['_INGESTRESULT']._serialized_start=968
-  _globals['_INGESTRESULT']._serialized_end=1090
-  _globals['_INGESTERROR']._serialized_start=1092
-  _globals['_INGESTERROR']._serialized_end=1174
-  _globals['_INGESTSERVICE']._serialized_start=1341
-  _globals['_INGESTSERVICE']._serialized_end=1431
+  _globals['_INGESTREQUEST']._serialized_end=307
+  _globals['_INGESTOPEN']._serialized_start=309
+  _globals['_INGESTOPEN']._serialized_end=355
+  _globals['_POSITIONDELTAS']._serialized_start=357
+  _globals['_POSITIONDELTAS']._serialized_end=443
+  _globals['_POSITIONDELTA']._serialized_start=446
+  _globals['_POSITIONDELTA']._serialized_end=622
+  _globals['_POSITIONSET']._serialized_start=625
+  _globals['_POSITIONSET']._serialized_end=768
+  _globals['_INGESTRESPONSE']._serialized_start=770
+  _globals['_INGESTRESPONSE']._serialized_end=886
+  _globals['_INGESTOPENED']._serialized_start=888
+  _globals['_INGESTOPENED']._serialized_end=974
+  _globals['_INGESTACK']._serialized_start=976
+  _globals['_INGESTACK']._serialized_end=1057
+  _globals['_INGESTRESULT']._serialized_start=1059
+  _globals['_INGESTRESULT']._serialized_end=1181
+  _globals['_INGESTERROR']._serialized_start=1183
+  _globals['_INGESTERROR']._serialized_end=1265
+  _globals['_INGESTSERVICE']._serialized_start=1432
+  _globals['_INGESTSERVICE']._serialized_end=1522
 # @@protoc_insertion_point(module_scope)

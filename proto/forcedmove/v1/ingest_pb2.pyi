@@ -50,7 +50,9 @@ Global___IngestOutcome: _TypeAlias = IngestOutcome  # noqa: Y015
 
 @_typing.final
 class IngestRequest(_message.Message):
-    """The first names the producer and may hold no change; a sequence without a change says that the producer is still there."""
+    """The first names the producer and may open the stream, with no sequence. A sequence without a change says that the
+    producer is still there.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -58,6 +60,7 @@ class IngestRequest(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DELTAS_FIELD_NUMBER: _builtins.int
     POSITIONS_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
     producer: _builtins.str
     """Who tells, as in SetPositionsRequest. Later requests of a stream may leave it out."""
     sequence: _builtins.int
@@ -68,6 +71,8 @@ class IngestRequest(_message.Message):
     def deltas(self) -> Global___PositionDeltas: ...
     @_builtins.property
     def positions(self) -> Global___PositionSet: ...
+    @_builtins.property
+    def open(self) -> Global___IngestOpen: ...
     def __init__(
         self,
         *,
@@ -75,16 +80,43 @@ class IngestRequest(_message.Message):
         sequence: _builtins.int = ...,
         deltas: Global___PositionDeltas | None = ...,
         positions: Global___PositionSet | None = ...,
+        open: Global___IngestOpen | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deltas", b"deltas", "positions", b"positions", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deltas", b"deltas", "open", b"open", "positions", b"positions", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deltas", b"deltas", "positions", b"positions", "producer", b"producer", "request", b"request", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deltas", b"deltas", "open", b"open", "positions", b"positions", "producer", b"producer", "request", b"request", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["deltas", "positions"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["deltas", "positions", "open"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
 Global___IngestRequest: _TypeAlias = IngestRequest  # noqa: Y015
+
+@_typing.final
+class IngestOpen(_message.Message):
+    """Lets a stream be taken up again by who began it, and by nobody who was meanwhile replaced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    RESUMES_FIELD_NUMBER: _builtins.int
+    session: _builtins.int
+    """Random, the same for all connections of one client's stream."""
+    resumes: _builtins.bool
+    """It was open before. Refused with ABORTED where another session has told for the producer since."""
+    def __init__(
+        self,
+        *,
+        session: _builtins.int = ...,
+        resumes: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resumes", b"resumes", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestOpen: _TypeAlias = IngestOpen  # noqa: Y015
 
 @_typing.final
 class PositionDeltas(_message.Message):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from forcedmove_server.errors import ForcedMoveError, InputError, LimitError, UnknownNameError
+from forcedmove_server.errors import ForcedMoveError, InputError, LimitError, QuotaError, UnknownNameError
 from forcedmove_server.market.positions import PositionChange, PositionKey
 
-#: quantities of a delta: sums of fewer than 10**15 of them are exact in 60 decimal digits
+#: of quantities and prices: sums of fewer than 10**15 such quantities have at most 68 decimal digits
 _LEAST, _MOST = 1e-18, 1e18
 #: longest message of a refusal that is remembered
 _LONGEST = 300
@@ -44,8 +43,8 @@ class PositionDelta:
             raise InputError(f"{field}.quantity", self.quantity, reason)
         for name in ("entry_price_usd", "leverage"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{field}.{name}", value, "must be a number above zero")
+            if not _LEAST <= value <= _MOST:
+                raise InputError(f"{field}.{name}", value, f"must be from {_LEAST:g} to {_MOST:g}")
         if self.time_ns is not None and self.time_ns < 0:
             raise InputError(f"{field}.time_ns", self.time_ns, "must not be before 1970")
 
@@ -115,6 +114,6 @@ def refusal_of(error: ForcedMoveError) -> Refusal | None:
         return Refusal(RefusalKind.VALUE, error.field, message)
     if isinstance(error, UnknownNameError):
         return Refusal(RefusalKind.NAME, error.kind, message)
-    if isinstance(error, LimitError):
+    if isinstance(error, LimitError) and not isinstance(error, QuotaError):
         return Refusal(RefusalKind.LIMIT, "", message)
     return None

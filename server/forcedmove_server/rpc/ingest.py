@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
@@ -31,11 +31,13 @@ if TYPE_CHECKING:  # the stubs are generic, the classes are not
 
     Context = ServicerContext[ingest_pb2.IngestRequest, ingest_pb2.IngestResponse]
 
+T = TypeVar("T")
+
 SERVICE = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
 
 logger = logging.getLogger(__name__)
 
-#: producers whose rate is remembered when their stream has ended
+#: producers of which something is remembered when their stream has ended
 _REMEMBERED = 4_096
 
 
@@ -122,7 +124,9 @@ class IngestHandlers:
         self._engine, self._limits = engine, limits
         self._reader = IngestReader(engine.registry, book, limits)
         self._streams: dict[str, IngestStream] = {}
+        #: of each producer how much it has sent, and the session that opened a stream last
         self._rates: OrderedDict[str, Bucket] = OrderedDict()
+        self._sessions: OrderedDict[str, int] = OrderedDict()
         self._ended: Exception | None = None
         hub.on_end.append(self._end)
 
@@ -145,7 +149,7 @@ class IngestHandlers:
         if first is None:
             return
         check_producer(first.producer)
-        stream = self._take_over(first.producer)
+        stream = self._take_over(first.producer, first.open)
         try:
             await context.write(ingest_pb2.IngestResponse(opened=await self._begin(stream)))
             async with asyncio.TaskGroup() as tasks:
@@ -156,14 +160,18 @@ class IngestHandlers:
                 del self._streams[stream.producer]
             logger.info("%s: the stream of %s has ended", context.peer(), stream.producer)
 
-    def _take_over(self, producer: str) -> IngestStream:
+    def _take_over(self, producer: str, opening: ingest_pb2.IngestOpen) -> IngestStream:
         if self._ended is not None:
             raise self._ended
+        told_since = self._sessions.get(producer, opening.session)
+        if opening.resumes and told_since != opening.session:
+            raise OutOfTurnError(f"another stream of {producer} was opened since and has taken over")
         before = self._streams.get(producer)
         if before is None and len(self._streams) >= self._limits.ingest.max_streams:
             raise QuotaError(f"{len(self._streams)} streams are open, which is the limit (ingest.max_streams)")
         if before is not None:
             before.fail(OutOfTurnError(f"another stream of {producer} has been opened and goes on from here"))
+        _remember(self._sessions, producer, opening.session)
         stream = self._streams[producer] = IngestStream(producer, self._limits.ingest.window)
         return stream
 
@@ -187,7 +195,7 @@ class IngestHandlers:
         incoming: AsyncIterator[ingest_pb2.IngestRequest],
     ) -> None:
         request: ingest_pb2.IngestRequest | None = first
-        if not first.sequence and first.WhichOneof("request") is None:
+        if not first.sequence and first.WhichOneof("request") in (None, "open"):
             request = await anext(incoming, None)
         while request is not None and await stream.has_room():
             if request.producer not in ("", stream.producer):
@@ -212,10 +220,8 @@ class IngestHandlers:
 
     def _check_rate(self, producer: str) -> None:
         rate = self._limits.ingest.max_requests_per_s
-        bucket = self._rates.setdefault(producer, Bucket(rate, max(rate, 1.0), time.monotonic))
-        self._rates.move_to_end(producer)
-        if len(self._rates) > _REMEMBERED:
-            self._rates.popitem(last=False)
+        bucket = self._rates.get(producer) or Bucket(rate, max(rate, 1.0), time.monotonic)
+        _remember(self._rates, producer, bucket)
         if wait_s := bucket.wait_s(1.0):
             raise QuotaError(f"{producer} sends more than ingest.max_requests_per_s = {rate:g}", retry_s=wait_s)
         bucket.take(1.0)
@@ -234,3 +240,11 @@ class IngestHandlers:
         self._ended = error
         for stream in self._streams.values():
             stream.fail(error)
+
+
+def _remember(known: OrderedDict[str, T], producer: str, value: T) -> None:
+    """Keep a value of a producer; of too many those that were used longest ago are forgotten."""
+    known[producer] = value
+    known.move_to_end(producer)
+    if len(known) > _REMEMBERED:
+        known.popitem(last=False)

@@ -57,7 +57,7 @@ def cohort_changes(held: Mapping[PositionKey, Held], deltas: Iterable[PositionDe
             raise InputError(
                 f"deltas[{place}].quantity",
                 delta.quantity,
-                f"is more than the {one.quantity:f} that are held of {delta.market} {side} opened at "
+                f"is more than the {float(one.quantity):.15g} that are held of {delta.market} {side} opened at "
                 f"{delta.entry_price_usd:.12g} with {delta.leverage:.6g}x",
             )
         one.quantity, one.place = after, place
