@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections.abc import AsyncIterator, Callable
@@ -119,9 +120,8 @@ async def raw(server: RpcServer, producer: str = "desk") -> AsyncIterator[RawStr
         stub: Any = ingest_pb2_grpc.IngestServiceStub(channel)
         stream = RawStream(stub.Ingest())
         await stream.call.write(ingest_pb2.IngestRequest(producer=producer))
-        response = await asyncio.wait_for(stream.call.read(), 10)
-        if response is not grpc.aio.EOF:
-            stream.opened.CopyFrom(response.opened)
+        with contextlib.suppress(grpc.aio.AioRpcError):  # status() tells
+            stream.opened.CopyFrom((await asyncio.wait_for(stream.call.read(), 10)).opened)
         yield stream
         stream.call.cancel()
 
