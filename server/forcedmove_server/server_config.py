@@ -71,8 +71,8 @@ class IngestConfig:
     ] = 1_000.0
     max_deltas: Annotated[int, Key("deltas", "deltas of one request", 1, 10_000)] = 1_000
     window: Annotated[
-        int, Key("requests", "requests of one stream that are not answered yet; beyond them none is read", 1, 256)
-    ] = 256
+        int, Key("requests", "requests of one stream that are not answered yet; beyond them none is read", 1, 1_024)
+    ] = 1_024
 
 
 def is_loopback(host: str) -> bool:

@@ -23,6 +23,7 @@ from forcedmove_client import (
     Client,
     HistoryGoneError,
     IngestResult,
+    IngestStream,
     InvalidArgumentError,
     LimitExceededError,
     Position,
@@ -85,6 +86,12 @@ def message(sequence: int, *quantities: float, producer: str = "", **more: Any) 
     return ingest_pb2.IngestRequest(
         producer=producer, sequence=sequence, deltas=ingest_pb2.PositionDeltas(deltas=deltas)
     )
+
+
+async def keep_telling(stream: IngestStream) -> None:
+    """Tell the same again and again until the stream ends."""
+    while True:
+        await (await stream.send(deltas=[long(100)]))
 
 
 class RawStream:
@@ -208,7 +215,7 @@ async def test_a_bad_request_loses_none_behind_it(client: AsyncClient, engine: E
 
 async def test_numbers_count_once_and_a_refusal_is_repeated(server: RpcServer, engine: Engine) -> None:
     async with raw(server) as stream:
-        assert (stream.opened.last_sequence, stream.opened.window, stream.opened.max_age_s) == (0, 256, 3_600)
+        assert (stream.opened.last_sequence, stream.opened.window, stream.opened.max_age_s) == (0, 1_024, 3_600)
         assert await stream.tell(message(3, 5.0), message(3, 5.0), message(7, -6.0), message(8, 1.0)) == [
             (3, APPLIED),
             (3, REPEATED),
@@ -232,8 +239,7 @@ async def test_another_stream_takes_over(client: AsyncClient, engine: Engine, se
         assert second.last_sequence == 1
         await (await second.send(deltas=[long(2)]))
         with pytest.raises(TakenOverError, match="another stream of desk"):
-            while True:
-                await (await first.send(deltas=[long(100)]))
+            await keep_telling(first)
         with pytest.raises(TakenOverError):
             await first.flush()
         await first.aclose()
@@ -324,8 +330,7 @@ async def test_a_server_that_has_forgotten_is_found_out() -> None:
     async with fed_engine(CONFIG) as another:
         running = await serve(another, port=port)
         with pytest.raises(HistoryGoneError, match="up to 0 and had acknowledged 1"):
-            while True:
-                await (await stream.send(deltas=[long(1)]))
+            await keep_telling(stream)
         assert told(another) == {}
         await client.close()
         await running.drain(grace_s=0.0)

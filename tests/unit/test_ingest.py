@@ -51,7 +51,9 @@ class Stream:
     def send(self, *deltas: PositionDelta, sequence: int | None = None, after: int = 0, body: Any = None) -> IngestAck:
         self.sequence = self.sequence + 1 if sequence is None else sequence
         told = DeltaChange(deltas) if body is None else body
-        return self.book.exact.ingest(IngestRequest(self.producer, self.sequence, after, told))
+        ack = self.book.exact.ingest(IngestRequest(self.producer, self.sequence, after, told))
+        self.book.exact.fill()
+        return ack
 
     def held(self) -> dict[tuple[int, float | None], tuple[float | None, PositionState]]:
         return {
@@ -257,13 +259,19 @@ def test_limits_of_positions_hold_for_cohorts() -> None:
 
 def test_so_many_refusals_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "REMEMBERED", 2)
-    monkeypatch.setattr(ingest, "_PRODUCERS", 2)
+    monkeypatch.setattr(ingest, "_OF_ALL", 3)
     kept = ingest.Refusals()
     why = Refusal(RefusalKind.VALUE, "f", "m")
     for producer, sequence in (("a", 1), ("b", 1), ("a", 2), ("a", 3), ("c", 1)):
         kept.add(producer, sequence, why)
     found = [bool(kept.find(*key)) for key in (("a", 1), ("a", 2), ("a", 3), ("b", 1), ("c", 1))]
     assert found == [False, True, True, False, True]
+    for number in range(1_000):
+        kept.add("a", 10 + number, why)
+    assert kept.find("c", 1)
+    assert kept.find("a", 1_009)
+    kept.add("d", 1, why)
+    assert [bool(kept.find(*key)) for key in (("c", 1), ("a", 1_009), ("d", 1))] == [False, True, True]
 
 
 @pytest.mark.parametrize(

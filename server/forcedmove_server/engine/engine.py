@@ -325,6 +325,7 @@ class Engine:
             try:
                 work, future = self._changes.get_nowait()
             except queue.Empty:
+                self._exact.fill()
                 return answers
             if not future.set_running_or_notify_cancel():
                 continue

@@ -13,8 +13,8 @@ from forcedmove_server.market.positions import PositionChange
 if TYPE_CHECKING:
     from forcedmove_server.engine.exact.positions import ExactPositions
 
-#: refusals that are remembered: of so many producers so many; no stream has more requests unanswered
-_PRODUCERS, REMEMBERED = 256, 256
+#: refusals that are remembered of one producer: no stream has more requests unanswered (ingest.window); and of all
+REMEMBERED, _OF_ALL = 1_024, 65_536
 
 
 class Refusals:
@@ -22,6 +22,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._of: OrderedDict[str, OrderedDict[int, Refusal]] = OrderedDict()
+        self._count = 0
 
     def find(self, producer: str, sequence: int) -> Refusal | None:
         """Why a request was refused; None where it was not, or that was long ago."""
@@ -29,14 +30,17 @@ class Refusals:
         return None if own is None else own.get(sequence)
 
     def add(self, producer: str, sequence: int, refusal: Refusal) -> None:
-        """Remember a refusal; the oldest, and those of who was refused longest ago, give way."""
+        """Remember a refusal; the producer's oldest gives way, or all of the one that was refused longest ago."""
         own = self._of.setdefault(producer, OrderedDict())
         own[sequence] = refusal
+        self._count += 1
         self._of.move_to_end(producer)
         if len(own) > REMEMBERED:
             own.popitem(last=False)
-        if len(self._of) > _PRODUCERS:
-            self._of.popitem(last=False)
+            self._count -= 1
+        while self._count > _OF_ALL:
+            _, gone = self._of.popitem(last=False)
+            self._count -= len(gone)
 
 
 class Ingest:
@@ -69,7 +73,7 @@ class Ingest:
             if isinstance(body, DeltaChange):
                 self._add_up(request, body)
             else:
-                self._exact.change(body)
+                self._exact.apply(body)
         except ForcedMoveError as error:
             refusal = refusal_of(error)
             if refusal is None:
@@ -86,6 +90,6 @@ class Ingest:
             removed=changes.removed,
             representative=body.representative,
         )
-        self._exact.change(change, tuple(f"deltas[{place}]" for place in changes.places))
+        self._exact.apply(change, tuple(f"deltas[{place}]" for place in changes.places))
         for held, position in changes.closed:
             held.position = position
