@@ -227,7 +227,7 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
     async def _recover(self, error: grpc.aio.AioRpcError) -> None:
         self._window = 0
         if error.details() == _BROKEN_WRITE:
-            error = lost(error.details())
+            error = lost(_BROKEN_WRITE)
         await super()._recover(error)
 
     # --- tasks of the stream -----------------------------------------------------------------------------------------

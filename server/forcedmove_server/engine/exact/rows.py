@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,11 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 _LOG = logging.getLogger(__name__)
+
+
+@lru_cache(4_096)
+def _tier_of_leverage(leverage: float, offered: int) -> int:
+    return int(tiers_of_leverage(LEVERAGES, np.array([leverage]), offered)[0])
 
 
 @dataclass(slots=True, eq=False)
@@ -324,7 +330,7 @@ class ExactRows:
     def _tier(self, market: int, position: ExactPosition) -> int:
         offered = int(self._store.rules.tiers[market])
         if position.leverage is not None:
-            return int(tiers_of_leverage(LEVERAGES, np.array([position.leverage]), offered)[0])
+            return _tier_of_leverage(position.leverage, offered)
         entry, level = position.entry_price_usd, position.liquidation_price_usd
         if entry is None or level is None or (level >= entry if position.key.side == 0 else level <= entry):
             return 0
