@@ -69,6 +69,9 @@ class IngestConfig:
     max_requests_per_s: Annotated[
         float, Key("1/s", "requests of one producer, averaged over a second; more are postponed", 0.1, 1e6)
     ] = 1_000.0
+    max_changes_per_s: Annotated[
+        float, Key("1/s", "deltas and positions in them, likewise; the engine takes in some 40 000 a second", 1, 1e9)
+    ] = 10_000.0
     max_deltas: Annotated[int, Key("deltas", "deltas of one request", 1, 10_000)] = 1_000
     window: Annotated[
         int, Key("requests", "requests of one stream that are not answered yet; beyond them none is read", 1, 1_024)

@@ -43,7 +43,7 @@ async def _round(stream: IngestStream, requests: int, deltas: int, first: int) -
 
 async def _measure(requests: int, deltas: int) -> tuple[float, int]:
     """Median seconds of a round, and ticks that were missed."""
-    limits = Limits(ingest=IngestConfig(max_requests_per_s=1e6))
+    limits = Limits(ingest=IngestConfig(max_requests_per_s=1e6, max_changes_per_s=1e9))
     async with (
         fed_engine(CONFIG) as engine,
         served(engine, limits) as server,

@@ -353,10 +353,27 @@ async def test_more_than_the_quota_is_postponed_and_comes_in_order(engine: Engin
             assert first >= 50
             assert results[first].error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
             assert "ingest.max_requests_per_s = 50" in results[first].error.message
+            assert f"request {results[first].sequence} comes first" in results[first + 1].error.message
             assert 0 < results[first].error.retry_delay_s < 1
             # none overtakes the one that has to be sent again
             assert {one.outcome for one in results[first:]} == {POSTPONED}
             assert wire.acked == first
+
+
+async def test_many_deltas_in_few_requests_have_a_quota_too(engine: Engine) -> None:
+    limits = Limits(ingest=IngestConfig(max_changes_per_s=100))
+    async with served(engine, limits) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        async with raw(server, "other") as wire:
+            first, second = [message(number, *[1.0] * 300) for number in (1, 2)]
+            assert await wire.tell(first, second) == [(1, APPLIED), (2, POSTPONED)]
+            await wire.call.write(second)
+            (result,) = await wire.results(1)
+            assert 2 < result.error.retry_delay_s <= 3, "a second's worth is overdrawn by two more"
+        async with client.ingest("desk") as stream:
+            for _ in range(12):
+                await stream.send(deltas=[long(1)] * 10)
+        assert stream.stats.postponed > 0
+        assert stream.stats.applied == 12
 
 
 async def test_a_server_reads_no_more_than_its_window(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,9 @@ def change_of(line: bytes, place: str) -> dict[str, Any]:
     """Return what a line asks ``IngestStream.send`` for. Raises CommandError saying what is wrong, and where."""
     try:
         told = _known(json.loads(line), _LINE)
-        change: dict[str, Any] = {name: told[name] for name in ("sequence", "replace", "representative") if name in told}
+        change: dict[str, Any] = {
+            name: told[name] for name in ("sequence", "replace", "representative") if name in told
+        }
         for name, kind in (("sequence", int), ("replace", bool), ("representative", bool)):
             if name in change and type(change[name]) is not kind:
                 raise ValueError(f"{name} is no {kind.__name__}")

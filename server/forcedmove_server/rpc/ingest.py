@@ -15,6 +15,7 @@ import grpc
 
 from forcedmove.v1 import ingest_pb2
 from forcedmove_server.access.usage import Bucket
+from forcedmove_server.config import IngestConfig
 from forcedmove_server.engine.exact.positions import check_producer
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import ForcedMoveError, InputError, OutOfTurnError, QuotaError
@@ -30,6 +31,9 @@ if TYPE_CHECKING:  # the stubs are generic, the classes are not
     from grpc.aio import ServicerContext
 
     Context = ServicerContext[ingest_pb2.IngestRequest, ingest_pb2.IngestResponse]
+
+#: least time after which what stands behind a request that was held back is worth sending again
+_RETRY_S = 0.01
 
 T = TypeVar("T")
 
@@ -48,6 +52,8 @@ class IngestStream:
         self.producer = producer
         #: newest sequence that is known to be settled, and that of the newest request that was read
         self.settled = self.newest = 0
+        #: the oldest request that was more than its producer may send; those behind it are not taken in before it
+        self.held_back: int | None = None
         self.ended: Exception | None = None
         self._window = window
         self._loop = asyncio.get_running_loop()
@@ -117,6 +123,26 @@ class IngestStream:
             self._loop.call_soon_threadsafe(self._answers.set)
 
 
+class _Rate:
+    """What one producer may send: requests, and deltas and positions in them; of both a second's worth at once."""
+
+    def __init__(self, limits: IngestConfig) -> None:
+        rates = (limits.max_requests_per_s, limits.max_changes_per_s)
+        self._buckets = [Bucket(rate, max(rate, 1.0), time.monotonic) for rate in rates]
+
+    def take(self, changes: int) -> float:
+        """Take one request with so many changes; where it is more than there may be now, return seconds to wait.
+
+        One with more changes than a second allows waits for a whole second's, and overdraws them.
+        """
+        wanted = (1.0, min(float(changes), self._buckets[1].capacity))
+        if wait_s := max(bucket.wait_s(units) for bucket, units in zip(self._buckets, wanted, strict=True)):
+            return wait_s
+        self._buckets[0].take(1.0)
+        self._buckets[1].take(changes)
+        return 0.0
+
+
 class IngestHandlers:
     """Handlers of one server."""
 
@@ -124,8 +150,8 @@ class IngestHandlers:
         self._engine, self._limits = engine, limits
         self._reader = IngestReader(engine.registry, book, limits)
         self._streams: dict[str, IngestStream] = {}
-        #: of each producer how much it has sent, and the session that opened a stream last
-        self._rates: OrderedDict[str, Bucket] = OrderedDict()
+        #: of each producer what it may send, and the session that opened a stream last
+        self._rates: OrderedDict[str, _Rate] = OrderedDict()
         self._sessions: OrderedDict[str, int] = OrderedDict()
         self._ended: Exception | None = None
         hub.on_end.append(self._end)
@@ -210,7 +236,7 @@ class IngestHandlers:
             if not request.sequence:
                 raise InputError("sequence", 0, "must be above zero, and rise with every request")
             after = stream.follows(request.sequence)
-            self._check_rate(stream.producer)
+            self._check_rate(stream, request)
             body = self._reader.body_of(stream.producer, request)
         except ForcedMoveError as error:
             refused: Future[IngestAck] = Future()
@@ -218,13 +244,22 @@ class IngestHandlers:
             return refused
         return self._engine.ingest(IngestRequest(stream.producer, request.sequence, after, body))
 
-    def _check_rate(self, producer: str) -> None:
-        rate = self._limits.ingest.max_requests_per_s
-        bucket = self._rates.get(producer) or Bucket(rate, max(rate, 1.0), time.monotonic)
-        _remember(self._rates, producer, bucket)
-        if wait_s := bucket.wait_s(1.0):
-            raise QuotaError(f"{producer} sends more than ingest.max_requests_per_s = {rate:g}", retry_s=wait_s)
-        bucket.take(1.0)
+    def _check_rate(self, stream: IngestStream, request: ingest_pb2.IngestRequest) -> None:
+        """Count a request, or raise QuotaError: also where one before it was more than there may be."""
+        if stream.held_back is not None and request.sequence > stream.held_back:
+            raise QuotaError(f"request {stream.held_back} comes first, which has to be sent again", retry_s=_RETRY_S)
+        rate = self._rates.get(stream.producer) or _Rate(self._limits.ingest)
+        _remember(self._rates, stream.producer, rate)
+        told = request.positions
+        wait_s = rate.take(len(request.deltas.deltas) + len(told.positions) + len(told.removed))
+        stream.held_back = request.sequence if wait_s else None
+        if wait_s:
+            limits = self._limits.ingest
+            raise QuotaError(
+                f"{stream.producer} sends more than ingest.max_requests_per_s = {limits.max_requests_per_s:g} or "
+                f"ingest.max_changes_per_s = {limits.max_changes_per_s:g}",
+                retry_s=wait_s,
+            )
 
     async def _write(self, stream: IngestStream, context: Context) -> None:
         while (answers := await stream.answers(self._limits.heartbeat_s)) is not None:
