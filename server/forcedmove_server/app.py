@@ -25,7 +25,7 @@ from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import PositionAck, PositionChange
-from forcedmove_server.metrics import EngineMetrics, FeedMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.metrics import EngineMetrics, FeedMetrics, IngestMetrics, MetricsEndpoint, StreamMetrics
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
@@ -152,6 +152,7 @@ def _collectors(engine: Engine, server: RpcServer, feeds: Callable[[], list[Feed
     return (
         EngineMetrics(engine, choice.name, headline, lambda: device_bytes(choice)),
         StreamMetrics(server.hub, {"scan": server.scans, "forecast": server.turns}),
+        IngestMetrics(server.hub.ingest),
         FeedMetrics(feeds),
     )
 

@@ -225,6 +225,8 @@ async def test_numbers_count_once_and_a_refusal_is_repeated(server: RpcServer, e
         assert stream.acked == 8
         # what comes late is behind the producer's last
         assert await stream.tell(message(5, 1.0), message(9, 1.0)) == [(5, REPEATED), (9, APPLIED)]
+        assert server.hub.ingest.streams == 1
+        assert server.hub.ingest.outcomes == {"applied": 3, "repeated": 2, "refused": 1, "postponed": 0}
     async with raw(server) as stream:
         assert (stream.opened.last_sequence, stream.opened.held) == (9, 1)
         again = [message(number, 5.0) for number in (3, 7, 8, 9)]

@@ -338,3 +338,22 @@ def test_levels_are_those_of_single_positions_of_typical_size(venue: str, native
 def test_a_long_without_leverage_is_never_liquidated() -> None:
     rule = rule_for(Instrument("deribit", "BTC_USDC-PERPETUAL", "BTC", "USDC", max_leverage=50))
     assert cohort_levels(rule, [0], [1e5], [1.0], 20_000.0, ["d"]) == [None]
+
+
+def test_room_counts_what_the_rows_do_not_show_yet() -> None:
+    book = Book(config=ExactConfig(max_positions=10_000))
+    many = [delta(0.001, entry_price_usd=90_000.0 + k) for k in range(2_047)]
+
+    def tell(number: int, *deltas: PositionDelta) -> Outcome:
+        return book.exact.ingest(IngestRequest("desk", number, 0, DeltaChange(deltas))).outcome
+
+    # all in one tick: what left makes room, and what came takes it
+    assert tell(1, *many) is Outcome.APPLIED
+    assert tell(2, delta(1)) is Outcome.REFUSED
+    assert tell(3, delta(-0.001, entry_price_usd=90_000.0), delta(1)) is Outcome.APPLIED
+    assert tell(4, delta(1, SHORT)) is Outcome.REFUSED
+    row = book.pipeline.exact.by_market[0]
+    assert (row.side_lots, row.held) == ([2_046 + 1_000, 0], [])
+    book.exact.fill()
+    assert (row.side_lots, len(row.held)) == ([2_046 + 1_000, 0], 2_047)
+    assert book.live() == ([96.954, 100], [3.046, 0])

@@ -16,8 +16,8 @@ from forcedmove_server.engine.stages import BOUNDS_S, StageTimes
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.events import Channel
 from forcedmove_server.market.feeds import FeedStatus
-from forcedmove_server.metrics import EngineMetrics, FeedMetrics, MetricsEndpoint, StreamMetrics
-from forcedmove_server.rpc.traffic import TrafficCounts
+from forcedmove_server.metrics import EngineMetrics, FeedMetrics, IngestMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.rpc.traffic import IngestCounts, TrafficCounts
 from forcedmove_server.scorecard.summary import ShortScore
 
 TRADES = FeedStatus(
@@ -57,7 +57,7 @@ def _families(collectors: Iterable[Collector]) -> list[Metric]:
     return list(text_string_to_metric_families(text))
 
 
-_LABELS = ("channel", "venue", "kind", "state")
+_LABELS = ("channel", "venue", "kind", "state", "outcome")
 
 
 def _read(*collectors: Collector) -> dict[tuple[str, str], float]:
@@ -148,3 +148,14 @@ def test_a_port_in_use_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"server.metrics_port = {port}"):
             MetricsEndpoint([], "127.0.0.1", port)
+
+
+def test_streams_of_ingest() -> None:
+    counts = IngestCounts(streams=2)
+    counts.outcomes.update(applied=5, refused=1)
+    found = _read(IngestMetrics(counts))
+    assert found["forcedmove_ingest_streams", ""] == 2
+    requests = {
+        outcome: value for (name, outcome), value in found.items() if name == "forcedmove_ingest_requests_total"
+    }
+    assert requests == {"applied": 5, "repeated": 0, "refused": 1, "postponed": 0}

@@ -23,7 +23,7 @@ from forcedmove_server.margin.ladder_book import LadderBook
 from forcedmove_server.market.ingest import IngestAck, IngestRequest
 from forcedmove_server.market.positions import PositionChange
 from forcedmove_server.rpc.hub import Hub
-from forcedmove_server.rpc.ingest_requests import IngestReader, result_of
+from forcedmove_server.rpc.ingest_requests import OUTCOME_NAMES, IngestReader, result_of
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.status import guarded
 
@@ -147,7 +147,7 @@ class IngestHandlers:
     """Handlers of one server."""
 
     def __init__(self, engine: EngineService, hub: Hub, book: LadderBook, limits: Limits) -> None:
-        self._engine, self._limits = engine, limits
+        self._engine, self._limits, self._counts = engine, limits, hub.ingest
         self._reader = IngestReader(engine.registry, book, limits)
         self._streams: dict[str, IngestStream] = {}
         #: of each producer what it may send, and the session that opened a stream last
@@ -176,12 +176,14 @@ class IngestHandlers:
             return
         check_producer(first.producer)
         stream = self._take_over(first.producer, first.open)
+        self._counts.streams += 1
         try:
             await context.write(ingest_pb2.IngestResponse(opened=await self._begin(stream)))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(stream, first, incoming), name="ingest requests")
                 await self._write(stream, context)
         finally:
+            self._counts.streams -= 1
             if self._streams.get(stream.producer) is stream:
                 del self._streams[stream.producer]
             logger.info("%s: the stream of %s has ended", context.peer(), stream.producer)
@@ -264,6 +266,7 @@ class IngestHandlers:
     async def _write(self, stream: IngestStream, context: Context) -> None:
         while (answers := await stream.answers(self._limits.heartbeat_s)) is not None:
             results = [result_of(sequence, answer) for sequence, answer in answers]
+            self._counts.outcomes.update(OUTCOME_NAMES[result.outcome] for result in results)
             for _, answer in answers:
                 if answer.exception() is None:
                     stream.settled = max(stream.settled, answer.result().last)

@@ -35,6 +35,7 @@ _OUTCOMES = {
     Outcome.REFUSED: ingest_pb2.INGEST_OUTCOME_REFUSED,
     Outcome.POSTPONED: ingest_pb2.INGEST_OUTCOME_POSTPONED,
 }
+OUTCOME_NAMES = {number: outcome.value for outcome, number in _OUTCOMES.items()}
 _CODES = {
     RefusalKind.VALUE: grpc.StatusCode.INVALID_ARGUMENT,
     RefusalKind.NAME: grpc.StatusCode.NOT_FOUND,
