@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: a silent producer is heard of so many times within the time after which it would be gone
 _HEARTBEATS = 4
+#: refusals that are kept for flush() to tell of one
+_MOST_UNTOLD = 1_024
 _LONGEST_WAIT_S = 86_400.0
 #: how gRPC ends a call by itself, as INTERNAL, when a write finds the connection broken before the reader does
 _BROKEN_WRITE = "Internal error from Core"
@@ -70,6 +72,8 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
     def __init__(
         self, open_call: Callable[[], Any], producer: str, target: str, patience: Patience, buffer: int
     ) -> None:
+        if buffer < 1:
+            raise InvalidArgumentError(f"buffer = {buffer}: must be above zero")
         self.stats = IngestStats()
         super().__init__(target, patience, self.stats)
         self.producer = producer
@@ -81,14 +85,14 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
         #: by sequence, oldest first: what is not settled, and of that what this connection has still to be told
         self._unsettled: dict[int, Acknowledgement] = {}
         self._unsent: deque[int] = deque()
-        #: requests that this connection may have unanswered, and that it has
-        self._window = self._unanswered = 0
+        #: requests that this connection may have unanswered, as many as seem worth sending, and that it has
+        self._window = self._pace = self._unanswered = 0
         #: seconds after which to send again, where the server has asked for that
         self._again_s: float | None = None
         #: the newest number that is taken, the one sent last, and up to where the server has settled all
         self._newest = self._told = self._acked = 0
         self._max_age_s = _LONGEST_WAIT_S
-        self._untold: list[tuple[Acknowledgement, ForcedMoveClientError]] = []
+        self._untold: deque[tuple[Acknowledgement, ForcedMoveClientError]] = deque(maxlen=_MOST_UNTOLD)
         self._opened, self._work, self._news = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._ended: ForcedMoveClientError | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,8 +130,8 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
         """Send one change, deltas or positions: all of it is applied, or nothing. Waits while the buffer is full.
 
         ``await`` what is returned to know that it was applied and is kept. ``sequence`` None is the next one; your own
-        have to rise, and one that was applied before is not applied again. A change of nothing says that the producer
-        is there, which an idle stream does by itself. Raises InvalidArgumentError, or what ended the stream.
+        have to rise, and one that was applied before is not applied again. An idle stream says by itself that its
+        producer is there. Raises InvalidArgumentError, or what ended the stream.
         """
         await self._buffer.acquire()
         try:
@@ -157,9 +161,10 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
             self._news.clear()
             await self._news.wait()
         self._check()
-        untold, self._untold = self._untold, []
-        for told, error in untold:
+        while self._untold:
+            told, error = self._untold.popleft()
             if not told.awaited:
+                self._untold.clear()
                 raise error
 
     async def aclose(self) -> None:
@@ -190,9 +195,12 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
             self._unanswered -= 1
             if result.outcome == ingest_pb2.INGEST_OUTCOME_POSTPONED:
                 self.stats.postponed += 1
+                if self._again_s is None:  # what stands behind it is postponed too: fewer at a time from now on
+                    self._pace = max(self._pace // 2, 1)
                 self._again_s = max(self._again_s or 0.0, result.error.retry_delay_s)
             elif told := self._unsettled.pop(result.sequence, None):
                 self._buffer.release()
+                self._pace = min(self._pace + 1, self._window)
                 self._settle(told, result)
         self._news.set()
         self._work.set()
@@ -208,7 +216,8 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
             self._newest = self._acked = opened.last_sequence
             self._opened.set()
         self._max_age_s = opened.max_age_s or _LONGEST_WAIT_S
-        self._window, self._unanswered, self._again_s = opened.window, 0, None
+        self._window = self._pace = opened.window
+        self._unanswered, self._again_s = 0, None
         self._unsent = deque(self._unsettled)
         self._work.set()
 
@@ -252,16 +261,18 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
             if self._again_s is not None and not self._unanswered:
                 await asyncio.sleep(self._again_s)
                 self._again_s, self._unsent = None, deque(self._unsettled)
-            elif self._unsent and self._unanswered < self._window and self._again_s is None:
-                await self._write(self._unsettled[self._unsent.popleft()].request)
+            elif self._unsent and self._unanswered < min(self._pace, self._window) and self._again_s is None:
+                told = self._unsettled.get(self._unsent.popleft())
+                if told is not None:
+                    await self._write(told.request)
             else:
                 self._work.clear()
                 try:
                     async with asyncio.timeout(self._max_age_s / _HEARTBEATS):
                         await self._work.wait()
                 except TimeoutError:
-                    if self._window and not self._unsettled:
-                        await self.send()
+                    if self._window and not self._unanswered:
+                        await self._write(ingest_pb2.IngestRequest())
 
     async def _write(self, request: ingest_pb2.IngestRequest) -> None:
         self._unanswered += 1

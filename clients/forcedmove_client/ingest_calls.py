@@ -24,7 +24,7 @@ class IngestCalls(Calls):
         ``await stream.send(deltas=[...])``.
 
         At most ``buffer`` requests are not settled at a time; ``send`` waits beyond. There is one stream per producer:
-        the newest. Opening raises as IngestStream says.
+        the newest. Raises InvalidArgumentError; opening raises as IngestStream says.
         """
         stream = IngestStream(lambda: self._ingest.Ingest(), producer, self.target, self._patience, buffer)
         self._subscriptions.add(stream)

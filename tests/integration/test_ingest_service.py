@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -485,13 +486,21 @@ async def test_numbers_of_ones_own_may_be_told_again(client: AsyncClient, engine
     assert told(engine) == {("binance:BTCUSDT", 95_000.0): 3}
 
 
-async def test_an_idle_stream_says_that_its_producer_is_there(engine: Engine) -> None:
-    async with served(engine, Limits(max_age_s=0.2)) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+async def test_an_idle_stream_says_that_its_producer_is_there() -> None:
+    config = replace(CONFIG, exact=replace(CONFIG.exact, max_age_s=0.5))
+    async with (
+        fed_engine(config) as engine,
+        served(engine, Limits(max_age_s=0.1)) as server,
+        AsyncClient(f"127.0.0.1:{server.port}") as client,
+    ):
         async with client.ingest("desk") as stream:
-            await stream.send(deltas=[long(1)])
-            await eventually(lambda: engine.positions("desk").result(10).sequence >= 3)
-        assert stream.stats.applied >= 3
-    assert told(engine) == {("binance:BTCUSDT", 95_000.0): 1}
+            await stream.send(deltas=[long(1)], sequence=5)
+            # forty quarters of a tenth of a second are twice the age at which it would be gone
+            await eventually(lambda: server.hub.ingest.outcomes["repeated"] >= 40)
+            assert told(engine) == {("binance:BTCUSDT", 95_000.0): 1}
+            await stream.send(deltas=[long(1)], sequence=6)  # which took none of the numbers
+        assert stream.stats.applied == stream.stats.sent == 2
+        await eventually(lambda: not told(engine))
 
 
 async def test_there_is_room_for_so_many_streams(engine: Engine) -> None:

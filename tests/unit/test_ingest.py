@@ -228,7 +228,8 @@ def test_a_silent_producer_loses_its_cohorts_and_no_request_counts_twice() -> No
     stream = Stream(book)
     stream.send(delta(30))
     book.seconds = 45
-    stream.send()  # nothing: it is there
+    assert stream.send(sequence=0) == IngestAck(0, Outcome.REPEATED, 1), "it is there"
+    stream.sequence = 1
     book.seconds = 100
     assert stream.send(delta(-31)).outcome is Outcome.REFUSED
     book.seconds = 159
@@ -238,8 +239,10 @@ def test_a_silent_producer_loses_its_cohorts_and_no_request_counts_twice() -> No
     book.feed(100_000)
     assert book.live() == ([100, 100], [0, 0])
     assert stream.send(delta(30), sequence=1).outcome is Outcome.REPEATED
-    assert stream.send(delta(-31), sequence=3).outcome is Outcome.REFUSED
-    assert stream.send(delta(-30), sequence=4).outcome is Outcome.REFUSED, "nothing is held any more"
+    assert stream.send(delta(-31), sequence=2).outcome is Outcome.REFUSED
+    assert stream.send(delta(-30), sequence=3).outcome is Outcome.REFUSED, "nothing is held any more"
+    assert stream.send(sequence=0).last == 3
+    stream.sequence = 3
     assert stream.send(delta(30)).outcome is Outcome.APPLIED
 
 

@@ -50,8 +50,8 @@ Global___IngestOutcome: _TypeAlias = IngestOutcome  # noqa: Y015
 
 @_typing.final
 class IngestRequest(_message.Message):
-    """The first names the producer and may open the stream, with no sequence. A sequence without a change says that the
-    producer is still there.
+    """The first names the producer and may open the stream. One with neither sequence nor change says that the producer is
+    still there; its result has the sequence 0.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -78,7 +78,8 @@ class Refusal:
 class IngestRequest:
     """One request of a stream. It is taken in only where all up to ``after`` of its producer are settled.
 
-    A ``body`` that is a Refusal was refused before it came here; it is settled with the others, in its place.
+    Sequence 0 asks for the last that is settled, and says that the producer is there. A ``body`` that is a Refusal was
+    refused before it came here; it is settled with the others, in its place.
     """
 
     producer: str

@@ -205,8 +205,7 @@ class IngestHandlers:
 
     async def _begin(self, stream: IngestStream) -> ingest_pb2.IngestOpened:
         """Find out where the producer is, behind all that an earlier stream has handed over."""
-        nothing = IngestRequest(stream.producer, 0, 0, PositionChange(stream.producer, 0))
-        ack = await asyncio.wrap_future(self._engine.ingest(nothing))
+        ack = await asyncio.wrap_future(self._engine.ingest(_sign_of_life(stream.producer)))
         held = await asyncio.wrap_future(self._engine.positions(stream.producer))
         stream.begin(ack.last)
         return ingest_pb2.IngestOpened(
@@ -236,6 +235,8 @@ class IngestHandlers:
         """Hand a request to the engine; one that is not handed over is answered by an error."""
         try:
             if not request.sequence:
+                if request.WhichOneof("request") is None:
+                    return self._engine.ingest(_sign_of_life(stream.producer))
                 raise InputError("sequence", 0, "must be above zero, and rise with every request")
             after = stream.follows(request.sequence)
             self._check_rate(stream, request)
@@ -278,6 +279,10 @@ class IngestHandlers:
         self._ended = error
         for stream in self._streams.values():
             stream.fail(error)
+
+
+def _sign_of_life(producer: str) -> IngestRequest:
+    return IngestRequest(producer, 0, 0, PositionChange(producer, 0))
 
 
 def _remember(known: OrderedDict[str, T], producer: str, value: T) -> None:

@@ -56,6 +56,8 @@ class Ingest:
         """
         producer, sequence = request.producer, request.sequence
         last = self._exact.last_sequence(producer)
+        if not sequence:
+            self._exact.hear(producer)
         if sequence <= last:
             refusal = self._refusals.find(producer, sequence)
             return IngestAck(sequence, Outcome.REFUSED if refusal else Outcome.REPEATED, last, refusal)

@@ -148,6 +148,11 @@ class ExactPositions:
         producer = self._producers.get(name)
         return {} if producer is None else producer.held
 
+    def hear(self, name: str) -> None:
+        """Let what a producer told stand on: it is there."""
+        if name in self._producers:
+            self._producers[name].heard_s = self._clock()
+
     def note(self, name: str, sequence: int) -> None:
         """Count a request that changes nothing: its producer was heard of, and goes on behind it."""
         producer = self._producers.get(name)
