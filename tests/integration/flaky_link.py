@@ -35,6 +35,8 @@ class Link:
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
             self._writers |= {writer, far_writer}
+            if self.down:
+                self.cut()
             await asyncio.gather(self._pipe(reader, far_writer, False), self._pipe(far_reader, writer, True))
         except OSError:
             writer.transport.abort()
@@ -43,10 +45,9 @@ class Link:
 
     async def close(self) -> None:
         """Abort all connections and wait until they are gone."""
+        self.down = True
         self.cut()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks)
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
         try:
