@@ -71,6 +71,9 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         ingest=config.ingest,
         scan=config.scan,
         security=config.security,
+        stalled_after_s=config.server.stalled_after_ms / 1000,
+        every_frames=config.server.every_frames,
+        resume_window_s=config.server.resume_window_s,
     )
     book = engine.pipeline.book
 

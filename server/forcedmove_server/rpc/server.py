@@ -140,7 +140,7 @@ async def serve(
             # two servers on one port would share its connections at random
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", limits.max_request_bytes),
-            ("grpc.max_send_message_length", 2 * limits.max_frame_bytes),
+            ("grpc.max_send_message_length", 2 * limits.max_answer_bytes),
             # readers that vanish without closing are noticed, and readers may ask the same of the server
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
