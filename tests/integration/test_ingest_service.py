@@ -43,7 +43,7 @@ from forcedmove_server.market.ingest import IngestAck, IngestRequest, Outcome
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
 from tests.integration.fake_engine import eventually
-from tests.integration.flaky_link import link_to
+from tests.integration.faulty_wire import faulty_wire
 from tests.integration.real_engine import fed_engine, served
 from tests.unit.market_feed import ENGINE
 
@@ -254,18 +254,18 @@ async def test_who_was_replaced_while_its_connection_was_lost_does_not_come_back
     server: RpcServer, engine: Engine
 ) -> None:
     async with (
-        link_to(server.port) as (link, port),
-        AsyncClient(f"127.0.0.1:{port}") as client,
+        faulty_wire(server.port) as wire,
+        AsyncClient(f"127.0.0.1:{wire.port}") as client,
         AsyncClient(f"127.0.0.1:{server.port}") as other,
     ):
         first = await client.ingest("desk").__aenter__()
         await (await first.send(deltas=[long(1)]))
-        link.down = True
-        link.cut()
+        wire.to = 1  # nobody listens there
+        wire.cut()
         lost = [await first.send(deltas=[long(100)]) for _ in range(3)]
         async with other.ingest("desk") as second:
             await (await second.send(deltas=[long(2)]))
-        link.down = False
+        wire.to = server.port
         # its numbers were used by the other: answered as repeated, they would pass for applied
         for answer in lost:
             with pytest.raises(TakenOverError, match="was opened since"):
@@ -276,10 +276,10 @@ async def test_who_was_replaced_while_its_connection_was_lost_does_not_come_back
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_lost_connection_loses_and_doubles_nothing(server: RpcServer, engine: Engine, seed: int) -> None:
-    dice, total, refused = random.Random(seed), 0.0, 0
+    dice, total, refused, cuts = random.Random(seed), 0.0, 0, 0
     async with (
-        link_to(server.port) as (link, port),
-        AsyncClient(f"127.0.0.1:{port}") as client,
+        faulty_wire(server.port) as wire,
+        AsyncClient(f"127.0.0.1:{wire.port}") as client,
         client.ingest("desk", buffer=40) as stream,
     ):
         answers = []
@@ -287,18 +287,19 @@ async def test_a_lost_connection_loses_and_doubles_nothing(server: RpcServer, en
             quantity = dice.choice([1.0, 2.5, -1.0, 0.125, -1_000.0])
             answers.append((quantity, await stream.send(deltas=[long(quantity)])))
             if dice.random() < 0.05:
-                link.muted = dice.random() < 0.5  # what was asked arrives, and the answers do not
+                wire.loses_answers = dice.random() < 0.5  # what was asked arrives, and the answers do not
                 for _ in range(dice.randrange(4)):
                     await asyncio.sleep(0.01)
-                link.cut()
-                link.muted = False
+                wire.cut()
+                wire.loses_answers = False
+                cuts += 1
         for quantity, answer in answers:
             try:
                 await answer
                 total += quantity
             except InvalidArgumentError:
                 refused += 1
-        assert link.cuts > 3
+        assert cuts > 3
         assert stream.stats.reconnects >= 1
         assert stream.stats.applied + stream.stats.repeated + refused == 300
     held = told(engine).get(("binance:BTCUSDT", 95_000.0), 0.0)
