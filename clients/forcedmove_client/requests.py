@@ -16,8 +16,8 @@ _DELIVERIES: Mapping[heatmap_pb2.Delivery.ValueType, str] = {
     heatmap_pb2.DELIVERY_LATEST: "latest",
     heatmap_pb2.DELIVERY_EVERY: "every",
 }
-#: one response on its way while the one before is consumed
-_UNACKED = 2
+#: an acknowledgement costs the server as much as a message: there is one for every other
+_UNACKED = 4
 _UNACKED_OF_EVERY = 16
 _MOST_UNACKED = 64
 N = TypeVar("N", bound=int)

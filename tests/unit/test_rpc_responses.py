@@ -36,7 +36,7 @@ def joined(messages: list[bytes]) -> list[heatmap_pb2.Frame]:
 )
 def test_responses_are_divided_at_chunks_and_within_long_ones(sizes: list[int], skipped: int, request_id: int) -> None:
     chunks = [delimited(1, delimited(1, b"x" * size)) for size in sizes]
-    messages = list(bodies(chunks, skipped, request_id, 300))
+    messages = [b"".join(body) for body in bodies(chunks, skipped, request_id, 300)]
     assert all(len(message) <= 300 + 40 for message in messages)
     parts = [Response.FromString(message) for message in messages]
     assert [len(frame.symbol) for frame in joined(messages)] == sizes
@@ -48,7 +48,8 @@ def test_responses_are_divided_at_chunks_and_within_long_ones(sizes: list[int], 
 
 
 def test_fragments_that_do_not_follow_are_told_and_a_new_frame_may_begin_anytime() -> None:
-    pieces = [Response.FromString(m).fragment for m in bodies([delimited(1, delimited(1, b"x" * 1_000))], 0, 1, 300)]
+    divided = bodies([delimited(1, delimited(1, b"x" * 1_000))], 0, 1, 300)
+    pieces = [Response.FromString(b"".join(body)).fragment for body in divided]
     assert [(piece.index, piece.count) for piece in pieces] == [(k, 4) for k in range(4)]
     joiner = FragmentJoiner()
     joiner.frames(pieces[0])

@@ -69,6 +69,12 @@ class Read:
         return [(f.symbol, f.seq, kind(f, position)) for f, position in taken.frames], taken.skipped
 
 
+def send(reader: Subscriber, size: int = 100) -> int:
+    number = reader.next_number()
+    reader.sent(size)
+    return number
+
+
 def kind(frame: Sendable, position: int) -> str:
     return "delta" if frame.continues(position) else "snapshot"
 
@@ -180,12 +186,12 @@ async def test_no_more_is_sent_than_is_acknowledged() -> None:
     clock = Clock()
     read, made = Read(clock, max_unacked=2), frames("BTC", 4)
     reader = read.reader
-    assert [reader.next_number(), reader.may_send(), reader.next_number(), reader.may_send()] == [1, True, 2, False]
+    assert [send(reader), reader.may_send(), send(reader), reader.may_send()] == [1, True, 2, False]
     reader.acknowledge(1)
     assert reader.may_send()
     reader.acknowledge(1)
     reader.acknowledge(0)  # again, and late: no harm
-    assert reader.next_number() == 3
+    assert send(reader) == 3
     assert not reader.may_send()
     with pytest.raises(InputError, match=r"ack.number = 4: the newest response has number 3"):
         reader.acknowledge(4)
@@ -195,12 +201,27 @@ async def test_no_more_is_sent_than_is_acknowledged() -> None:
     assert read.take() == ([("BTC", 4, "snapshot")], 3)
 
 
+async def test_of_long_responses_two_may_be_on_their_way() -> None:
+    reader = Read(Clock(), max_unacked=8).reader
+    send(reader, 1 << 20)
+    assert reader.may_send()
+    send(reader, 1 << 20)
+    assert not reader.may_send()
+    reader.acknowledge(1)
+    assert reader.may_send()
+    for _ in range(7):
+        send(reader, 1_000)
+    assert not reader.may_send()
+    reader.acknowledge(9)
+    assert (reader.may_send(), reader._unacked_bytes) == (True, 0)
+
+
 async def test_a_reader_that_acknowledges_nothing_is_cut_off_once_there_is_something_to_send() -> None:
     clock = Clock()
     read, made = Read(clock, max_unacked=1), frames("BTC", 2)
     read.offer(made[0])
     read.take()
-    read.reader.next_number()
+    send(read.reader)
     clock.now = 100.0
     await read.reader.wait(0.0, has_more=False)  # it owes an acknowledgement, and nobody waits for it
     read.offer(made[1])

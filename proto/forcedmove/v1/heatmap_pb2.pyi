@@ -264,8 +264,8 @@ class Subscription(_message.Message):
     """
     delivery: Global___Delivery.ValueType
     max_unacked: _builtins.int
-    """Responses with maps that may be on their way unacknowledged, at most 64: more are not sent before an Ack comes. A
-    reader that acknowledges what it has consumed is not buried under what it cannot read. 0: no acknowledgements; how
+    """Responses with maps that may be on their way unacknowledged, at most 64, or two where they come to 1 MiB: more are not
+    sent before an Ack comes. A reader that acknowledges what it has consumed is not buried under what it cannot read. 0: no acknowledgements; how
     far such a reader falls behind is then up to the buffers on the way, which take megabytes.
     """
     @_builtins.property

@@ -24,11 +24,11 @@ class HasSeq(Protocol):
     seq: int
 
 
-def bodies(chunks: Iterable[bytes], skipped: int, request_id: int, max_bytes: int) -> Iterator[bytes]:
-    """Join chunks into responses of about ``max_bytes`` each; a chunk that alone is longer comes in fragments.
+def bodies(chunks: Iterable[bytes], skipped: int, request_id: int, max_bytes: int) -> Iterator[list[bytes]]:
+    """Divide chunks among responses of about ``max_bytes`` each; a chunk that alone is longer comes in fragments.
 
     The first response carries the number of skipped frames, every one the id of the request it answers. What is left
-    to do is to number them.
+    to do is to number and to join them.
     """
     answered = varint_field(_REQUEST_FIELD, request_id)
     news = varint_field(_SKIPPED_FIELD, skipped)
@@ -36,18 +36,18 @@ def bodies(chunks: Iterable[bytes], skipped: int, request_id: int, max_bytes: in
     size = len(news) + len(answered)
     for chunk in chunks:
         if batch and size + len(chunk) > max_bytes:
-            yield b"".join((news, answered, *batch))
+            yield [news, answered, *batch]
             news, batch, size = b"", [], len(answered)
         if len(chunk) > max_bytes:
             for piece in _fragments(chunk, max_bytes):
-                yield b"".join((news, answered, piece))
+                yield [news, answered, piece]
                 news = b""
             size = len(answered)
             continue
         batch.append(chunk)
         size += len(chunk)
     if batch or news:
-        yield b"".join((news, answered, *batch))
+        yield [news, answered, *batch]
 
 
 def _fragments(chunk: bytes, max_bytes: int) -> Iterator[bytes]:
@@ -59,9 +59,9 @@ def _fragments(chunk: bytes, max_bytes: int) -> Iterator[bytes]:
         yield delimited(_FRAGMENT_FIELD, fragment.SerializeToString())
 
 
-def numbered(number: int, body: bytes) -> bytes:
+def numbered(number: int, body: list[bytes]) -> bytes:
     """Return a response with its number."""
-    return varint_field(_NUMBER_FIELD, number) + body
+    return b"".join((varint_field(_NUMBER_FIELD, number), *body))
 
 
 def heartbeat(tick: Tick, missed_ticks: int, request_id: int, heads: Mapping[str, HasSeq | None]) -> bytes:

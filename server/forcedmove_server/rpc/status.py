@@ -123,7 +123,8 @@ def guarded(
             raise
         except Exception as error:
             cause = _first_cause(error)
-            if context.cancelled() and not isinstance(cause, ForcedMoveError):
+            gone = isinstance(cause, grpc.aio.InternalError) or context.cancelled()
+            if gone and not isinstance(cause, ForcedMoveError):
                 # the peer is gone: a write that fails is how it shows, and nobody is left to tell
                 raise asyncio.CancelledError from error
             if not isinstance(cause, ForcedMoveError):

@@ -92,7 +92,7 @@ class StreamHandlers:
         clock, limits, traffic = asyncio.get_running_loop().time, self._limits, self._hub.traffic
         heartbeat_due = clock() + limits.heartbeat_s
         told: Subscription | None = None
-        outbox: deque[bytes] = deque()
+        outbox: deque[list[bytes]] = deque()
         while True:
             reader.raise_error()
             subscription = reader.subscription
@@ -110,6 +110,7 @@ class StreamHandlers:
                 heartbeat_due = clock() + limits.heartbeat_s
             elif outbox and reader.may_send():
                 message = numbered(reader.next_number(), outbox.popleft())
+                reader.sent(len(message))
                 await self._send(reader, context, message)
                 traffic.sent(message)
             elif not outbox and reader.has_news() and reader.may_send():

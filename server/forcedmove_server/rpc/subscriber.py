@@ -12,6 +12,9 @@ from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.topics import Sendable, Topic
 from forcedmove_server.rpc.traffic import TrafficCounts
 
+#: beyond which two responses are enough, however many may be unacknowledged
+_MOST_UNACKED_BYTES = 1 << 20
+
 
 class Taken(NamedTuple):
     """Frames with the position each one follows, and how many were left out before them."""
@@ -46,7 +49,10 @@ class Subscriber:
         self._skipped = 0
         self._due = 0.0
         self._held_back = False
-        self._sent = self._acked = 0
+        self._sent = 0
+        #: numbers and sizes of the responses that are to be acknowledged, and the sum of the sizes
+        self._unacked: deque[tuple[int, int]] = deque()
+        self._unacked_bytes = 0
         self._blocked_since: float | None = None
         self._error: Exception | None = None
         self._wake = asyncio.Event()
@@ -100,10 +106,11 @@ class Subscriber:
         """Note what was consumed. Raises InputError for a response that was not sent."""
         if number > self._sent:
             raise InputError("ack.number", number, f"the newest response has number {self._sent}")
-        if number > self._acked:
-            self._acked = number
+        if self._unacked and self._unacked[0][0] <= number and self._blocked_since is not None:
             self._blocked_since = None
             self._wake.set()
+        while self._unacked and self._unacked[0][0] <= number:
+            self._unacked_bytes -= self._unacked.popleft()[1]
 
     # --- what the writer asks ----------------------------------------------------------------------------------------
 
@@ -124,7 +131,10 @@ class Subscriber:
     def may_send(self) -> bool:
         """Whether another response may be sent just now."""
         window = self.subscription.max_unacked if self.subscription else 0
-        return not window or self._sent - self._acked < window
+        if not window:
+            return True
+        # several short ones may be on their way, not several long ones
+        return len(self._unacked) < window and (len(self._unacked) < 2 or self._unacked_bytes < _MOST_UNACKED_BYTES)
 
     def has_news(self) -> bool:
         """Whether there are frames to take that max_rate_hz does not hold back."""
@@ -134,6 +144,12 @@ class Subscriber:
         """Return the number of the next response."""
         self._sent += 1
         return self._sent
+
+    def sent(self, size: int) -> None:
+        """Note how long the newest response is."""
+        if self.subscription is not None and self.subscription.max_unacked:
+            self._unacked.append((self._sent, size))
+            self._unacked_bytes += size
 
     async def wait(self, until: float, has_more: bool) -> None:
         """Wait for anything to happen, until a time at most; ``has_more``: a response is ready that must not be sent.
