@@ -17,7 +17,7 @@ from forcedmove.v1 import ingest_pb2
 from forcedmove_client.errors import ForcedMoveClientError, HistoryGoneError, InvalidArgumentError, refused
 from forcedmove_client.ingest_requests import OUTCOMES, IngestResult, IngestStats, PositionDelta, change_request
 from forcedmove_client.positions import Position, PositionKey
-from forcedmove_client.resuming import Patience, ResumingStream, lost
+from forcedmove_client.resuming import Patience, ResumingStream
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,6 @@ _HEARTBEATS = 4
 #: refusals that are kept for flush() to tell of one
 _MOST_UNTOLD = 1_024
 _LONGEST_WAIT_S = 86_400.0
-#: how gRPC ends a call by itself, as INTERNAL, when a write finds the connection broken before the reader does
-_BROKEN_WRITE = "Internal error from Core"
 
 
 class Acknowledgement:
@@ -235,8 +233,6 @@ class IngestStream(ResumingStream[None, ingest_pb2.IngestResponse]):
 
     async def _recover(self, error: grpc.aio.AioRpcError) -> None:
         self._window = 0
-        if error.details() == _BROKEN_WRITE:
-            error = lost(_BROKEN_WRITE)
         await super()._recover(error)
 
     # --- tasks of the stream -----------------------------------------------------------------------------------------

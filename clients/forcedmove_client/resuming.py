@@ -128,10 +128,10 @@ class ResumingStream(ABC, Generic[Item, Response]):
                 response: Any = await call.read()
         except TimeoutError:
             silence = f"no message for {self._patience.silence_timeout_s:g} s, not even a heartbeat"
-            raise lost(silence) from None
+            raise _lost(silence) from None
         if response is grpc.aio.EOF:
             code, details = await call.code(), await call.details()
-            raise lost(details or "the server ended the stream", code)
+            raise _lost(details or "the server ended the stream", code)
         self._lost_at, self._attempts = None, 0
         return response  # type: ignore[no-any-return]
 
@@ -165,7 +165,7 @@ class ResumingStream(ABC, Generic[Item, Response]):
         await asyncio.sleep(delay)
 
 
-def lost(details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> grpc.aio.AioRpcError:
+def _lost(details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> grpc.aio.AioRpcError:
     """Return a stream's end in the form that broken connections have; an end without a reason counts as one."""
     if code is grpc.StatusCode.OK:
         code = grpc.StatusCode.UNAVAILABLE
