@@ -13,6 +13,7 @@
 
 from forcedmove_client.access import Tls
 from forcedmove_client.aio import AsyncClient
+from forcedmove_client.checking import CopiesChecker, StreamChecker
 from forcedmove_client.errors import (
     AccessDeniedError,
     ForcedMoveClientError,
@@ -20,6 +21,7 @@ from forcedmove_client.errors import (
     InvalidArgumentError,
     LimitExceededError,
     ServerError,
+    TakenOverError,
     UnavailableError,
     UnknownNameError,
 )
@@ -49,6 +51,8 @@ from forcedmove_client.frames import (
     TierMultiplier,
     VenueInfo,
 )
+from forcedmove_client.ingest import Acknowledgement, IngestStream
+from forcedmove_client.ingest_requests import IngestResult, IngestStats, PositionDelta
 from forcedmove_client.margin import Liquidation, OtherPosition
 from forcedmove_client.positions import HeldPosition, HeldPositions, Position, PositionKey, PositionsAnswer
 from forcedmove_client.scan import ScanEstimate, ScanResult, ScanStream, ScanSummary, SymbolScan
@@ -65,21 +69,24 @@ from forcedmove_client.scorecard import (
 )
 from forcedmove_client.server_status import Health, QuestionCounts, ServerStatus, StageTime
 from forcedmove_client.subscription import StreamStats, Subscription
-from forcedmove_client.sync import BlockingEvents, BlockingScan, BlockingSubscription, Client
+from forcedmove_client.sync import BlockingEvents, BlockingIngest, BlockingScan, BlockingSubscription, Client
 from forcedmove_client.whatif import Outlook, Touch, WhatIf, WhatIfRow
 
 __all__ = [
     "AccessDeniedError",
+    "Acknowledgement",
     "Assumption",
     "AsyncClient",
     "Band",
     "BlockingEvents",
+    "BlockingIngest",
     "BlockingScan",
     "BlockingSubscription",
     "BookCoverage",
     "Chain",
     "Client",
     "Cluster",
+    "CopiesChecker",
     "Estimate",
     "Event",
     "EventPage",
@@ -94,6 +101,9 @@ __all__ = [
     "HeldPosition",
     "HeldPositions",
     "HistoryGoneError",
+    "IngestResult",
+    "IngestStats",
+    "IngestStream",
     "InvalidArgumentError",
     "Invariants",
     "Level",
@@ -108,6 +118,7 @@ __all__ = [
     "Outlook",
     "PathForecast",
     "Position",
+    "PositionDelta",
     "PositionKey",
     "PositionsAnswer",
     "Quantile",
@@ -124,10 +135,12 @@ __all__ = [
     "ShockOutcome",
     "ShortScore",
     "StageTime",
+    "StreamChecker",
     "StreamStats",
     "Subscription",
     "SymbolInfo",
     "SymbolScan",
+    "TakenOverError",
     "TierMultiplier",
     "TippingPoint",
     "Tls",

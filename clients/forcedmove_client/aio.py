@@ -28,6 +28,8 @@ from forcedmove_client.event_calls import EventCalls
 from forcedmove_client.events import EventStream
 from forcedmove_client.forecasts import Forecast, Levels, forecast_of, forecast_request
 from forcedmove_client.frames import AxisName, Chain, MapFrame, SideName, SymbolInfo, VenueInfo, WeightingName
+from forcedmove_client.ingest import IngestStream
+from forcedmove_client.ingest_calls import IngestCalls
 from forcedmove_client.margin import ContractName, Liquidation, OtherPosition, liquidation_of, liquidation_request
 from forcedmove_client.positions import (
     HeldPositions,
@@ -68,7 +70,7 @@ _OPTIONS = (
 )
 
 
-class AsyncClient(EventCalls, ScenarioCalls, StatusCalls):
+class AsyncClient(EventCalls, IngestCalls, ScenarioCalls, StatusCalls):
     """A client of one server, for asyncio. Use as ``async with AsyncClient() as client``.
 
     ``timeout_s`` bounds every single call. Streams reconnect by themselves until a connection has been lost for
@@ -95,7 +97,7 @@ class AsyncClient(EventCalls, ScenarioCalls, StatusCalls):
         self._timeout_s = timeout_s
         self._patience = Patience(reconnect_timeout_s, silence_timeout_s)
         self._open_channel: grpc.aio.Channel | None = None
-        self._subscriptions: WeakSet[Subscription | EventStream] = WeakSet()
+        self._subscriptions: WeakSet[Subscription | EventStream | IngestStream] = WeakSet()
 
     async def __aenter__(self) -> Self:
         return self

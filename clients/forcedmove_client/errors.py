@@ -7,6 +7,7 @@
     ├── UnknownNameError       a symbol or venue the server does not have
     ├── HistoryGoneError       events or frames that the server does not keep any more, or not yet
     ├── LimitExceededError     more than the server hands out at once
+    ├── TakenOverError         another stream of the same producer was opened, and this one has ended
     ├── AccessDeniedError      no token, one that works no more, or one without the scope that a call needs
     ├── UnavailableError       no server, no connection, or nothing computed yet
     └── ServerError            anything else the server answered, or an answer that contradicts itself
@@ -37,8 +38,12 @@ class LimitExceededError(ForcedMoveClientError):
     """More than the server hands out at once; the message says what to ask for instead."""
 
 
+class TakenOverError(ForcedMoveClientError):
+    """Another stream of the same producer was opened: there is one at a time."""
+
+
 class AccessDeniedError(ForcedMoveClientError):
-    """No token, one that is not known, expired or revoked, or one without the scope that a call needs."""
+    """No token, one that works no more, or one without the scope that a call needs or for other producers."""
 
 
 class UnavailableError(ForcedMoveClientError):
@@ -54,6 +59,7 @@ _KINDS: dict[grpc.StatusCode, type[ForcedMoveClientError]] = {
     grpc.StatusCode.NOT_FOUND: UnknownNameError,
     grpc.StatusCode.OUT_OF_RANGE: HistoryGoneError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
+    grpc.StatusCode.ABORTED: TakenOverError,
     grpc.StatusCode.UNAUTHENTICATED: AccessDeniedError,
     grpc.StatusCode.PERMISSION_DENIED: AccessDeniedError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
@@ -84,6 +90,12 @@ def _is_exhausted(error: grpc.aio.AioRpcError, told: bytes) -> bool:
         return False
     details = [value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"]
     return any(told in (value.encode() if isinstance(value, str) else value) for value in details)
+
+
+def refused(code: int, message: str) -> ForcedMoveClientError:
+    """Return the client's error for what a server refuses in words, by the number of its status."""
+    kind = next((kind for status, kind in _KINDS.items() if status.value[0] == code), ServerError)
+    return kind(message)
 
 
 def translated(error: grpc.aio.AioRpcError, target: str) -> ForcedMoveClientError:

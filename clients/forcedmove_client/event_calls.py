@@ -9,6 +9,7 @@ from weakref import WeakSet
 from forcedmove.v1 import events_pb2_grpc
 from forcedmove_client.calls import Calls
 from forcedmove_client.events import EventName, EventPage, EventStream, list_request, page_of, watch_request
+from forcedmove_client.ingest import IngestStream
 from forcedmove_client.requests import Names
 from forcedmove_client.resuming import Patience
 from forcedmove_client.subscription import Subscription
@@ -18,7 +19,7 @@ class EventCalls(Calls):
     """What ``AsyncClient`` offers through the service of events."""
 
     _patience: Patience
-    _subscriptions: WeakSet[Subscription | EventStream]
+    _subscriptions: WeakSet[Subscription | EventStream | IngestStream]
 
     def events(
         self, symbols: Names = (), *, types: EventName | Iterable[EventName] = (), from_seq: int = 0, epoch: int = 0

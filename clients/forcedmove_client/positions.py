@@ -93,7 +93,7 @@ def set_requests(
     sequence: int | None,
 ) -> Iterator[positions_pb2.SetPositionsRequest]:
     """Yield the requests of one change: several where it is a large one. Raises InvalidArgumentError."""
-    told, gone = [_message(position) for position in positions], [_key_message(key) for key in removed]
+    told, gone = [position_message(position) for position in positions], [key_message(key) for key in removed]
     first = time.time_ns() if sequence is None else sequence
     if first < 1:
         raise InvalidArgumentError(f"sequence = {first}: must be above zero")
@@ -126,13 +126,14 @@ def held_of(response: positions_pb2.ListPositionsResponse) -> HeldPositions:
     return HeldPositions(response.sequence, response.expires_in_s, tuple(map(_held, response.positions)))
 
 
-def _message(position: Position) -> positions_pb2.Position:
+def position_message(position: Position) -> positions_pb2.Position:
+    """The message of a position. Raises InvalidArgumentError where its size is missing, or told twice."""
     if (position.quantity is None) == (position.notional_usd is None):
         raise InvalidArgumentError(
             f"quantity = {position.quantity!r}, notional_usd = {position.notional_usd!r}: give exactly one of them"
         )
     message = positions_pb2.Position(
-        key=_key_message(position.key),
+        key=key_message(position.key),
         liquidation_price_usd=position.liquidation_price,
         leverage=position.leverage,
         entry_price_usd=position.entry_price,
@@ -146,7 +147,8 @@ def _message(position: Position) -> positions_pb2.Position:
     return message
 
 
-def _key_message(key: PositionKey) -> positions_pb2.PositionKey:
+def key_message(key: PositionKey) -> positions_pb2.PositionKey:
+    """The message of a key."""
     return positions_pb2.PositionKey(
         account=key.account, venue=key.venue, symbol=key.symbol, side=number_of("side", key.side, SIDE_NAMES)
     )

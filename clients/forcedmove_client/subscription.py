@@ -87,6 +87,8 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
         self._resyncs: dict[str, int] = {}
         self._fragments = FragmentJoiner()
         self._heads: dict[str, int] = {}
+        #: gRPC takes one message at a time, and acknowledgements meet what the consumer asks for
+        self._one_write = asyncio.Lock()
         self._pings: dict[int, tuple[float, asyncio.Future[float]]] = {}
 
     @property
@@ -140,7 +142,8 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
         if self._checker is not None:
             self._checker.requested(request)
         with contextlib.suppress(asyncio.InvalidStateError):  # it has ended already; the next read says why
-            await self._call.write(request)
+            async with self._one_write:
+                await self._call.write(request)
 
     async def _read(self) -> heatmap_pb2.SubscribeResponse:
         """Read a response. Whoever asks for another one has consumed those before."""
@@ -218,7 +221,8 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
         if self._checker is not None:
             self._checker.requested(request)
         try:
-            await call.write(request)
+            async with self._one_write:
+                await call.write(request)
         except (asyncio.InvalidStateError, asyncio.CancelledError):
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -14,6 +14,9 @@ from forcedmove_client.access import Tls
 from forcedmove_client.aio import DEFAULT_TARGET, AsyncClient
 from forcedmove_client.events import Event, EventStream, EventStreamStats
 from forcedmove_client.frames import MapFrame
+from forcedmove_client.ingest import IngestStream
+from forcedmove_client.ingest_requests import IngestResult, IngestStats, PositionDelta
+from forcedmove_client.positions import Position, PositionKey
 from forcedmove_client.scan import ScanEstimate, ScanStream, ScanSummary, SymbolScan
 from forcedmove_client.subscription import StreamStats, Subscription
 
@@ -72,6 +75,21 @@ def _scanning(
     return call
 
 
+def _ingesting(
+    method: Callable[Concatenate[AsyncClient, P], IngestStream],
+) -> Callable[Concatenate[Client, P], BlockingIngest]:
+    """Give ``Client`` a stream of changes of the same signature that blocks."""
+
+    @functools.wraps(method)
+    def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> BlockingIngest:
+        async def begin() -> IngestStream:
+            return method(client._client, *args, **kwargs)
+
+        return BlockingIngest(client, client._wait(begin()))
+
+    return call
+
+
 class Client:
     """A client of one server. Use as ``with Client() as client``; arguments are those of AsyncClient.
 
@@ -120,6 +138,7 @@ class Client:
     set_positions = _blocking(AsyncClient.set_positions)
     positions = _blocking(AsyncClient.positions)
     clear_positions = _blocking(AsyncClient.clear_positions)
+    ingest = _ingesting(AsyncClient.ingest)
     server_status = _blocking(AsyncClient.server_status)
     health = _blocking(AsyncClient.health)
 
@@ -259,6 +278,63 @@ class BlockingEvents:
     def close(self) -> None:
         """End the stream."""
         self._client._wait(self._stream.aclose())
+
+
+class BlockingIngest:
+    """A stream of changes; use as ``with client.ingest("desk-7f3a") as stream``. Leaving it flushes."""
+
+    def __init__(self, client: Client, stream: IngestStream) -> None:
+        self._client, self._stream = client, stream
+
+    @property
+    def stats(self) -> IngestStats:
+        """What happened on the stream so far."""
+        return self._stream.stats
+
+    @property
+    def last_sequence(self) -> int:
+        """The producer's last settled sequence when the stream was opened."""
+        return self._stream.last_sequence
+
+    def __enter__(self) -> Self:
+        self._client._wait(self._stream.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client._wait(self._stream.__aexit__(kind, error, traceback))
+
+    def send(
+        self,
+        *,
+        deltas: Iterable[PositionDelta] = (),
+        positions: Iterable[Position] = (),
+        removed: Iterable[PositionKey] = (),
+        replace: bool = False,
+        representative: bool = False,
+        sequence: int | None = None,
+    ) -> Callable[[], IngestResult]:
+        """Send one change, as IngestStream.send does; call what is returned to wait for what became of it."""
+        told = self._client._wait(
+            self._stream.send(
+                deltas=deltas,
+                positions=positions,
+                removed=removed,
+                replace=replace,
+                representative=representative,
+                sequence=sequence,
+            )
+        )
+
+        async def result() -> IngestResult:
+            return await told
+
+        return lambda: self._client._wait(result())
+
+    def flush(self) -> None:
+        """Wait until all that was sent is settled, as IngestStream.flush does."""
+        self._client._wait(self._stream.flush())
 
 
 async def _next_of(subscription: Subscription) -> MapFrame | None:

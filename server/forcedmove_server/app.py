@@ -25,7 +25,14 @@ from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import PositionAck, PositionChange
-from forcedmove_server.metrics import EngineMetrics, FeedMetrics, LoadMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.metrics import (
+    EngineMetrics,
+    FeedMetrics,
+    IngestMetrics,
+    LoadMetrics,
+    MetricsEndpoint,
+    StreamMetrics,
+)
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
@@ -66,6 +73,9 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     limits = Limits(
         heartbeat_s=heartbeat_s,
         tiers_stale_after_days=stale_after_days,
+        max_age_s=config.exact.max_age_s,
+        typical_position_usd=config.model.typical_position_usd,
+        ingest=config.ingest,
         scan=config.scan,
         security=config.security,
         stalled_after_s=config.server.stalled_after_ms / 1000,
@@ -154,6 +164,7 @@ def _collectors(engine: Engine, server: RpcServer, feeds: Callable[[], list[Feed
         EngineMetrics(engine, choice.name, headline, lambda: device_bytes(choice)),
         StreamMetrics(server.hub, {"scan": server.scans, "forecast": server.turns}),
         LoadMetrics(server.admission),
+        IngestMetrics(server.hub.ingest),
         FeedMetrics(feeds),
     )
 

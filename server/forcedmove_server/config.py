@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from forcedmove_server.errors import ConfigError
+from forcedmove_server.server_config import IngestConfig as IngestConfig
 from forcedmove_server.server_config import LogFormat as LogFormat
 from forcedmove_server.server_config import OverloadConfig as OverloadConfig
 from forcedmove_server.server_config import SecurityConfig as SecurityConfig
@@ -295,6 +296,7 @@ class Config:
     scorecard: ScorecardConfig = field(default_factory=ScorecardConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     exact: ExactConfig = field(default_factory=ExactConfig)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
     arming: ArmingConfig = field(default_factory=ArmingConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
     sources: tuple[SourceConfig, ...] = (SimulateSourceConfig(),)
@@ -310,6 +312,7 @@ SECTIONS: dict[str, type] = {
     "scorecard": ScorecardConfig,
     "calibration": CalibrationConfig,
     "exact": ExactConfig,
+    "ingest": IngestConfig,
     "arming": ArmingConfig,
     "scan": ScanConfig,
 }

@@ -13,7 +13,8 @@
     │   └── GoingAwayError     the server is shutting down; retry later or elsewhere
     ├── UnfitMapError          a symbol's map holds what nothing can be computed with
     ├── UnauthenticatedError   no token, or one that is not known, expired or revoked
-    ├── NotAllowedError        a token without the scope that a call needs
+    ├── NotAllowedError        a token without the scope that a call needs, or for other producers
+    ├── OutOfTurnError         a stream that another one took over
     ├── GoneError              what was asked for is not kept any more, or not there yet
     ├── LimitError             more than the server hands out at once; ask for less
     │   ├── QuotaError         more than it can hand out just now; retry
@@ -85,6 +86,10 @@ class UnfitMapError(ForcedMoveError):
         super().__init__(f"{symbol}: {field} = {value!r}: {reason}")
 
 
+class OutOfTurnError(ForcedMoveError):
+    """Another stream of the same producer has taken over."""
+
+
 class GoneError(ForcedMoveError):
     """What was asked for is not kept any more, or not there yet; the message says what is."""
 
@@ -122,10 +127,10 @@ class UnauthenticatedError(ForcedMoveError):
 
 
 class NotAllowedError(ForcedMoveError):
-    """A token without the scope that a call needs."""
+    """A token without the scope that a call needs, or for other producers; ``reason`` says which in one word."""
 
-    def __init__(self, message: str) -> None:
-        self.reason = "SCOPE_MISSING"
+    def __init__(self, message: str, reason: str = "SCOPE_MISSING") -> None:
+        self.reason = reason
         super().__init__(message)
 
 

@@ -6,6 +6,7 @@ Labels are venues, channels, stages and kinds of questions: sets that are known 
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate
@@ -64,6 +65,13 @@ class Traffic(Protocol):
     sent_bytes: int
     frames: int
     conflated: int
+
+
+class Ingesting(Protocol):
+    """What streams of ingest were answered, by outcome."""
+
+    streams: int
+    outcomes: Counter[str]
 
 
 class Streaming(Protocol):
@@ -217,6 +225,23 @@ class LoadMetrics(Collector):
         for name, wait_s in admission.waits_s.items():
             waits.add_metric((name,), wait_s)
         yield from (shed, waits)
+
+
+class IngestMetrics(Collector):
+    """Streams that tell changes of positions, and what became of their requests."""
+
+    def __init__(self, counts: Ingesting) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        yield GaugeMetricFamily("forcedmove_ingest_streams", "Streams of ingest.", value=self._counts.streams)
+        requests = CounterMetricFamily(
+            "forcedmove_ingest_requests", "Requests of streams of ingest that were answered.", labels=("outcome",)
+        )
+        for outcome, count in self._counts.outcomes.items():
+            requests.add_metric((outcome,), count)
+        yield requests
 
 
 class FeedMetrics(Collector):

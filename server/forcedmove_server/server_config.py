@@ -71,6 +71,23 @@ class SecurityConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IngestConfig:
+    """How much each producer of streamed ingest may send; what it may hold is `exact.max_positions`."""
+
+    max_streams: Annotated[int, Key("streams", "streams of ingest that are open, one per producer", 1, 100_000)] = 64
+    max_requests_per_s: Annotated[
+        float, Key("1/s", "requests of one producer, averaged over a second; more are postponed", 0.1, 1e6)
+    ] = 1_000.0
+    max_changes_per_s: Annotated[
+        float, Key("1/s", "deltas and positions in them, likewise; the engine takes in some 40 000 a second", 1, 1e9)
+    ] = 10_000.0
+    max_deltas: Annotated[int, Key("deltas", "deltas of one request", 1, 10_000)] = 1_000
+    window: Annotated[
+        int, Key("requests", "requests of one stream that are not answered yet; beyond them none is read", 1, 1_024)
+    ] = 1_024
+
+
+@dataclass(frozen=True, slots=True)
 class OverloadConfig:
     """When calls are refused because there are too many.
 

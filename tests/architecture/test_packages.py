@@ -19,7 +19,7 @@ PACKAGES = {"forcedmove", "forcedmove_client", "forcedmove_kernels", "forcedmove
 #: imports every module of the client and runs its command line, where only what it depends on can be imported
 _CLIENT_ONLY = """
 import importlib, importlib.abc, importlib.metadata, io, pkgutil, sys
-allowed = {"grpc", "numpy", "google", "rich", "forcedmove", "forcedmove_client"}
+allowed = {"backports", "grpc", "numpy", "google", "rich", "forcedmove", "forcedmove_client"}
 allowed |= {"markdown_it", "mdurl", "pygments", "typing_extensions"}  # of rich and grpcio
 refused = []
 
@@ -65,10 +65,10 @@ def test_the_client_runs_with_nothing_but_what_it_depends_on() -> None:
     assert set(pictures) <= {"forcedmove_client.market_picture", "forcedmove_client.picture"}  # the extra [plot]
 
 
-def test_the_client_depends_on_four_packages() -> None:
+def test_the_client_depends_on_five_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = [line.split(">")[0] for line in project["dependencies"]]
-    assert names == ["grpcio", "numpy", "protobuf", "rich"]
+    assert names == ["backports.zstd", "grpcio", "numpy", "protobuf", "rich"]
 
 
 @pytest.fixture(scope="module")

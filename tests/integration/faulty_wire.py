@@ -12,6 +12,8 @@ class FaultyWire:
 
     def __init__(self, to: int) -> None:
         self.to, self.port = to, 0
+        #: whether what the server answers is lost on its way
+        self.loses_answers = False
         self._open: set[asyncio.StreamWriter] = set()
         self._flows = asyncio.Event()
         self._flows.set()
@@ -40,7 +42,7 @@ class FaultyWire:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._forward(reader, far_writer))
-                tasks.create_task(self._forward(far_reader, writer))
+                tasks.create_task(self._forward(far_reader, writer, answers=True))
         except* OSError:
             pass
         finally:
@@ -48,9 +50,11 @@ class FaultyWire:
             for end in ends:
                 end.transport.abort()
 
-    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, answers: bool = False) -> None:
         while content := await source.read(1 << 16):
             await self._flows.wait()
+            if answers and self.loses_answers:
+                continue
             target.write(content)
             await target.drain()
         raise ConnectionResetError

@@ -26,9 +26,11 @@ from forcedmove_client import (
     Tls,
     UnavailableError,
 )
+from forcedmove_client.cli import main
 from forcedmove_server.access.store import TokenStore
-from forcedmove_server.access.tokens import SCOPES, create_token, revoke_token
+from forcedmove_server.access.tokens import SCOPES, create_token, read_tokens, revoke_token
 from forcedmove_server.config import SecurityConfig
+from forcedmove_server.errors import ConfigError, InputError
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.methods import METHODS
@@ -177,6 +179,21 @@ async def test_a_broken_token_file_leaves_the_old_tokens_in_force_and_is_logged(
         write(file, before.replace('"read"', '"ingest"'))
         with pytest.raises(AccessDeniedError, match="scope read"):
             await client.symbols()
+
+
+def test_producers_of_a_token_are_patterns(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="must be names of producers"):
+        create_token(file, "desk", ["ingest"], None, ["desk *"])
+    create = ["token", "create", "--name", "desk", "--scopes", "ingest", "--file", str(file)]
+    assert main([*create, "--producers", "desk-*,mm-?"]) == 0
+    assert main(["token", "list", "--file", str(file)]) == 0
+    assert "ingest  for desk-*,mm-?  expires" in capsys.readouterr().out
+    (token,) = read_tokens(file).values()
+    found = {name: token.may_tell_for(name) for name in ("desk-1", "desk", "DESK-1", "mm-7", "mm-77")}
+    assert found == {"desk-1": True, "desk": False, "DESK-1": False, "mm-7": True, "mm-77": False}
+    write(file, read(file).replace("mm-?", "mm ?"))
+    with pytest.raises(ConfigError, match=r"tokens\[1\]\.producers"):
+        read_tokens(file)
 
 
 def read(file: Path) -> str:

@@ -72,7 +72,7 @@ async def test_a_band_counts_in_the_size_of_a_frame() -> None:
     async with serving(engine) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
         engine.step()
         assert (await client.snapshot("BTC", price_range=0))["BTC"].grid.shape == (2, 200_002)
-        with pytest.raises(LimitExceededError, match=r"4800048 bytes with its band; a frame holds .* narrow"):
+        with pytest.raises(LimitExceededError, match=r"4800048 bytes with its band; an answer holds .* narrow"):
             await client.snapshot("BTC", price_range=0, band_level=0.9)
 
 

@@ -17,9 +17,16 @@ from forcedmove_server.engine.stages import BOUNDS_S, StageTimes
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.events import Channel
 from forcedmove_server.market.feeds import FeedStatus
-from forcedmove_server.metrics import EngineMetrics, FeedMetrics, LoadMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.metrics import (
+    EngineMetrics,
+    FeedMetrics,
+    IngestMetrics,
+    LoadMetrics,
+    MetricsEndpoint,
+    StreamMetrics,
+)
 from forcedmove_server.rpc.admission import Admission
-from forcedmove_server.rpc.traffic import TrafficCounts
+from forcedmove_server.rpc.traffic import IngestCounts, TrafficCounts
 from forcedmove_server.scorecard.summary import ShortScore
 
 TRADES = FeedStatus(
@@ -59,7 +66,7 @@ def _families(collectors: Iterable[Collector]) -> list[Metric]:
     return list(text_string_to_metric_families(text))
 
 
-_LABELS = ("channel", "venue", "kind", "state")
+_LABELS = ("channel", "venue", "kind", "state", "outcome")
 
 
 def _read(*collectors: Collector) -> dict[tuple[str, str], float]:
@@ -170,3 +177,14 @@ def test_load_tells_calls_in_flight_waits_by_queue_and_what_was_shed_by_class() 
     assert {labels[1]: value for labels, value in found.items() if labels[0] == "forcedmove_shed_total"} == {
         "scan": 2, "simulate": 0, "read": 0, "stream": 0, "ingest": 0,
     }  # fmt: skip
+
+
+def test_streams_of_ingest() -> None:
+    counts = IngestCounts(streams=2)
+    counts.outcomes.update(applied=5, refused=1)
+    found = _read(IngestMetrics(counts))
+    assert found["forcedmove_ingest_streams", ""] == 2
+    requests = {
+        outcome: value for (name, outcome), value in found.items() if name == "forcedmove_ingest_requests_total"
+    }
+    assert requests == {"applied": 5, "repeated": 0, "refused": 1, "postponed": 0}

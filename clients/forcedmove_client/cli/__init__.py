@@ -40,6 +40,7 @@ CLIENT_COMMANDS = (
     "events",
     "score",
     "positions",
+    "ingest",
     "top",
     "health",
 )

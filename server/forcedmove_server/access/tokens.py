@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ SCOPES = ("read", "simulate", "ingest", "admin")
 
 _TOKEN = re.compile(r"fm_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PATTERN = re.compile(r"[A-Za-z0-9._*?-]{1,64}")
 _ID = re.compile(r"[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_TOKENS = 10_000
@@ -53,6 +55,7 @@ class Token:
     name: Annotated[str, Key("", "whose it is")]
     scopes: Annotated[tuple[str, ...], Key("", "what it opens")]
     expires: Annotated[datetime | None, Key("", "when it stops working; without it never")] = None
+    producers: Annotated[tuple[str, ...], Key("", "patterns of the producers it may tell for; none: all")] = ()
     max_streams: Annotated[int, Key("streams", "", 1, 100_000)] = 0
     max_symbols: Annotated[int, Key("symbols", "", 1, 10_000_000)] = 0
     max_bytes_per_s: Annotated[int, Key("bytes/s", "", 1_024, 1_000_000_000_000)] = 0
@@ -63,6 +66,10 @@ class Token:
     def quotas(self, defaults: Quotas) -> Quotas:
         """Return this token's quotas, those of ``defaults`` where it has none of its own."""
         return Quotas(*(getattr(self, name) or getattr(defaults, name) for name in Quotas.__slots__))
+
+    def may_tell_for(self, producer: str) -> bool:
+        """Whether it may list and change what this producer told."""
+        return not self.producers or any(fnmatchcase(producer, pattern) for pattern in self.producers)
 
     def has_expired(self, now: datetime) -> bool:
         """Whether it works no more."""
@@ -100,6 +107,9 @@ def read_tokens(path: Path) -> dict[str, Token]:
         if unknown := set(values.get("scopes", ())) - set(SCOPES):
             reason = f"{len(unknown)} unknown; known: {', '.join(SCOPES)}"
             found.append(ConfigError(f"{where}.scopes", None, reason, place))
+        if not all(_PATTERN.fullmatch(pattern) for pattern in values.get("producers", ())):
+            reason = "must be names of producers, with * or ? for the rest of one"
+            found.append(ConfigError(f"{where}.producers", None, reason, place))
         if values.get("id") in tokens:
             found.append(ConfigError(f"{where}.id", None, "another token has this id", place))
         if found:
@@ -134,8 +144,12 @@ def token_of(tokens: Mapping[str, Token], sent: str, now: datetime) -> Token:
     return token
 
 
-def create_token(path: Path, name: str, scopes: Iterable[str], expires: datetime | None) -> str:
+def create_token(
+    path: Path, name: str, scopes: Iterable[str], expires: datetime | None, producers: Iterable[str] = ()
+) -> str:
     """Append a new token's hash to a file, which is made if need be, and return the token: it is told this once.
+
+    ``producers`` are patterns such as ``desk-*`` of those that it may tell for; none: all.
 
     Raises InputError or ConfigError.
     """
@@ -144,12 +158,16 @@ def create_token(path: Path, name: str, scopes: Iterable[str], expires: datetime
     wanted = tuple(dict.fromkeys(scopes))
     if not wanted or set(wanted) - set(SCOPES):
         raise InputError("scopes", ",".join(wanted), f"must be some of {', '.join(SCOPES)}")
+    patterns = tuple(producers)
+    if any(not _PATTERN.fullmatch(pattern) for pattern in patterns):
+        raise InputError("producers", ",".join(patterns), "must be names of producers, with * or ? for the rest of one")
     key, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     lines = [
         "[[tokens]]",
         f'id = "{key}"',
         f'name = "{name}"',
         f"scopes = [{', '.join(f'{chr(34)}{scope}{chr(34)}' for scope in wanted)}]",
+        *([f"producers = [{', '.join(f'{chr(34)}{one}{chr(34)}' for one in patterns)}]"] if patterns else []),
         *([f"expires = {expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"] if expires else []),
         f'sha256 = "{hashlib.sha256(secret.encode()).hexdigest()}"',
     ]

@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--name", required=True, help="whose it is")
     create.add_argument("--scopes", required=True, help=f"some of {','.join(SCOPES)}, with commas")
     create.add_argument("--expires", type=_days, default="90d", metavar="TIME", help="90d, 12h or never (default: 90d)")
+    create.add_argument(
+        "--producers", default="", metavar="PATTERNS", help="it may tell for these only, for example 'desk-*,mm-7'"
+    )
     revoke = actions.add_parser("revoke", help="make tokens work no more", allow_abbrev=False)
     revoke.add_argument("token", metavar="NAME|ID", help="name or id, never the secret")
     for action in (create, revoke, actions.add_parser("list", help="list them", allow_abbrev=False)):
@@ -54,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     path = args.file or _configured(args)
     if args.action == "create":
         expires = datetime.now(UTC) + args.expires if args.expires is not None else None
-        secret = create_token(path, args.name, args.scopes.split(","), expires)
+        producers = args.producers.split(",") if args.producers else ()
+        secret = create_token(path, args.name, args.scopes.split(","), expires, producers)
         sys.stderr.write(f"{args.name}: added to {path}; the token is shown this once:\n")
         sys.stdout.write(f"{secret}\n")
     elif args.action == "revoke":
@@ -65,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
         for token in read_tokens(path).values():
             until = token.expires.isoformat() if token.expires else "never"
             state = "  EXPIRED" if token.has_expired(now) else ""
-            sys.stdout.write(f"{token.id}  {token.name}  {','.join(token.scopes)}  expires {until}{state}\n")
+            told = f"  for {','.join(token.producers)}" if token.producers else ""
+            sys.stdout.write(f"{token.id}  {token.name}  {','.join(token.scopes)}{told}  expires {until}{state}\n")
     return 0
 
 

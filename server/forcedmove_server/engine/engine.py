@@ -25,7 +25,7 @@ from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewS
 from forcedmove_server.engine.learning import Learner
 from forcedmove_server.engine.maps import SymbolState, build_map, symbol_states
 from forcedmove_server.engine.pipeline import configured_pipeline
-from forcedmove_server.engine.promises import Asked, answer_until, resolve
+from forcedmove_server.engine.promises import Asked, answer_until, computed
 from forcedmove_server.engine.scan.books import Snapshot
 from forcedmove_server.engine.scores import Scores
 from forcedmove_server.engine.stages import StageTimes
@@ -33,6 +33,7 @@ from forcedmove_server.engine.taken import TakenQuestion, take_question
 from forcedmove_server.engine.views import plan_view, render_view
 from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
+from forcedmove_server.market.ingest import IngestAck, IngestRequest
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import HeldPositions, PositionAck, PositionChange
 from forcedmove_server.scorecard.summary import MarketRow, ShortScore, Summary, Where
@@ -197,6 +198,10 @@ class Engine:
         """Take in a change of exact positions with the next tick; done when that has been published."""
         return self._ask(lambda: self._exact.change(change), self._changes)
 
+    def ingest(self, request: IngestRequest) -> Future[IngestAck]:
+        """Settle a request of a stream with the next tick; done when that has been published."""
+        return self._ask(lambda: self._exact.ingest(request), self._changes)
+
     def positions(self, producer: str) -> Future[HeldPositions]:
         """Return the positions that a producer told of, as of the newest tick."""
         return self._ask(lambda: self._exact.held(producer))
@@ -209,16 +214,7 @@ class Engine:
                 raise NotReadyError("this server keeps no score: scorecard.enabled is false")
             return ask(self._scores)
 
-        answer: Future[_T] = Future()
-
-        def copied(taken: Future[Callable[[], _T]]) -> None:
-            try:
-                self._summaries.submit(resolve, answer, taken.result)
-            except RuntimeError:  # it was shut down in between
-                answer.set_exception(NotReadyError("the engine has stopped"))
-
-        self._ask(take_copy).add_done_callback(copied)
-        return answer
+        return computed(self._ask(take_copy), self._summaries, NotReadyError("the engine has stopped"))
 
     def _ask(self, work: Callable[[], _T], of: Asked | None = None) -> Future[_T]:
         future: Future[_T] = Future()
@@ -317,6 +313,7 @@ class Engine:
             try:
                 work, future = self._changes.get_nowait()
             except queue.Empty:
+                self._exact.fill()
                 return answers
             if not future.set_running_or_notify_cancel():
                 continue

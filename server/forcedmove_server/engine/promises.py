@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -30,6 +30,20 @@ def answer_until(end_s: float, asked: Asked) -> None:
                 future.set_exception(error)
             if time.monotonic() >= end_s:
                 return
+
+
+def computed(taken: Future[Callable[[], T]], executor: Executor, ended: Exception) -> Future[T]:
+    """Have what a future yields computed by ``executor``; it raises ``ended`` where that has been shut down."""
+    answer: Future[T] = Future()
+
+    def submit(taken: Future[Callable[[], T]]) -> None:
+        try:
+            executor.submit(resolve, answer, taken.result)
+        except RuntimeError:  # it was shut down in between
+            answer.set_exception(ended)
+
+    taken.add_done_callback(submit)
+    return answer
 
 
 def resolve(answer: Future[T], work: Callable[[], Callable[[], T]]) -> None:

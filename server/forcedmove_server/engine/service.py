@@ -12,6 +12,7 @@ from forcedmove_server.engine.clusters.log import EventLog
 from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.engine.scan.books import Snapshot
 from forcedmove_server.engine.taken import TakenQuestion
+from forcedmove_server.market.ingest import IngestAck, IngestRequest
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import HeldPositions, PositionAck, PositionChange
 from forcedmove_server.scorecard.summary import MarketRow, Summary, Where
@@ -87,6 +88,13 @@ class EngineService(Protocol):
         """Take in a change of exact positions, all of it or nothing; done when the map that has it was published.
 
         The future raises InputError naming the field, UnknownNameError, LimitError or NotReadyError.
+        """
+        ...
+
+    def ingest(self, request: IngestRequest) -> Future[IngestAck]:
+        """Settle a request of a stream, all of it or nothing; done when the map that has it was published.
+
+        What is wrong with it is in the answer; the future raises NotReadyError where it may be sent again.
         """
         ...
 

@@ -178,7 +178,7 @@ def liquidation_of(
     if override is not None and override.maintenance_amount:
         _check_amount(rule, entry, quantity, override.maintenance_amount)
     price = float(rule.liquidation_price(side, entry, quantity, leverage, margin))
-    status = _status(side, entry, price)
+    status = status_of(side, entry, price)
     setting = _setting(rule, entry, quantity, leverage, margin)
     used = price if status is Status.LIQUIDATABLE else entry
     rate, amount, tier = _terms_at(rule, quantity, entry, used, min(setting, rule.leverage_limit))
@@ -222,7 +222,7 @@ def _with_extra(
     return locked + extra_margin / (1.0 - rule.extra_margin_fee if rises else 1.0 + rule.extra_margin_fee)
 
 
-def _status(side: int, entry: float, price: float) -> Status:
+def status_of(side: int, entry: float, price: float) -> Status:
     """Tell a price apart: 0 for a long and infinity for a short are never reached."""
     if price == (0.0 if side == LONG else math.inf):
         return Status.NEVER

@@ -26,11 +26,15 @@ class PositionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PositionKey:
-    """What tells a producer's positions apart; ``market`` is a ``venue:native_id`` key, ``side`` 0 long, 1 short."""
+    """What tells a producer's positions apart; ``market`` is a ``venue:native_id`` key, ``side`` 0 long, 1 short.
+
+    ``cohort`` is the entry price and the leverage of one that is told by deltas (market.ingest), None: a position.
+    """
 
     account: str
     market: str
     side: int
+    cohort: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

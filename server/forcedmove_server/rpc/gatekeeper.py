@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from forcedmove.v1 import ingest_pb2
 from forcedmove_server.access.store import TokenStore
 from forcedmove_server.access.tokens import Quotas, Token
 from forcedmove_server.access.usage import Usage
@@ -105,6 +106,8 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                         self._check_deadline(context)
                     if token is None:
                         return await answer(request, context)
+                    if method.scope == "ingest" and not handler.request_streaming:
+                        _check_producer(token, request.producer)
                     usage = self._usage_of(token)
                     usage.check_bytes()
                     if method.cost is not None:
@@ -113,7 +116,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
                         held.enter_context(usage.scan())
                     elif method.holds == "stream":
                         held.enter_context(usage.stream())
-                        request = self._counted(request, usage, held)
+                        request = self._counted(request, usage, held, token)
                 except ForcedMoveError as error:
                     await abort(context, error)
                 if not handler.response_streaming:
@@ -131,8 +134,11 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         if left_s > self._max_deadline_s:
             raise InputError("deadline", round(left_s, 3), f"at most {self._max_deadline_s:g} s from now")
 
-    def _counted(self, request: Any, usage: Usage, held: ExitStack) -> Any:
-        """Count a stream's symbols until it ends; where requests are a stream too, each one replaces the last."""
+    def _counted(self, request: Any, usage: Usage, held: ExitStack, token: Token) -> Any:
+        """Count a stream's symbols until it ends; where requests are a stream too, each one replaces the last.
+
+        Of those each has to come from a token that works still, and for a producer that is the token's.
+        """
         counted = 0
 
         def count(names: int) -> None:
@@ -149,6 +155,10 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
         async def requests() -> AsyncIterator[Any]:
             async for each in request:
+                assert self._store is not None
+                self._store.still_valid(token)
+                if isinstance(each, ingest_pb2.IngestRequest):
+                    _check_producer(token, each.producer)
                 if each.WhichOneof("request") == "subscription":
                     count(len(each.subscription.symbols))
                 yield each
@@ -172,6 +182,15 @@ class _Metered:
         self._usage.check_bytes()
         await self._context.write(message)
         self._usage.sent(_size(message))
+
+
+def _check_producer(token: Token, producer: str) -> None:
+    """Raise NotAllowedError where a token is not for this producer; "" is the one that its stream began with."""
+    if producer and not token.may_tell_for(producer):
+        raise NotAllowedError(
+            f"authorization: {token.name} may tell for {', '.join(token.producers)}, and not for {producer[:80]}",
+            "PRODUCER_NOT_ALLOWED",
+        )
 
 
 def _size(message: Any) -> int:

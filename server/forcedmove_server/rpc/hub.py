@@ -32,7 +32,7 @@ from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.subscriber import Subscriber
 from forcedmove_server.rpc.topics import Sendable, Topic, TopicKey
-from forcedmove_server.rpc.traffic import TrafficCounts
+from forcedmove_server.rpc.traffic import IngestCounts, TrafficCounts
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class Hub:
     def __init__(self, engine: EngineService, limits: Limits, on_first_map: Callable[[], None]) -> None:
         self.counts = EncodingCounts()
         self.traffic = TrafficCounts()
+        self.ingest = IngestCounts()
         #: the first is the engine thread's, the second the event loop's
         self.encoding_times, self.publish_times = StageTimes("encode"), StageTimes("publish")
         self.tick: Tick | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from forcedmove_server.access.tokens import Quotas
-from forcedmove_server.config import OverloadConfig, ScanConfig, SecurityConfig
+from forcedmove_server.config import ExactConfig, IngestConfig, ModelConfig, OverloadConfig, ScanConfig, SecurityConfig
 from forcedmove_server.engine.frames import RenderedView, ViewSpec
 from forcedmove_server.errors import LimitError
 from forcedmove_server.margin.provenance import STALE_AFTER_DAYS
@@ -21,10 +21,11 @@ class Limits:
     ``max_calls_per_connection`` are open at a time, streams among them. ``max_views`` counts pairs of a symbol and a
     view that somebody reads: each is rendered and encoded once per tick. ``max_account_positions`` are those of one
     question about a cross account, ``max_positions`` the exact ones that one request sets, and those that it removes.
-    ``answers_at_once`` questions about shocks and positions are computed beside the engine, with which they share the
-    cores; ``answers_waiting`` wait for their turn.
-    ``tiers_stale_after_days`` is the age at which a maintenance table is called old. ``max_answer_bytes`` stays at
-    gRPC's default receive limit, so that any client can read any answer; streams divide what is longer than
+    ``max_age_s`` is how long a producer of them may be silent, ``typical_position_usd`` the size that chooses the
+    maintenance tier of cohorts. ``answers_at_once`` questions about shocks and positions are computed beside the
+    engine, with which they share the cores; ``answers_waiting`` wait for their turn. ``tiers_stale_after_days`` is the
+    age at which a maintenance table is called old. ``max_answer_bytes`` stays at gRPC's default receive limit, so that
+    any client can read any answer; streams divide what is longer than
     ``max_message_bytes``. Of a symbol whose readers want every frame, ``every_frames`` are kept, fewer where they are
     more than ``every_bytes``, and for ``resume_window_s`` after the last reader has gone.
     """
@@ -47,6 +48,9 @@ class Limits:
     every_frames: int = 128
     every_bytes: int = 16 << 20
     resume_window_s: float = 30.0
+    max_age_s: float = ExactConfig().max_age_s
+    typical_position_usd: float = ModelConfig().typical_position_usd
+    ingest: IngestConfig = field(default_factory=IngestConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
     overload: OverloadConfig = field(default_factory=OverloadConfig)

@@ -79,6 +79,7 @@ METHODS: Mapping[str, Method] = {
     f"/{_PACKAGE}.PositionsService/SetPositions": Method("ingest", "ingest"),
     f"/{_PACKAGE}.PositionsService/ListPositions": Method("ingest", "read"),
     f"/{_PACKAGE}.PositionsService/ClearPositions": Method("ingest", "ingest"),
+    f"/{_PACKAGE}.IngestService/Ingest": Method("ingest", "ingest", "stream"),
     f"/{_PACKAGE}.StatusService/GetServerStatus": Method("admin"),
     # whoever starts and stops the server asks for its health without a secret
     "/grpc.health.v1.Health/Check": Method("open"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from forcedmove.v1 import positions_pb2
+from forcedmove.v1 import ingest_pb2, model_pb2, positions_pb2
 from forcedmove_server.engine.exact.positions import check_producer
 from forcedmove_server.engine.frames import SIDES
 from forcedmove_server.engine.service import EngineService
@@ -78,7 +78,7 @@ class PositionsHandlers:
         self, request: positions_pb2.SetPositionsRequest, context: SetContext
     ) -> positions_pb2.SetPositionsResponse:
         """Take in a change."""
-        change = change_of(request, self._engine.registry, self._limits)
+        change = change_of(request.producer, request.sequence, request, self._engine.registry, self._limits)
         ack = await asyncio.wrap_future(self._engine.set_positions(change))
         return positions_pb2.SetPositionsResponse(
             applied=ack.applied,
@@ -109,25 +109,29 @@ class PositionsHandlers:
 
 
 def change_of(
-    request: positions_pb2.SetPositionsRequest, registry: InstrumentRegistry, limits: Limits
+    producer: str,
+    sequence: int,
+    told: positions_pb2.SetPositionsRequest | ingest_pb2.PositionSet,
+    registry: InstrumentRegistry,
+    limits: Limits,
 ) -> PositionChange:
-    """Check a SetPositionsRequest as far as that needs no market's state.
+    """Check a change as far as that needs no market's state.
 
     Raises InputError naming the field as it is called on the wire, or UnknownNameError.
     """
-    check_producer(request.producer)
-    for name, count in (("positions", len(request.positions)), ("removed", len(request.removed))):
+    check_producer(producer)
+    for name, count in (("positions", len(told.positions)), ("removed", len(told.removed))):
         if count > limits.max_positions:
             raise InputError(name, count, f"at most {limits.max_positions} in one request")
-    positions = tuple(_position(f"positions[{k}]", one, registry) for k, one in enumerate(request.positions))
-    removed = tuple(_key(f"removed[{k}]", one, registry) for k, one in enumerate(request.removed))
+    positions = tuple(_position(f"positions[{k}]", one, registry) for k, one in enumerate(told.positions))
+    removed = tuple(_key(f"removed[{k}]", one, registry) for k, one in enumerate(told.removed))
     return PositionChange(
-        producer=request.producer,
-        sequence=request.sequence,
+        producer=producer,
+        sequence=sequence,
         positions=positions,
         removed=removed,
-        replace=request.replace,
-        representative=request.representative,
+        replace=told.replace,
+        representative=told.representative,
     )
 
 
@@ -166,18 +170,27 @@ def _position(field: str, message: positions_pb2.Position, registry: InstrumentR
 
 
 def _key(field: str, message: positions_pb2.PositionKey, registry: InstrumentRegistry) -> PositionKey:
-    for name in ("venue", "symbol"):
-        value = getattr(message, name)
+    market = market_of(field, message.venue, message.symbol, registry)
+    return PositionKey(message.account, registry[market].key, side_of(field, message.side))
+
+
+def side_of(field: str, number: model_pb2.Side.ValueType) -> int:
+    """Return 0 for a long, 1 for a short. Raises InputError naming the side of ``field``."""
+    if number not in _SIDES:
+        raise InputError(f"{field}.side", number, "must be SIDE_LONG (1) or SIDE_SHORT (2)")
+    return _SIDES[number]
+
+
+def market_of(field: str, venue: str, symbol: str, registry: InstrumentRegistry) -> int:
+    """Return the index of a market. Raises InputError naming what of ``field`` is no name, or UnknownNameError."""
+    for name, value in (("venue", venue), ("symbol", symbol)):
         if not 0 < len(value) <= _LONGEST_NAME:
             raise InputError(f"{field}.{name}", value[:_LONGEST_NAME], f"must have 1 to {_LONGEST_NAME} characters")
-    if message.side not in _SIDES:
-        raise InputError(f"{field}.side", message.side, "must be SIDE_LONG (1) or SIDE_SHORT (2)")
-    wanted = f"{message.venue}:{message.symbol}"
+    wanted = f"{venue}:{symbol}"
     market = registry.find(wanted)
     if market is None:
-        market = registry.find(f"{message.venue.strip().lower()}:{message.symbol.strip()}")
-    market = registry.index_of(wanted) if market is None else market
-    return PositionKey(message.account, registry[market].key, _SIDES[message.side])
+        market = registry.find(f"{venue.strip().lower()}:{symbol.strip()}")
+    return registry.index_of(wanted) if market is None else market
 
 
 def _held_message(held: HeldPosition) -> positions_pb2.HeldPosition:

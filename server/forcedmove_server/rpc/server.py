@@ -13,7 +13,18 @@ from forcedmove_server.access.store import TokenStore
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import InputError
 from forcedmove_server.margin.ladder_book import LadderBook, shipped_book
-from forcedmove_server.rpc import cascade, events, heatmap, margin, positions, scan, scorecard, server_status, whatif
+from forcedmove_server.rpc import (
+    cascade,
+    events,
+    heatmap,
+    ingest,
+    margin,
+    positions,
+    scan,
+    scorecard,
+    server_status,
+    whatif,
+)
 from forcedmove_server.rpc.admission import Admission
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.gatekeeper import Gatekeeper
@@ -30,6 +41,7 @@ _SERVICES = (
     events.SERVICE,
     margin.SERVICE,
     positions.SERVICE,
+    ingest.SERVICE,
     scorecard.SERVICE,
     scan.SERVICE,
     whatif.SERVICE,
@@ -169,6 +181,7 @@ async def serve(
             events.EventHandlers(engine, hub, limits).handler(),
             margin.MarginHandlers(book, limits).handler(),
             positions.PositionsHandlers(engine, limits).handler(),
+            ingest.IngestHandlers(engine, hub, book, limits).handler(),
             scorecard.ScorecardHandlers(engine, limits).handler(),
             scans.handler(),
             whatif.WhatIfHandlers(engine, book, limits, turns).handler(),

@@ -8,11 +8,12 @@ UnknownNameError   NOT_FOUND
 NotReadyError      UNAVAILABLE           RetryInfo; GoingAwayError likewise
 UnfitMapError      FAILED_PRECONDITION   PreconditionFailure naming symbol and field
 GoneError          OUT_OF_RANGE
+OutOfTurnError     ABORTED               none: whoever took over goes on
 QuotaError         RESOURCE_EXHAUSTED    RetryInfo; ErrorInfo naming the quota of a token
 SlowConsumerError  RESOURCE_EXHAUSTED    ErrorInfo: SLOW_CONSUMER, with epoch and last_seq
 LimitError         RESOURCE_EXHAUSTED    none: retrying does not help
 Unauthenticated    UNAUTHENTICATED       ErrorInfo: TOKEN_MISSING, _UNKNOWN or _EXPIRED
-NotAllowedError    PERMISSION_DENIED     ErrorInfo: SCOPE_MISSING
+NotAllowedError    PERMISSION_DENIED     ErrorInfo: SCOPE_MISSING or PRODUCER_NOT_ALLOWED
 ServerFailedError  INTERNAL              logged where it happened
 anything else      INTERNAL              logged with its traceback
 =================  ====================  ==================================================
@@ -39,6 +40,7 @@ from forcedmove_server.errors import (
     LimitError,
     NotAllowedError,
     NotReadyError,
+    OutOfTurnError,
     QuotaError,
     ServerFailedError,
     SlowConsumerError,
@@ -63,6 +65,7 @@ _CODES: tuple[tuple[type[ForcedMoveError], grpc.StatusCode], ...] = (
     (NotReadyError, grpc.StatusCode.UNAVAILABLE),
     (UnfitMapError, grpc.StatusCode.FAILED_PRECONDITION),
     (GoneError, grpc.StatusCode.OUT_OF_RANGE),
+    (OutOfTurnError, grpc.StatusCode.ABORTED),
     (LimitError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
     (NotAllowedError, grpc.StatusCode.PERMISSION_DENIED),

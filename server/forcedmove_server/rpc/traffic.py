@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -22,3 +23,14 @@ class TrafficCounts:
         """Count one response."""
         self.messages += 1
         self.sent_bytes += len(message)
+
+
+@dataclass(slots=True)
+class IngestCounts:
+    """Streams of ingest that are open, and what became of requests since the server started, by outcome.
+
+    Belongs to the event loop; any thread may read it.
+    """
+
+    streams: int = 0
+    outcomes: Counter[str] = field(default_factory=lambda: Counter(applied=0, repeated=0, refused=0, postponed=0))

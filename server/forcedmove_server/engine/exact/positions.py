@@ -6,16 +6,18 @@ import logging
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from forcedmove_kernels.fixed_point import PRICE_BITS
 from forcedmove_server.config import ExactConfig
-from forcedmove_server.engine.exact.rows import ExactRows, Held
+from forcedmove_server.engine.exact.ingest import Ingest
+from forcedmove_server.engine.exact.rows import ExactRows, Held, MarketChange
 from forcedmove_server.engine.pipeline import Pipeline
 from forcedmove_server.engine.rules import LEVERAGES
 from forcedmove_server.errors import InputError, LimitError
 from forcedmove_server.inference.markets import IMPLAUSIBLE_OPEN_INTEREST_USD
+from forcedmove_server.market.ingest import IngestAck, IngestRequest
 from forcedmove_server.market.positions import (
     ExactPosition,
     HeldPosition,
@@ -39,6 +41,7 @@ _REMEMBERED = 4096
 class _Producer:
     sequence: int
     heard_s: float
+    representative: bool = False
     held: dict[PositionKey, Held] = field(default_factory=dict)
 
 
@@ -55,10 +58,15 @@ class ExactPositions:
         self._waiting: dict[str, list[Held]] = {}
         self._looked_s = -_LOOK_S
         self._full: set[str] = set()
+        self._ingest = Ingest(self)
 
     @property
     def _rows(self) -> ExactRows:
         return self._pipeline.exact
+
+    def ingest(self, request: IngestRequest) -> IngestAck:
+        """Settle a request of a stream; to be called after a sweep, and :meth:`fill` after the last of several."""
+        return self._ingest.take(request)
 
     def change(self, change: PositionChange) -> PositionAck:
         """Apply a change, all of it or nothing; to be called after a sweep.
@@ -66,17 +74,31 @@ class ExactPositions:
         A sequence that is not newer than the producer's last changes nothing, also after the producer was gone for a
         while. Raises InputError naming the field, UnknownNameError for a market that is not here, and LimitError.
         """
+        producer, applied, left_out = self.apply(change)
+        self.fill()
+        return self._ack(producer, applied, left_out)
+
+    def fill(self) -> None:
+        """Bring the map's rows up to date with what was applied since."""
+        self._rows.fill()
+
+    def apply(self, change: PositionChange, places: Sequence[str] = ()) -> tuple[_Producer, bool, int]:
+        """Apply a change as :meth:`change` does, but for the map's rows: :meth:`fill` is to follow, once for many.
+
+        ``places`` are what errors call the positions, where those are not what was sent. Returns the producer, whether
+        anything was applied, and how many positions lenience left out.
+        """
         if change.sequence < 1:
             raise InputError("sequence", change.sequence, "must be above zero, and rise with every change")
         producer = self._producers.get(change.producer)
         if producer is not None and change.sequence <= producer.sequence:
-            return self._ack(producer, applied=False)
+            return producer, False, 0
         if producer is None and change.sequence <= self._gone.get(change.producer, 0):
-            return self._ack(self._as_gone(change.producer), applied=False)
+            return self._as_gone(change.producer), False, 0
         if producer is None:
             self._check_producers(change.producer)
         before = producer.held if producer is not None else {}
-        told, left_out = self._checked(change, before)
+        told, left_out = self._checked(change, before, places)
         new = {key: held for key, held in told.items() if held is not before.get(key)}
         gone = {key for key in (before if change.replace else (*change.removed, *new)) if key in before}
         gone -= told.keys() - new.keys()
@@ -85,8 +107,8 @@ class ExactPositions:
             raise LimitError(
                 f"{change.producer} would have {count} positions, exact.max_positions is {self._config.max_positions}"
             )
-        after = self._after([before[key] for key in gone], new.values())
-        self._rows.check_room(after)
+        changes = self._changes([before[key] for key in gone], new.values())
+        self._rows.check_room(changes)
         if producer is None:
             producer = _Producer(0, 0.0)
             if new:  # who has nothing to tell takes no place
@@ -100,12 +122,12 @@ class ExactPositions:
         for held in new.values():
             if held.state is PositionState.WAITING:
                 self._waiting.setdefault(held.position.key.market, []).append(held)
-        for held in producer.held.values():
-            held.representative = change.representative
-        for market, all_held in after.items():
-            self._rows.set(market, all_held)
-        self._rows.release()
-        return self._ack(producer, applied=True, left_out=left_out)
+        if change.representative != producer.representative:
+            producer.representative = change.representative
+            for held in producer.held.values():
+                held.representative = change.representative
+        self._rows.change(changes)
+        return producer, True, left_out
 
     def held(self, name: str) -> HeldPositions:
         """Return what a producer told and still stands; of one that is gone its last sequence."""
@@ -115,6 +137,29 @@ class ExactPositions:
         return HeldPositions(
             producer.sequence, self._expires_in_s(producer), tuple(_as_held(held) for held in producer.held.values())
         )
+
+    def last_sequence(self, name: str) -> int:
+        """Return the newest sequence of a producer that is settled; 0 where nothing is known of it."""
+        producer = self._producers.get(name)
+        return self._gone.get(name, 0) if producer is None else producer.sequence
+
+    def holdings(self, name: str) -> Mapping[PositionKey, Held]:
+        """Return what a producer holds, by key."""
+        producer = self._producers.get(name)
+        return {} if producer is None else producer.held
+
+    def hear(self, name: str) -> None:
+        """Let what a producer told stand on: it is there."""
+        if name in self._producers:
+            self._producers[name].heard_s = self._clock()
+
+    def note(self, name: str, sequence: int) -> None:
+        """Count a request that changes nothing: its producer was heard of, and goes on behind it."""
+        producer = self._producers.get(name)
+        if producer is None:
+            self._remember(name, sequence)
+        else:
+            producer.sequence, producer.heard_s = sequence, self._clock()
 
     def refresh(self) -> None:
         """Bring the map up to date, after a sweep: who was not heard of for too long is gone, who waited may begin."""
@@ -129,10 +174,10 @@ class ExactPositions:
             market = self._pipeline.registry.find(key)
             if market is not None and self._rows.is_ready(market):
                 self._begin(market, self._waiting.pop(key))
-        self._rows.release()
+        self._rows.fill()
 
     def _checked(
-        self, change: PositionChange, before: Mapping[PositionKey, Held]
+        self, change: PositionChange, before: Mapping[PositionKey, Held], places: Sequence[str]
     ) -> tuple[dict[PositionKey, Held], int]:
         """Return the positions by key, with what their markets make of them, and how many were left out.
 
@@ -141,12 +186,11 @@ class ExactPositions:
         new: dict[PositionKey, Held] = {}
         left_out = 0
         for place, position in enumerate(change.positions):
+            named = places[place] if places else f"positions[{place}]"
             try:
-                held = self._held(f"positions[{place}]", position, change)
+                held = self._held(named, position, change)
                 if position.key in new:
-                    raise InputError(
-                        f"positions[{place}]", position.key.market, "told twice, with the same account and side"
-                    )
+                    raise InputError(named, position.key.market, "told twice, with the same account and side")
             except InputError:
                 if not change.lenient:
                     raise
@@ -179,21 +223,16 @@ class ExactPositions:
         held.state = PositionState.LIVE
         return held
 
-    def _after(self, gone: Iterable[Held], new: Iterable[Held]) -> dict[int, list[Held]]:
-        """Return what the markets that change will hold."""
-        find = self._pipeline.registry.index_of
-        leaving: dict[int, list[Held]] = {}
-        coming: dict[int, list[Held]] = {}
-        for group, some in ((leaving, gone), (coming, new)):
+    def _changes(self, gone: Iterable[Held], new: Iterable[Held]) -> dict[int, MarketChange]:
+        """Return what leaves markets, and what comes to them."""
+        changes: dict[int, MarketChange] = {}
+        for coming, some in ((False, gone), (True, new)):
             for held in some:
                 if held.state is PositionState.LIVE:
-                    group.setdefault(find(held.position.key.market), []).append(held)
-        after = {}
-        for market in leaving.keys() | coming.keys():
-            out = set(map(id, leaving.get(market, ())))
-            stay = [held for held in self._rows.held(market) if id(held) not in out]
-            after[market] = [*stay, *coming.get(market, ())]
-        return after
+                    market = self._pipeline.registry.index_of(held.position.key.market)
+                    change = changes.setdefault(market, MarketChange())
+                    (change.coming if coming else change.leaving).append(held)
+        return changes
 
     def _drop(self, producer: _Producer, gone: Iterable[PositionKey]) -> None:
         waiting = []
@@ -217,9 +256,9 @@ class ExactPositions:
                 held.state = PositionState.CROSSED
         if len(alive) < len(waiting):
             _LOG.info("%s: %d exact positions had been crossed before the map began", key, len(waiting) - len(alive))
-        after = {market: [*self._rows.held(market), *alive]}
+        changes = {market: MarketChange(coming=alive)} if alive else {}
         try:
-            self._rows.check_room(after)
+            self._rows.check_room(changes)
         except LimitError as error:
             self._waiting[key] = alive
             if key not in self._full:
@@ -227,10 +266,10 @@ class ExactPositions:
                 _LOG.warning("%d exact positions wait: %s", len(alive), error)
             return
         self._full.discard(key)
-        self._rows.set(market, after[market])
+        self._rows.change(changes)
 
     def _expire(self, name: str, producer: _Producer) -> None:
-        after = self._after(producer.held.values(), ())
+        changes = self._changes(producer.held.values(), ())
         if producer.held:
             _LOG.warning(
                 "exact positions of %s are gone: %d, not heard of for %g s",
@@ -241,9 +280,7 @@ class ExactPositions:
         self._drop(producer, list(producer.held))
         del self._producers[name]
         self._remember(name, producer.sequence)
-        for market, held in after.items():
-            self._rows.set(market, held)
-        self._rows.release()
+        self._rows.change(changes)
 
     def _remember(self, name: str, sequence: int) -> None:
         """Keep the last sequence of a client that has no place, so that an older message is not taken for news.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,11 @@ U64 = NDArray[np.uint64]
 _LOG = logging.getLogger(__name__)
 
 
+@lru_cache(4_096)
+def _tier_of_leverage(leverage: float, offered: int) -> int:
+    return int(tiers_of_leverage(LEVERAGES, np.array([leverage]), offered)[0])
+
+
 @dataclass(slots=True, eq=False)
 class Held:
     """A position that somebody told of. What follows from its market is filled in when that is ready.
@@ -45,15 +51,26 @@ class Held:
 
 
 @dataclass(slots=True)
+class MarketChange:
+    """Positions that leave a market, and that come to it."""
+
+    leaving: list[Held] = field(default_factory=list)
+    coming: list[Held] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class ExactRow:
     """The exact positions of one market: ``index`` is its row in the store, arrays ``[P]`` are those of ``held``.
 
-    ``interest`` is the open interest last observed; ``dead`` are those crossed since, by who told of them and as what,
-    which are still part of it.
+    ``members`` are the same by identity, and ``side_lots`` their lots by side: both are ahead of the rest from a change
+    until :meth:`fill`. ``interest`` is the open interest last observed; ``dead`` are those crossed since, by who told
+    of them and as what, which are still part of it.
     """
 
     index: int
     interest: int
+    members: dict[int, Held] = field(default_factory=dict)
+    side_lots: list[int] = field(default_factory=lambda: [0, 0])
     dead: dict[tuple[str, PositionKey], Held] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
     side: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -81,28 +98,39 @@ class ExactRow:
     @property
     def is_over(self) -> bool:
         """Whether nothing is known of the market's open interest any more."""
-        return not self.held and not self.dead
+        return not self.members and not self.dead
 
-    def fill(self, held: Iterable[Held]) -> None:
-        """Hold these instead."""
-        self.held = sorted(held, key=lambda one: one.opened_at_s)
+    def change(self, change: MarketChange) -> None:
+        """Let positions leave and come; :meth:`fill` is to follow."""
+        for one in change.leaving:
+            del self.members[id(one)]
+            self.side_lots[one.position.key.side] -= one.lots
+        for one in change.coming:
+            self.members[id(one)] = one
+            self.side_lots[one.position.key.side] += one.lots
+            one.state = PositionState.LIVE
+            # who is told again has not left: its lots are live, and no longer crossed
+            self.dead.pop((one.producer, one.position.key), None)
+
+    def fill(self) -> None:
+        """Bring the columns up to date with the members."""
+        self.held = sorted(self.members.values(), key=lambda one: one.opened_at_s)
         self.side = np.array([one.position.key.side for one in self.held], np.int64)
         self.trigger = np.array([one.trigger for one in self.held], np.int64)
         self.lots = np.array([one.lots for one in self.held], np.int64)
-        for one in self.held:
-            one.state = PositionState.LIVE
+        self.side_lots = self.live.tolist()
 
     def sweep(self, low: int, high: int) -> list[Held]:
         """Let go of the positions whose price lies within reach of trigger prices ``low .. high``; return them."""
         crossed = np.where(self.side == 0, self.trigger >= low, self.trigger <= high)
         if not crossed.any():
             return []
-        held = self.held
-        self.fill([held[k] for k in np.flatnonzero(~crossed).tolist()])
-        dead = [held[k] for k in np.flatnonzero(crossed).tolist()]
+        dead = [self.held[k] for k in np.flatnonzero(crossed).tolist()]
         for one in dead:
+            del self.members[id(one)]
             one.state = PositionState.CROSSED
             self.dead[one.producer, one.position.key] = one
+        self.fill()
         return dead
 
     def cohorts(self) -> Cohorts:
@@ -135,6 +163,8 @@ class ExactRows:
         #: positions that were crossed since somebody looked
         self.crossed: list[Held] = []
         self._told_excess: set[int] = set()
+        #: markets whose rows are behind their members, in the order in which they changed
+        self._changed: dict[int, None] = {}
 
     def __bool__(self) -> bool:
         return bool(self.by_market)
@@ -192,7 +222,7 @@ class ExactRows:
     def held(self, market: int) -> list[Held]:
         """Return the positions that are alive in a market."""
         row = self.by_market.get(market)
-        return row.held if row is not None else []
+        return list(row.members.values()) if row is not None else []
 
     def place(self, market: int, held: Held) -> bool:
         """Fill in what follows from a market that is ready; False where the mark has passed the liquidation price."""
@@ -212,43 +242,51 @@ class ExactRows:
         held.tier = self._tier(market, position)
         return held.trigger < mark if side == 0 else held.trigger > mark
 
-    def check_room(self, after: dict[int, list[Held]]) -> None:
-        """Raise LimitError where markets cannot have these positions, saying which limit that is."""
-        new = sum(1 for market, held in after.items() if held and market not in self.by_market)
+    def check_room(self, changes: Mapping[int, MarketChange]) -> None:
+        """Raise LimitError where markets cannot have what is to come, saying which limit that is."""
+        new = sum(1 for market, change in changes.items() if change.coming and market not in self.by_market)
         if new > len(self._free):
             raise LimitError(
                 f"exact positions of more than {len(self.by_market) + len(self._free)} markets: raise exact.max_markets"
             )
         most = self._store.resident.capacity - 1  # a step needs one slot for what it opens
-        for market, held in after.items():
-            key = self._registry[market].key
-            if len(held) > most:
+        for market, change in changes.items():
+            key, row = self._registry[market].key, self.by_market.get(market)
+            count = len(row.members) if row is not None else 0
+            if count - len(change.leaving) + len(change.coming) > most:
                 raise LimitError(f"{key}: at most {most} exact positions; raise engine.max_cohorts_per_market")
-            for side in (0, 1):
-                if sum(one.lots for one in held if one.position.key.side == side) >= MAX_LOTS:
-                    raise LimitError(f"{key}: the exact positions of one side are more than a market can hold")
+            lots = list(row.side_lots) if row is not None else [0, 0]
+            for sign, some in ((-1, change.leaving), (1, change.coming)):
+                for one in some:
+                    lots[one.position.key.side] += sign * one.lots
+            if max(lots) >= MAX_LOTS:
+                raise LimitError(f"{key}: the exact positions of one side are more than a market can hold")
 
-    def set(self, market: int, held: Sequence[Held]) -> None:
-        """Let a market have these positions and no others, and show of the inferred ones what they leave.
+    def change(self, changes: Mapping[int, MarketChange]) -> None:
+        """Let positions leave and come; :meth:`fill` is to follow before anybody reads the store.
 
-        To be called after a sweep, with what :meth:`check_room` let through. Cohorts are not touched.
+        To be called after a sweep, with what :meth:`check_room` let through.
         """
-        if not held and market not in self.by_market:
-            return
-        if market not in self.by_market:
-            index = self._free.pop()
-            self._store.open_exact(index, market)
-            self._store.remainders.open(market, index + self._room)
-            self.by_market[market] = ExactRow(index, int(self._table.open_interest[market]))
-        row = self.by_market[market]
-        for one in held:  # who is told again has not left: its lots are live, and no longer crossed
-            row.dead.pop((one.producer, one.position.key), None)
-        row.fill(held)
-        self._store.replace_exact(row.index, row.cohorts())
-        self._share(market, row)
+        for market, change in changes.items():
+            if market not in self.by_market:
+                index = self._free.pop()
+                self._store.open_exact(index, market)
+                self._store.remainders.open(market, index + self._room)
+                self.by_market[market] = ExactRow(index, int(self._table.open_interest[market]))
+            self.by_market[market].change(change)
+            self._changed[market] = None
 
-    def release(self) -> None:
-        """Free the rows of markets of which nothing is known any more."""
+    def fill(self) -> None:
+        """Bring the store up to date, once however many changes there were, and show what they leave of the inferred.
+
+        Cohorts are not touched. Rows of markets of which nothing is known any more are free again.
+        """
+        for market in self._changed:
+            row = self.by_market[market]
+            row.fill()
+            self._store.replace_exact(row.index, row.cohorts())
+            self._share(market, row)
+        self._changed.clear()
         for market in [market for market, row in self.by_market.items() if row.is_over]:
             self._free.append(self.by_market.pop(market).index)
             self._store.remainders.close(market)
@@ -264,7 +302,7 @@ class ExactRows:
             return
         for one in (*row.held, *row.dead.values()):
             one.lots = round(one.quantity / float(self._table.lot[market]))
-        row.fill(row.held)
+        row.fill()
         row.interest //= 10
         self._store.coarsen(row.index)
         self._store.replace_exact(row.index, row.cohorts())
@@ -292,7 +330,7 @@ class ExactRows:
     def _tier(self, market: int, position: ExactPosition) -> int:
         offered = int(self._store.rules.tiers[market])
         if position.leverage is not None:
-            return int(tiers_of_leverage(LEVERAGES, np.array([position.leverage]), offered)[0])
+            return _tier_of_leverage(position.leverage, offered)
         entry, level = position.entry_price_usd, position.liquidation_price_usd
         if entry is None or level is None or (level >= entry if position.key.side == 0 else level <= entry):
             return 0
