@@ -63,10 +63,10 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # a window that grows by itself takes in megabytes for a reader that has stopped; this one holds what may be on its
-    # way unacknowledged
+    # a window that grows by itself takes in megabytes for a reader that has stopped, and makes one that is slow read
+    # what is long past
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 1 << 20),
+    ("grpc.http2.lookahead_bytes", 128 << 10),
 )
 
 
@@ -138,7 +138,7 @@ class AsyncClient(EventCalls, IngestCalls, ScenarioCalls, StatusCalls):
         ``leverage`` is (min, max), 0 for no limit; axes that are not in ``keep`` are summed over; ``price_range`` is a
         fraction of the mark, 0 for the whole window; ``max_rate_hz`` 0 is every tick. ``delivery`` "latest" skips
         frames for a consumer that is slow, and says so; "every" skips none. At most ``max_unacked`` responses are on
-        their way that were not consumed; None: 4, with "every" 16; 0: as many as the buffers on the way hold.
+        their way that were not consumed; None: 16; 0: as many as the buffers on the way hold, which is 128 KiB and one.
         Cells are rounded to multiples of ``quantum_usd`` (0: not at all), responses compressed with ``compress``;
         ``snapshots_only`` does without deltas. A ``checker`` holds the stream against what the server promises.
         Raises InvalidArgumentError; iterating raises InvalidArgumentError, UnknownNameError, LimitExceededError,

@@ -16,9 +16,8 @@ _DELIVERIES: Mapping[heatmap_pb2.Delivery.ValueType, str] = {
     heatmap_pb2.DELIVERY_LATEST: "latest",
     heatmap_pb2.DELIVERY_EVERY: "every",
 }
-#: an acknowledgement costs the server as much as a message: there is one for every other
-_UNACKED = 4
-_UNACKED_OF_EVERY = 16
+#: an acknowledgement costs the server as much as a message: there is one for every eight
+_UNACKED = 16
 _MOST_UNACKED = 64
 N = TypeVar("N", bound=int)
 
@@ -67,7 +66,7 @@ def subscription_message(
     """What a stream is to bring; arguments as in ``AsyncClient.subscribe``. Raises InvalidArgumentError."""
     number = number_of("delivery", delivery, _DELIVERIES)
     if max_unacked is None:
-        max_unacked = _UNACKED_OF_EVERY if delivery == "every" else _UNACKED
+        max_unacked = _UNACKED
     if not 0 <= max_unacked <= _MOST_UNACKED:
         raise InvalidArgumentError(f"max_unacked = {max_unacked!r}: must lie in 0 .. {_MOST_UNACKED}")
     return heatmap_pb2.Subscription(

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: a server whose fresh snapshots do not match their own checksums this often is not going to get better
 _MAX_RESYNCS_IN_A_ROW = 3
+#: a server stops at a mebibyte that is not acknowledged
+_ACKNOWLEDGED_BYTES = 256 << 10
 
 
 @dataclass(slots=True)
@@ -80,7 +82,7 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
         self._wanted = make(**arguments)
         self._checker = checker
         self._request_id = 0
-        self._received = self._acknowledged = 0
+        self._received = self._acknowledged = self._unacknowledged_bytes = 0
         self._untold_skips = 0
         self._epoch = 0
         self._states: dict[str, SymbolState] = {}
@@ -131,7 +133,7 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
     async def _open(self) -> None:
         self._resyncs.clear()
         self._fragments = FragmentJoiner()
-        self._received = self._acknowledged = 0
+        self._received = self._acknowledged = self._unacknowledged_bytes = 0
         for _, answer in self._pings.values():
             if not answer.done():
                 answer.set_exception(self._no_connection())
@@ -147,9 +149,9 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
 
     async def _read(self) -> heatmap_pb2.SubscribeResponse:
         """Read a response. Whoever asks for another one has consumed those before."""
-        window = self._wanted.max_unacked
-        if self._call is not None and window and self._received - self._acknowledged >= max(1, window // 2):
-            self._acknowledged = self._received
+        window, consumed = self._wanted.max_unacked, self._received - self._acknowledged
+        if window and (consumed >= max(1, window // 2) or self._unacknowledged_bytes >= _ACKNOWLEDGED_BYTES):
+            self._acknowledged, self._unacknowledged_bytes = self._received, 0
             await self._write(heatmap_pb2.SubscribeRequest(ack=heatmap_pb2.Ack(number=self._received)))
         return await super()._read()
 
@@ -166,7 +168,9 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
     async def _accept(self, response: heatmap_pb2.SubscribeResponse) -> None:
         if self._checker is not None:
             self._checker.received(response)
-        self._received = max(self._received, response.number)
+        if response.number:
+            self._received = response.number
+            self._unacknowledged_bytes += response.ByteSize()
         if response.HasField("heartbeat"):
             self.stats.missed_ticks = response.heartbeat.missed_ticks
             self._heads = dict(response.heartbeat.head_seq)

@@ -31,8 +31,8 @@ from tests.benchmarks.stream_bench import METHOD, SYMBOLS, PreparedEngine
 READERS, TICKS_PER_S, MEASURED_S, STALLED_AFTER_S = 200, 10, 14.0, 10.0
 CHANNELS = 8
 #: as the SDK has them
-OPTIONS = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 20))
-UNACKED = 4
+OPTIONS = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 128 << 10))
+UNACKED = 16
 #: responses without maps are shorter
 _CONTROL_BYTES = 1_024
 _STAMP = struct.Struct("<q")

@@ -14,7 +14,7 @@ from forcedmove_client.joining import FragmentJoiner
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
-from forcedmove_server.rpc.responses import bodies, going_away, heartbeat, numbered, pong, terms
+from forcedmove_server.rpc.responses import bodies, going_away, heartbeat, numbered, pong, terms, with_request
 from forcedmove_server.rpc.wire import delimited
 
 Response = heatmap_pb2.SubscribeResponse
@@ -74,7 +74,7 @@ def test_watch_responses_have_the_fields_of_subscribe_responses() -> None:
 def test_heartbeat() -> None:
     tick = Tick(epoch=1, number=2, event_time_ns=3, published_ns=4, maps={}, changed=frozenset(), views={})
     heads = {"BTC": 9}
-    response = Response.FromString(heartbeat(tick, 5, 6, heads))
+    response = Response.FromString(with_request(6, heartbeat(tick, 5, heads)))
     alive = response.heartbeat
     assert (alive.epoch, alive.tick, alive.event_time_ns, alive.missed_ticks) == (1, 2, 3, 5)
     assert response.request_id == 6

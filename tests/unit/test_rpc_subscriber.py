@@ -75,7 +75,10 @@ class Read:
         for frame, position in taken.frames:
             if not frame.is_ready(position):
                 frame.encode_snapshot()
-        chunks = [*taken.chunks, *(frame.chunk(position) for frame, position in taken.frames)]
+        chunks = [
+            *(taken.tick.chunks if taken.tick else ()),
+            *(frame.chunk(position) for frame, position in taken.frames),
+        ]
         frames = [frame for chunk in chunks for frame in Response.FromString(chunk).frames]
         return [(f.symbol, f.seq, "delta" if f.HasField("update") else "snapshot") for f in frames], taken.skipped
 

@@ -359,7 +359,7 @@ class SubscribeResponse(_message.Message):
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___Frame]: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Set about once a second, on a response without frames: the stream is alive and the engine is at this tick."""
+        """Set about once a second, on a response with maps or without: the stream is alive and the engine is at this tick."""
 
     @_builtins.property
     def zstd_frames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:

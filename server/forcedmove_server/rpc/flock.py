@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from forcedmove_server.engine.frames import ViewSpec
 from forcedmove_server.rpc.encoding import EncodedFrame
@@ -19,12 +19,19 @@ FlockKey = tuple[tuple[str, ...] | None, ViewSpec, FrameFormat]
 _NOWHERE: Mapping[str, int] = MappingProxyType({})
 
 
+class TickChunks(NamedTuple):
+    """The frames of a tick, one after the other in as many chunks or in one."""
+
+    chunks: list[bytes]
+    frames: int
+
+
 class Flock:
     """A set of topics and who reads them. A reader is in step when its positions *are* ``positions``, one tick behind
     when they *are* ``before``: the objects themselves, so that telling costs nothing, whatever the number of symbols.
     """
 
-    __slots__ = ("_chunks", "_frames", "before", "positions", "readers", "topics")
+    __slots__ = ("_frames", "_tick_chunks", "before", "positions", "readers", "topics")
 
     def __init__(self) -> None:
         self.topics: dict[str, Topic] = {}
@@ -32,7 +39,7 @@ class Flock:
         #: seq of every topic's newest frame, and of the newest but for the last tick
         self.positions = self.before = _NOWHERE
         self._frames: Sequence[EncodedFrame] = ()
-        self._chunks: list[bytes] | None = None
+        self._tick_chunks: TickChunks | None = None
 
     def add(self, topic: Topic) -> None:
         """Read another topic."""
@@ -45,10 +52,13 @@ class Flock:
         """Take the frames of a tick."""
         self.before = self.positions
         self.positions = {**self.before, **{frame.symbol: frame.seq for frame in frames}}
-        self._frames, self._chunks = frames, None
+        self._frames, self._tick_chunks = frames, None
 
-    def chunks(self) -> list[bytes]:
-        """Return what a reader that is one tick behind gets: one chunk for each frame of the tick."""
-        if self._chunks is None:
-            self._chunks = [frame.chunk(self.before.get(frame.symbol, 0)) for frame in self._frames]
-        return self._chunks
+    def tick_chunks(self, max_bytes: int) -> TickChunks:
+        """Return what a reader that is one tick behind gets, joined where that is not too long."""
+        if self._tick_chunks is None:
+            chunks = [frame.chunk(self.before.get(frame.symbol, 0)) for frame in self._frames]
+            if sum(map(len, chunks)) <= max_bytes:
+                chunks = [b"".join(chunks)]
+            self._tick_chunks = TickChunks(chunks, len(self._frames))
+        return self._tick_chunks

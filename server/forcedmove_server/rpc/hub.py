@@ -65,6 +65,8 @@ class Hub:
         self._closed = False
         self.failure: asyncio.Future[None] = self._loop.create_future()
         self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="forcedmove-snapshots")
+        self._pulse_s = min(0.25, limits.heartbeat_s / 4, limits.stalled_after_s / 8)
+        self._pulse = self._loop.call_later(self._pulse_s, self._beat)
         self._stop_ticks = engine.on_tick(self._encode_tick)
         try:
             self._deliver(engine.latest(), [])
@@ -255,6 +257,13 @@ class Hub:
         """Run ``work`` on the one thread that serialises snapshots."""
         return await self._loop.run_in_executor(self._snapshots, work, *args)
 
+    def _beat(self) -> None:
+        """One timer for all readers: a timer for each would cost more than what it watches over."""
+        now = self._loop.time()
+        for reader in self._readers:
+            reader.pulse(now)
+        self._pulse = self._loop.call_later(self._pulse_s, self._beat)
+
     def end_streams(self) -> None:
         """End every stream, and refuse new ones."""
         self._closed = True
@@ -269,6 +278,7 @@ class Hub:
     def close(self) -> None:
         """Let go of the engine. A second call does nothing."""
         self._closed = True
+        self._pulse.cancel()
         stop_ticks, self._stop_ticks = self._stop_ticks, lambda: None
         stop_ticks()
         for reader in list(self._readers):

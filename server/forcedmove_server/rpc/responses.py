@@ -57,8 +57,13 @@ def numbered(number: int, body: list[bytes]) -> bytes:
     return b"".join((varint_field(_NUMBER_FIELD, number), *body))
 
 
-def heartbeat(tick: Tick, missed_ticks: int, request_id: int, heads: Mapping[str, int]) -> bytes:
-    """Return a response that says the stream is alive, and how far the ``heads`` of its symbols have come."""
+def with_request(request_id: int, field: bytes) -> bytes:
+    """Return a response of one field that answers a request."""
+    return varint_field(_REQUEST_FIELD, request_id) + field
+
+
+def heartbeat(tick: Tick, missed_ticks: int, heads: Mapping[str, int]) -> bytes:
+    """Return the field that says the stream is alive, and how far the ``heads`` of its symbols have come."""
     alive = heatmap_pb2.Heartbeat(
         epoch=tick.epoch,
         tick=tick.number,
@@ -66,7 +71,7 @@ def heartbeat(tick: Tick, missed_ticks: int, request_id: int, heads: Mapping[str
         missed_ticks=missed_ticks,
         head_seq=heads,
     )
-    return heatmap_pb2.SubscribeResponse(heartbeat=alive, request_id=request_id).SerializeToString()
+    return heatmap_pb2.SubscribeResponse(heartbeat=alive).SerializeToString()
 
 
 def terms(subscription: Subscription, limits: Limits) -> bytes:

@@ -15,7 +15,7 @@ from forcedmove_server.errors import GoingAwayError, InputError
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription, subscription_of
-from forcedmove_server.rpc.responses import bodies, going_away, heartbeat, numbered, pong, terms
+from forcedmove_server.rpc.responses import bodies, going_away, heartbeat, numbered, pong, terms, with_request
 from forcedmove_server.rpc.status import NOT_READY_RETRY_S, guarded
 from forcedmove_server.rpc.subscriber import Subscriber
 
@@ -85,7 +85,7 @@ class StreamHandlers:
             await self._write_all(reader, context)
         except GoingAwayError:
             with contextlib.suppress(Exception):  # who cannot be told sees the stream end
-                await self._send(reader, context, going_away(NOT_READY_RETRY_S, reader.request_id))
+                await reader.write(context, going_away(NOT_READY_RETRY_S, reader.request_id))
             raise
 
     async def _write_all(self, reader: Subscriber, context: Context) -> None:
@@ -99,32 +99,35 @@ class StreamHandlers:
             if subscription is not None and subscription is not told:
                 outbox.clear()  # what was wanted before is not wanted any more
                 told = subscription
-                await self._send(reader, context, terms(subscription, limits))
+                await reader.write(context, terms(subscription, limits))
             elif reader.pings:
-                await self._send(reader, context, pong(reader.pings.popleft(), reader.request_id))
-            elif clock() >= heartbeat_due:
-                if (tick := self._hub.tick) is not None:
-                    heads = reader.flock.positions
-                    alive = heartbeat(tick, self._engine.missed_ticks, reader.request_id, heads)
-                    await self._send(reader, context, alive)
-                heartbeat_due = clock() + limits.heartbeat_s
+                await reader.write(context, pong(reader.pings.popleft(), reader.request_id))
             elif outbox and reader.may_send():
-                message = numbered(reader.next_number(), outbox.popleft())
+                body = outbox.popleft()
+                if clock() >= heartbeat_due:
+                    body.append(self._heartbeat(reader))
+                    heartbeat_due = clock() + limits.heartbeat_s
+                message = numbered(reader.next_number(), body)
                 reader.sent(len(message))
-                await self._send(reader, context, message)
+                await reader.write(context, message)
                 traffic.sent(message)
             elif not outbox and reader.has_news() and reader.may_send():
                 taken = reader.take(limits.max_message_bytes)
-                chunks = taken.chunks or await self._hub.encode(taken.frames)
+                if taken.tick is not None:
+                    chunks, frames = taken.tick
+                else:
+                    chunks, frames = await self._hub.encode(taken.frames), len(taken.frames)
                 if reader.subscription is subscription:  # another request may have come meanwhile
                     outbox.extend(bodies(chunks, taken.skipped, reader.request_id, limits.max_message_bytes))
-                    traffic.frames += len(chunks)
+                    traffic.frames += frames
+            elif clock() >= heartbeat_due:
+                if alive := self._heartbeat(reader):
+                    await reader.write(context, with_request(reader.request_id, alive))
+                heartbeat_due = clock() + limits.heartbeat_s
             else:
                 await reader.wait(heartbeat_due, bool(outbox))
 
-    async def _send(self, reader: Subscriber, context: Context, message: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._limits.stalled_after_s):
-                await context.write(message)
-        except TimeoutError:
-            raise reader.write_stalled() from None
+    def _heartbeat(self, reader: Subscriber) -> bytes:
+        if (tick := self._hub.tick) is None:
+            return b""
+        return heartbeat(tick, self._engine.missed_ticks, reader.flock.positions)

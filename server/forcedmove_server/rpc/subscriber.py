@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from forcedmove_server.errors import InputError, SlowConsumerError
-from forcedmove_server.rpc.flock import Flock
+from forcedmove_server.rpc.flock import Flock, TickChunks
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.topics import Sendable, Topic
 from forcedmove_server.rpc.traffic import TrafficCounts
@@ -18,10 +19,12 @@ _MOST_UNACKED_BYTES = 1 << 20
 
 
 class Taken(NamedTuple):
-    """Frames with the position each one follows, chunks that are made already, and how many frames were left out."""
+    """Frames with the position each one follows, or those of a tick that are put together already; how many were left
+    out.
+    """
 
     frames: list[tuple[Sendable, int]]
-    chunks: list[bytes]
+    tick: TickChunks | None
     skipped: int
 
 
@@ -54,6 +57,10 @@ class Subscriber:
         self._unacked: deque[tuple[int, int]] = deque()
         self._unacked_bytes = 0
         self._blocked_since: float | None = None
+        #: when the hub's pulse wakes the writer, and what it cancels where a write takes too long
+        self._wake_at = math.inf
+        self._writing: tuple[float, asyncio.Task[Any]] | None = None
+        self._was_cut = False
         self._error: Exception | None = None
         self._wake = asyncio.Event()
 
@@ -152,12 +159,41 @@ class Subscriber:
             until = min(until, stalled_at)
         elif self._seen is not self.flock.positions and not self._round:
             until = min(until, self._due)
+        if until <= now:
+            return
         self._wake.clear()
+        self._wake_at = until
+        # the pulse is too coarse for rates, and costs less than a timer for everybody
+        due = asyncio.get_running_loop().call_at(until, self._wake.set) if until == self._due else None
         try:
-            async with asyncio.timeout_at(until):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            self._wake_at = math.inf
+            if due is not None:
+                due.cancel()
+
+    def pulse(self, now: float) -> None:
+        """Wake the writer where it is time, and cut off a write that takes too long; the hub calls this often."""
+        if now >= self._wake_at:
+            self._wake.set()
+        if self._writing is not None and now - self._writing[0] >= self._stalled_after_s and not self._was_cut:
+            self._was_cut = True
+            self._writing[1].cancel()
+
+    async def write(self, context: Any, message: bytes) -> None:
+        """Hand a message to gRPC. Raises SlowConsumerError where nothing could be written for too long."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._writing = self._clock(), task
+        try:
+            await context.write(message)
+        except asyncio.CancelledError:
+            if not self._was_cut:
+                raise
+            task.uncancel()
+            raise self._slow(f"nothing was read for {self._stalled_after_s:g} s") from None
+        finally:
+            self._writing = None
 
     def take(self, max_bytes: int) -> Taken:
         """Take frames of about ``max_bytes`` at most, at least one where there are any. Raises SlowConsumerError."""
@@ -167,7 +203,7 @@ class Subscriber:
             self._due = self._clock() + interval if interval else 0.0
             if self._positions is flock.before:
                 self._positions = self._seen = flock.positions
-                return Taken([], flock.chunks(), 0)
+                return Taken([], flock.tick_chunks(max_bytes), 0)
             self._positions = dict(self._positions)
             self._round_of = flock.positions
             self._round.extend(s for s, seq in flock.positions.items() if seq != self._positions.get(s))
@@ -198,11 +234,7 @@ class Subscriber:
 
     def _counted(self, frames: list[tuple[Sendable, int]], skipped: int) -> Taken:
         self._traffic.conflated += skipped
-        return Taken(frames, [], skipped)
-
-    def write_stalled(self) -> SlowConsumerError:
-        """Return what ends a stream whose reader took nothing off the wire for too long."""
-        return self._slow(f"nothing was read for {self._stalled_after_s:g} s")
+        return Taken(frames, None, skipped)
 
     def _following(self, topic: Topic) -> Sequence[Sendable]:
         if topic.latest is None:
