@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from prometheus_client.registry import Collector
@@ -17,10 +18,11 @@ from forcedmove_kernels.backend import BackendChoice
 from forcedmove_server.access.store import TokenStore
 from forcedmove_server.collectors.accounts import follow_accounts
 from forcedmove_server.collectors.network import Addresses, Network, http_session
-from forcedmove_server.config import Config, ExactConfig
+from forcedmove_server.config import Config, ExactConfig, LiveSourceConfig
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.engine.exact.file import follow_file
 from forcedmove_server.engine.frames import Tick
+from forcedmove_server.engine.recovery.resume import lost_feeds, resume
 from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
@@ -60,6 +62,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     tokens, certificates = _protection(config)
     engine = Engine(config, InstrumentRegistry(), on_failure=stop_soon)
     _LOG.info("backend %s", engine.pipeline.backend_choice.describe())
+    _resumed(config, engine)
     pumps = _pumps(config, engine, stop_soon)
     heartbeat_s = config.server.heartbeat_ms / 1000
     stale_after_days = config.margin.tiers_stale_after_days
@@ -120,6 +123,17 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     for pump in pumps:
         if pump.failure:
             raise pump.failure
+
+
+def _resumed(config: Config, engine: Engine) -> None:
+    """Bring back what was kept, and keep what comes, where the configuration says so. Raises FileFormatError."""
+    if config.recovery.path is None:
+        return
+    journal, resumed = resume(config, engine.core, engine.fail)
+    engine.keep(journal)
+    lost = lost_feeds(config, engine.core) if resumed.snapshot is not None else None
+    if lost is not None:
+        engine.put(lost)
 
 
 def _protection(config: Config) -> tuple[TokenStore | None, Certificates | None]:
@@ -187,7 +201,19 @@ def _pumps(config: Config, engine: Engine, stop_soon: Callable[[], None]) -> lis
             else:
                 _LOG.info("source %s has ended; its last map stays", name)
 
-        pumps.append(Pump(made.source, engine.registry, engine.put, made.speed, ended, made.pace_from_ns))
+        put, resume_ns = partial(engine.put, source=source_config.name), engine.core.taken_ns.get(source_config.name, 0)
+        is_live = isinstance(source_config, LiveSourceConfig)
+        pumps.append(
+            Pump(
+                made.source,
+                engine.registry,
+                put,
+                made.speed,
+                ended,
+                made.pace_from_ns,
+                0 if is_live else resume_ns,
+            )
+        )
     return pumps
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from forcedmove_server.errors import ConfigError
+from forcedmove_server.recovery_config import RecoveryConfig as RecoveryConfig
 from forcedmove_server.server_config import LogFormat as LogFormat
 from forcedmove_server.server_config import SecurityConfig as SecurityConfig
 from forcedmove_server.server_config import ServerConfig as ServerConfig
@@ -293,6 +294,7 @@ class Config:
     scorecard: ScorecardConfig = field(default_factory=ScorecardConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     exact: ExactConfig = field(default_factory=ExactConfig)
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     arming: ArmingConfig = field(default_factory=ArmingConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
     sources: tuple[SourceConfig, ...] = (SimulateSourceConfig(),)
@@ -307,6 +309,7 @@ SECTIONS: dict[str, type] = {
     "scorecard": ScorecardConfig,
     "calibration": CalibrationConfig,
     "exact": ExactConfig,
+    "recovery": RecoveryConfig,
     "arming": ArmingConfig,
     "scan": ScanConfig,
 }

@@ -52,9 +52,12 @@ _VENUE_COUNTERS: tuple[tuple[str, str, Callable[[FeedStatus], int]], ...] = (
 class Ticking(Protocol):
     """What is told of the engine."""
 
-    ticks: int
     missed_ticks: int
     stages: StageTimes
+
+    @property
+    def ticks(self) -> int:
+        """Maps published."""
 
 
 class Traffic(Protocol):

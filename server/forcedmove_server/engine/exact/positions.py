@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -43,9 +42,9 @@ class _Producer:
 
 
 class ExactPositions:
-    """Implements what the engine is asked about exact positions. Belongs to its thread; nothing outlives a restart."""
+    """Implements what the engine is asked about exact positions. Belongs to its thread."""
 
-    def __init__(self, pipeline: Pipeline, config: ExactConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pipeline: Pipeline, config: ExactConfig, clock: Callable[[], float]) -> None:
         """``clock`` gives the seconds by which producers grow old."""
         self._pipeline, self._config, self._clock = pipeline, config, clock
         self._producers: dict[str, _Producer] = {}
@@ -189,7 +188,7 @@ class ExactPositions:
                 if held.state is PositionState.LIVE:
                     group.setdefault(find(held.position.key.market), []).append(held)
         after = {}
-        for market in leaving.keys() | coming.keys():
+        for market in sorted(leaving.keys() | coming.keys()):
             out = set(map(id, leaving.get(market, ())))
             stay = [held for held in self._rows.held(market) if id(held) not in out]
             after[market] = [*stay, *coming.get(market, ())]
