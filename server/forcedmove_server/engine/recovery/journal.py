@@ -23,7 +23,7 @@ from forcedmove_server.engine.recovery.record import SealedRecord, added, encode
 from forcedmove_server.engine.recovery.snapshot import Position, remove_older, write_snapshot
 from forcedmove_server.engine.recovery.state import Captured
 from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
-from forcedmove_server.recovery_config import RecoveryConfig
+from forcedmove_server.config import RecoveryConfig
 
 _LOG = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Journal:
         self._items: deque[_Tick | _Taken] = deque()
         self._waiting: deque[tuple[int, Sequence[Answer]]] = deque()
         self._bytes = 0
-        self._closing = False
+        self._closing = self._writing = False
         self._snapshot, self._snapshot_bytes = snapshot
         self._snapshot_s = time.monotonic()
         self._failed_s = -_RETRY_S
@@ -177,6 +177,11 @@ class Journal:
             self._items.append(_Taken(self._number, captured))
             self._changed.notify_all()
 
+    def settle(self) -> None:
+        """Wait until all that was handed over is written, or cannot be."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._items or self._writing or self._snapshot_busy))
+
     def close(self) -> None:
         """Write what there is, wait for it, and let go of the folder."""
         with self._changed:
@@ -208,7 +213,10 @@ class Journal:
     def _next_items(self) -> list[_Tick | _Taken]:
         """Wait for what is to be written next: ticks together, or one state; nothing once it is closed."""
         with self._changed:
+            self._writing = False
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._items or self._closing)
+            self._writing = bool(self._items)
             found: list[_Tick | _Taken] = []
             while self._items and not (found and isinstance(self._items[0], _Taken)):
                 item = self._items.popleft()
@@ -270,7 +278,7 @@ class Journal:
             begun = Segment.begun(self._folder, taken.number + 1, position.chain)
         except OSError as error:
             self._fail(f"the log cannot be written: {error.strerror or error}")
-            self._snapshot_busy = False
+            self._idle()
             return
         with self._changed:
             if before is not None:
@@ -292,7 +300,12 @@ class Journal:
         except BaseException as error:  # noqa: BLE001  whatever it is, the server must go down and say so
             self._bug("writing a snapshot failed", error)
         finally:
+            self._idle()
+
+    def _idle(self) -> None:
+        with self._changed:
             self._snapshot_busy = False
+            self._changed.notify_all()
 
     def _written(self, position: Position, size: int) -> None:
         with self._changed:
