@@ -181,6 +181,11 @@ class Server:
             self.journal.snapshot(capture(self.core), self.core.worked_s, 0.0)
         return number
 
+    def finish_batch(self) -> None:
+        """Go on to where a batch ends, with a tick: only there can a state be captured."""
+        if not self.core.between_batches:
+            self.tick(Tick((), (), self.core.clock.now_s))
+
     def wait(self, number: int) -> str | None:
         """Wait until it is told whether a record is kept; return why not."""
         with self._told:
