@@ -123,22 +123,9 @@ def config_at(folder: Path, **recovery: Any) -> Config:
     return replace(CONFIG, recovery=RecoveryConfig(path=str(folder), **recovery))
 
 
-def markets() -> InstrumentRegistry:
-    """Return the markets of the feed, whose numbers are floats as sources have them."""
-    return InstrumentRegistry(
-        replace(
-            one,
-            max_leverage=float(one.max_leverage),
-            contract_size=float(one.contract_size),
-            quantity_step=float(one.quantity_step),
-        )
-        for one in two_venue_registry()
-    )
-
-
 def new_core(config: Config = CONFIG, registry: InstrumentRegistry | None = None) -> EngineCore:
     """Return a core that knows the markets of the feed, and has seen nothing."""
-    return EngineCore(config, markets() if registry is None else registry, epoch=1)
+    return EngineCore(config, two_venue_registry() if registry is None else registry, epoch=1)
 
 
 def uninterrupted(ticks: Sequence[Tick], config: Config = CONFIG) -> EngineCore:
@@ -159,7 +146,7 @@ class Server:
         self.bugs: list[BaseException] = []
         self.core = EngineCore(self.config, InstrumentRegistry(), epoch=2)
         if not any(folder.glob("*.snapshot")):
-            for instrument in markets():
+            for instrument in two_venue_registry():
                 self.core.registry.add(instrument)
         self.journal: Journal
         self.resumed: Resumed

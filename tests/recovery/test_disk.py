@@ -23,8 +23,8 @@ from forcedmove_server.engine.recovery.snapshot import snapshots
 from forcedmove_server.engine.recovery.state import capture
 from forcedmove_server.errors import NotReadyError
 from forcedmove_server.market.positions import ExactPosition, PositionChange, PositionKey
-from tests.recovery.script import Server, config_at, copied, kept_at, markets, script, uninterrupted
-from tests.unit.market_feed import minute
+from tests.recovery.script import Server, config_at, copied, kept_at, script, uninterrupted
+from tests.unit.market_feed import minute, two_venue_registry
 
 TICKS = script(33, 16)
 
@@ -169,7 +169,7 @@ CHANGE = PositionChange(
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """A running engine with a journal, and a map."""
-    started = Engine(config_at(tmp_path / "kept"), markets())
+    started = Engine(config_at(tmp_path / "kept"), two_venue_registry())
     journal, _ = resume(config_at(tmp_path / "kept"), started.core, started.fail)
     started.keep(journal)
     shown = threading.Event()
