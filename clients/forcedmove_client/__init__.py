@@ -63,7 +63,7 @@ from forcedmove_client.scorecard import (
     ScoringRules,
     Unscored,
 )
-from forcedmove_client.server_status import Health, QuestionCounts, ServerStatus, StageTime
+from forcedmove_client.server_status import Health, JournalStatus, QuestionCounts, ServerStatus, StageTime
 from forcedmove_client.subscription import StreamStats, Subscription
 from forcedmove_client.sync import BlockingEvents, BlockingScan, BlockingSubscription, Client
 from forcedmove_client.whatif import Outlook, Touch, WhatIf, WhatIfRow
@@ -96,6 +96,7 @@ __all__ = [
     "HistoryGoneError",
     "InvalidArgumentError",
     "Invariants",
+    "JournalStatus",
     "Level",
     "LimitExceededError",
     "Liquidation",

@@ -27,7 +27,7 @@ from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import PositionAck, PositionChange
-from forcedmove_server.metrics import EngineMetrics, FeedMetrics, MetricsEndpoint, StreamMetrics
+from forcedmove_server.metrics import EngineMetrics, FeedMetrics, JournalMetrics, MetricsEndpoint, StreamMetrics
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
@@ -41,6 +41,7 @@ _LOG = logging.getLogger(__name__)
 
 _DEFECT_REPORT_S = 60.0
 _SCRAPE_WAIT_S = 1.0
+_WRITABLE_LOOK_S = 0.5
 
 
 async def run_server(config: Config, ready_file: Path | None = None) -> None:
@@ -76,7 +77,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         return [status for source in live for status in source.feeds()]
 
     choice = engine.pipeline.backend_choice
-    figures = EngineFigures(choice.name, engine.stages.read, lambda: device_bytes(choice))
+    figures = EngineFigures(choice.name, engine.stages.read, lambda: device_bytes(choice), engine.journal_status)
     server = await serve(
         engine,
         config.server.host,
@@ -108,8 +109,9 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
             defects = tasks.create_task(defect_log.watch())
             faults = tasks.create_task(server.raise_failure(), name="faults of the server")
             exact = tasks.create_task(feed_exact(config.exact, engine), name="exact positions")
+            writable = tasks.create_task(tell_writable(engine, server), name="what can be written")
             await stop.wait()
-            for task in (ready, defects, faults, exact):
+            for task in (ready, defects, faults, exact, writable):
                 task.cancel()
     finally:
         if metrics is not None:
@@ -134,6 +136,14 @@ def _resumed(config: Config, engine: Engine) -> None:
     lost = lost_feeds(config, engine.core) if resumed.snapshot is not None else None
     if lost is not None:
         engine.put(lost)
+
+
+async def tell_writable(engine: Engine, server: RpcServer) -> None:
+    """Let the health of services that change something follow the journal, until cancelled."""
+    while True:
+        status = engine.journal_status()
+        await server.set_writable(status is None or status.problem is None)
+        await asyncio.sleep(_WRITABLE_LOOK_S)
 
 
 def _protection(config: Config) -> tuple[TokenStore | None, Certificates | None]:
@@ -161,6 +171,7 @@ def _collectors(engine: Engine, server: RpcServer, feeds: Callable[[], list[Feed
         EngineMetrics(engine, choice.name, headline, lambda: device_bytes(choice)),
         StreamMetrics(server.hub, {"scan": server.scans, "forecast": server.turns}),
         FeedMetrics(feeds),
+        JournalMetrics(engine.journal_status),
     )
 
 

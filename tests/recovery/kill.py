@@ -44,6 +44,7 @@ from forcedmove_server.market.positions import PositionAck, PositionChange
 PRODUCERS = 4
 #: share of kills that hit a server that is still starting
 EARLY = 0.2
+_CONNECTIONS = 10
 #: keeps of the last frame all that a map has
 KEEP: Any = ("venue", "side", "leverage", "price")
 _CONFIG = """
@@ -81,7 +82,9 @@ class Result:
     twice: int = 0
     wrong: int = 0
     records: int = 0
+    reconnected: int = 0
     back_s: list[float] = field(default_factory=list)
+    answered_s: list[float] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     grid_equal: bool = False
     shown_equal: bool = False
@@ -94,7 +97,7 @@ class Result:
 
     def text(self) -> str:
         """Return it in lines."""
-        times = np.array(self.back_s)
+        times, answered = np.array(self.back_s), np.array(self.answered_s)
         return "\n".join(
             (
                 f"kills                     {self.kills}, {self.early_kills} of them before the first map",
@@ -107,6 +110,9 @@ class Result:
                 f"grid of all rows equal: {self.grid_equal}; what was shown last equal: {self.shown_equal}",
                 f"back to serving           median {np.median(times):.2f} s, p95 {np.quantile(times, 0.95):.2f} s, "
                 f"worst {times.max():.2f} s",
+                f"first question answered   median {np.median(answered):.2f} s, p95 "
+                f"{np.quantile(answered, 0.95):.2f} s, worst {answered.max():.2f} s "
+                f"(connections made anew: {self.reconnected})",
             )
         )
 
@@ -131,9 +137,7 @@ class Producer:
                     self.sequence += 1
                     accounts = self.draw.sample(range(40), self.draw.randrange(1, 6))
                     self.pending = [self._position(account) for account in accounts]
-                await client.set_positions(
-                    self.pending, producer=self.name, replace=False, sequence=self.sequence
-                )
+                await client.set_positions(self.pending, producer=self.name, replace=False, sequence=self.sequence)
                 self._done()
 
     async def check(self, client: AsyncClient, result: Result) -> None:
@@ -142,7 +146,8 @@ class Producer:
         if held.sequence < self.acked:
             result.lost += self.acked - held.sequence
         elif held.sequence > self.acked:
-            assert self.pending is not None and held.sequence == self.sequence
+            assert self.pending is not None
+            assert held.sequence == self.sequence
             self._done()
         found = {one.position.key: one.position.quantity for one in held.positions}
         result.wrong += sum(found.get(key) != quantity for key, quantity in self.told.items())
@@ -209,9 +214,8 @@ async def run(folder: Path, kills: int, seed: int, say: Any = None) -> Result:
         target = await process.ready(until_s)
         if target is not None:
             result.back_s.append(time.monotonic() - process.began_s)
-            async with AsyncClient(target) as client:
-                for producer in producers:
-                    await producer.check(client, result)
+            async with await _reached(target, producers, result) as client:
+                result.answered_s.append(time.monotonic() - process.began_s)
                 sending = [asyncio.create_task(producer.run(client)) for producer in producers]
                 if result.kills == kills:
                     await asyncio.sleep(1.0)
@@ -234,10 +238,27 @@ async def run(folder: Path, kills: int, seed: int, say: Any = None) -> Result:
     return result
 
 
+async def _reached(target: str, producers: list[Producer], result: Result) -> AsyncClient:
+    """Connect, and compare what the server holds with what it acknowledged; a connection that hangs is made anew."""
+    for _ in range(_CONNECTIONS):
+        client = AsyncClient(target, timeout_s=3.0)
+        try:
+            for producer in producers:
+                await producer.check(client, result)
+        except UnavailableError:
+            result.reconnected += 1
+            await client.close()
+        else:
+            return client
+    raise AssertionError(f"nobody answers at {target}: see server.log")
+
+
 async def _one_more(producers: list[Producer]) -> None:
     """Wait until a change that came later is acknowledged: then what was shown before is kept."""
     before = [producer.acks for producer in producers]
-    while all(producer.acks < acks + 2 for producer, acks in zip(producers, before, strict=True)):
+    while all(  # noqa: ASYNC110  they count what a server tells them
+        producer.acks < acks + 2 for producer, acks in zip(producers, before, strict=True)
+    ):
         await asyncio.sleep(0.01)
 
 
@@ -270,7 +291,9 @@ def compare(folder: Path, shown: MapFrame, result: Result) -> None:
         result.records += 1
         found = first.maps.get(shown.symbol)
         if found is not None and found.seq == shown.seq:
-            view = render_view(first.pipeline.store, first.states["BTC"].rows, ViewSpec(keep=KEEP, price_range_fraction=0))
+            view = render_view(
+                first.pipeline.store, first.states["BTC"].rows, ViewSpec(keep=KEEP, price_range_fraction=0)
+            )
             result.shown_equal = bool(np.array_equal(view.values.ravel(), shown.grid.ravel()))
     second = EngineCore(config, InstrumentRegistry(), epoch=2)
     journal, _ = resume(replace(config, recovery=RecoveryConfig(path=str(folder / "kept"))), second, _raise)

@@ -1,4 +1,4 @@
-"""Runs of an engine's core that can be repeated: a seeded list of inputs by tick, with or without a journal beside it."""
+"""Runs of an engine's core that can be repeated: seeded inputs by tick, with or without a journal beside them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Tick(NamedTuple):
 
 
 def script(seed: int, ticks: int) -> list[Tick]:
-    """Return ticks of a market in which positions come, change, are crossed and expire; batches end inside and across."""
+    """Return ticks of a market in which positions come, change, are crossed and expire; batches end across ticks."""
     draw = random.Random(seed)
     found, next_minute, clock_s = [], 0, 0.0
     sequences = dict.fromkeys(("desk", "fund", "bot"), 0)

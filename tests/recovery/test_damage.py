@@ -91,11 +91,17 @@ def test_a_bit_of_any_class_of_bytes_of_a_snapshot(kept: Path, tmp_path: Path) -
     assert len(places) > 100
     for number, (name, place) in enumerate(places):
         flip(path, place, number % 8)
-        with pytest.raises(FileFormatError):
-            read_snapshot(path)
-            pytest.fail(f"a flipped bit of the {name} is not found")
+        assert is_unreadable(path), f"a flipped bit of the {name} is not found"
         flip(path, place, number % 8)
     read_snapshot(path)
+
+
+def is_unreadable(path: Path) -> bool:
+    try:
+        read_snapshot(path)
+    except FileFormatError:
+        return True
+    return False
 
 
 def test_a_snapshot_of_any_other_length(kept: Path, tmp_path: Path) -> None:
@@ -191,7 +197,7 @@ def test_a_log_that_is_shorter_by_a_whole_record(folder: Path) -> None:
 
 def test_a_missing_segment(folder: Path) -> None:
     (_, _), (_, oldest), *_ = snapshots(folder)[::-1]
-    for number, path in snapshots(folder):
+    for _, path in snapshots(folder):
         if path != oldest:
             path.unlink()
     (_, _), *between, (_, _) = segments(folder)
@@ -231,7 +237,9 @@ def test_what_a_crash_cut_short_is_cut_off_and_told(
     _, path = segments(whole)[-1]
     (whole / log.WITNESS).write_bytes(witness)
     size, after = before[path.name], path.stat().st_size
-    for number, end in enumerate([size + 1, size + RECORD_BYTES - 1, size + RECORD_BYTES, (size + after) // 2, after - 1]):
+    for number, end in enumerate(
+        [size + 1, size + RECORD_BYTES - 1, size + RECORD_BYTES, (size + after) // 2, after - 1]
+    ):
         copy = copied(whole, tmp_path / str(number))
         os.truncate(copy / path.name, end)
         caplog.clear()
@@ -265,7 +273,9 @@ def _both(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_both, Path.unlink, lambda path: os.truncate(path, 20)])
-def test_without_a_witness_nobody_knows_whether_the_log_is_whole(folder: Path, damage: Callable[[Path], object]) -> None:
+def test_without_a_witness_nobody_knows_whether_the_log_is_whole(
+    folder: Path, damage: Callable[[Path], object]
+) -> None:
     damage(folder / log.WITNESS)
     assert "witness" in str(is_refused(folder))
 

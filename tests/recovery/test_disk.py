@@ -1,4 +1,4 @@
-"""A disk that is full, broken or slow: the map goes on, nothing is acknowledged that is not kept, and it heals by itself."""
+"""A disk that is full, broken or slow: the map goes on, only what is kept is acknowledged, and it heals by itself."""
 
 from __future__ import annotations
 

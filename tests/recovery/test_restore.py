@@ -14,7 +14,17 @@ from forcedmove_server.engine.recovery.log import segments
 from forcedmove_server.engine.recovery.snapshot import snapshots
 from forcedmove_server.engine.recovery.state import capture, restore
 from forcedmove_server.market.instruments import InstrumentRegistry
-from tests.recovery.script import Server, copied, crashed, kept_at, new_core, play, script, uninterrupted, without_scores
+from tests.recovery.script import (
+    Server,
+    copied,
+    crashed,
+    kept_at,
+    new_core,
+    play,
+    script,
+    uninterrupted,
+    without_scores,
+)
 from tests.unit.market_feed import minute
 
 
@@ -106,7 +116,7 @@ def test_old_snapshots_and_the_log_before_them_are_deleted(tmp_path: Path) -> No
     kept_at(tmp_path, script(2, 12), snapshots=range(12), retain_snapshots=2)
     newest, older = (number for number, _ in snapshots(tmp_path))
     assert newest > older > 0
-    assert [first for first, _ in segments(tmp_path)][0] <= older + 1
+    assert segments(tmp_path)[0][0] <= older + 1
     assert all(first > older for first, _ in segments(tmp_path)[1:])
     assert Server(tmp_path).resumed.snapshot == newest
 

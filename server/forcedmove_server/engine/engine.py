@@ -20,7 +20,7 @@ from forcedmove_server.engine.cascade.forecast import ShockQuestion
 from forcedmove_server.engine.core import SET_POSITIONS, EngineCore
 from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
 from forcedmove_server.engine.promises import resolve
-from forcedmove_server.engine.recovery.journal import Journal
+from forcedmove_server.engine.recovery.journal import Journal, JournalStatus
 from forcedmove_server.engine.recovery.record import TickRecord
 from forcedmove_server.engine.recovery.state import capture
 from forcedmove_server.engine.scan.books import Snapshot
@@ -91,6 +91,10 @@ class Engine:
     def keep(self, journal: Journal) -> None:
         """Write every input to a journal from now on; to be called before :meth:`start`."""
         self._journal = journal
+
+    def journal_status(self) -> JournalStatus | None:
+        """Return how the journal is doing, from any thread; None where nothing is kept."""
+        return None if self._journal is None else self._journal.status()
 
     def fail(self, error: BaseException) -> None:
         """Stop because of a bug on another thread that the engine cannot do without."""

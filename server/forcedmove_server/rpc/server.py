@@ -34,6 +34,8 @@ _SERVICES = (
     server_status.SERVICE,
 )
 _HEALTH_NAMES = ("", *_SERVICES)
+#: those that change something
+_WRITING = (positions.SERVICE,)
 
 
 class RpcServer:
@@ -56,8 +58,17 @@ class RpcServer:
         self._workers = workers
         self.scans, self.turns = workers
         self._server, self._health = server, healthy
+        self._is_up, self._is_writable = False, True
         self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
         self._announcement.add_done_callback(self._announced)
+
+    async def set_writable(self, is_writable: bool) -> None:
+        """Say of the services that change something that they serve, or do not; what is read is served either way."""
+        if self._is_up and is_writable != self._is_writable:
+            self._is_writable = is_writable
+            status = health_pb2.HealthCheckResponse
+            for name in _WRITING:
+                await self._health.set(name, status.SERVING if is_writable else status.NOT_SERVING)
 
     async def raise_failure(self) -> None:
         """Wait for a bug that no call would notice, and raise it. For a task group; cancel it to end the wait."""
@@ -82,8 +93,10 @@ class RpcServer:
     async def _announce(self, first_map: asyncio.Event) -> None:
         await first_map.wait()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._is_up = True
         logger.info("serving")
         await asyncio.wait((self.hub.failure,))
+        self._is_up = False
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def _announced(self, task: asyncio.Task[None]) -> None:

@@ -17,13 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from forcedmove_server.config import RecoveryConfig
 from forcedmove_server.engine.recovery.files import Lock
 from forcedmove_server.engine.recovery.log import Segment, Witness, remove_before
 from forcedmove_server.engine.recovery.record import SealedRecord, added, encoded
 from forcedmove_server.engine.recovery.snapshot import Position, remove_older, write_snapshot
 from forcedmove_server.engine.recovery.state import Captured
 from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
-from forcedmove_server.config import RecoveryConfig
 
 _LOG = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def resume(config: Config, core: EngineCore, on_failure: Callable[[BaseException
         found = newest_sound(folder)
         if found is not None and (other := misfits(found.fingerprint, need)):
             _LOG.warning("what %s keeps does not fit and is set aside, other than here: %s", folder, "; ".join(other))
-            _set_aside(folder)
+            set_aside(folder, [path for _, path in [*segments(folder), *snapshots(folder)]])
             found = None
         if found is None:
             segment, size = _begun(folder, core, need)
@@ -127,14 +127,17 @@ def _continued(folder: Path, tail: Tail) -> Segment:
     return Segment(tail.path, number + 1, chain, tail.end)
 
 
-def _set_aside(folder: Path) -> None:
-    """Move what is kept into a folder of its own, instead of what was set aside before."""
+def set_aside(folder: Path, paths: Iterable[Path]) -> None:
+    """Move files into a folder of their own, instead of what was set aside before, with a copy of the witness."""
     aside = folder / _SET_ASIDE
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(mode=0o700)
-    for path in [*(path for _, path in snapshots(folder)), *(path for _, path in segments(folder)), folder / WITNESS]:
-        if path.exists():
-            path.replace(aside / path.name)
+    if (folder / WITNESS).exists():
+        shutil.copy2(folder / WITNESS, aside)
+    for path in paths:
+        path.replace(aside / path.name)
+    if not snapshots(folder) and not segments(folder):
+        (folder / WITNESS).unlink(missing_ok=True)
 
 
 def _tell(resumed: Resumed, tail: Tail) -> None:
