@@ -30,7 +30,7 @@ SERVICE = server_status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_na
 
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """What only the engine's owner knows: the backend, stages of ticks, bytes used and in all of the GPU, the journal."""
+    """What only the engine's owner knows: backend, stages of ticks, bytes used and in all of the GPU, journal."""
 
     backend: str = ""
     stages: Callable[[], tuple[StageHistogram, ...]] = tuple
