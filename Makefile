@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 
-.PHONY: run test unit lint proto docs bench fuzz soak gpu-check clean
+.PHONY: run test unit lint proto docs bench fuzz soak kill gpu-check clean
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -45,6 +45,10 @@ fuzz: .venv/stamp
 # Ten minutes of all venues at once under random faults, against the emulator; MINUTES=N replaces the ten.
 soak: .venv/stamp
 	$(BIN)/python -m tests.emulator.soak --minutes $(or $(MINUTES),10)
+
+# A serving process is killed two hundred times at random moments while clients send; KILLS=N replaces the number.
+kill: .venv/stamp
+	$(BIN)/python -m tests.recovery.kill --kills $(or $(KILLS),200)
 
 # On a machine with a GPU: needs NumPy and CuPy, nothing of the above. SEED=N repeats the tables of an earlier run.
 gpu-check:

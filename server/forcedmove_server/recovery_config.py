@@ -19,8 +19,8 @@ class RecoveryConfig:
     snapshot_interval_s: Annotated[float, Key("s", "a snapshot is taken at least this often ...", 0.1, 86_400)] = 60.0
     max_replay_s: Annotated[
         float,
-        Key("s", "... and before inputs since the last one take longer than this to repeat", 0.05, 3_600),
-    ] = 2.0
+        Key("s", "... and before inputs since the last one have taken longer than this to compute", 0.05, 3_600),
+    ] = 1.5
     retain_snapshots: Annotated[
         int, Key("snapshots", "snapshots that are kept, and the log since the oldest of them", 1, 1_000)
     ] = 2

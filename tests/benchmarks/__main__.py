@@ -26,6 +26,7 @@ MODULES = (
     "inference_bench",
     "stream_bench",
     "collect_bench",
+    "recovery_bench",
 )
 
 

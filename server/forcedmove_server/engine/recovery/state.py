@@ -149,8 +149,7 @@ def packed_working(core: EngineCore) -> tuple[bytes, tuple[bytes, ...]]:
     parts = components(core)
     state = {name: attributes(part, WIRING[name]) for name, part in parts.items()}
     whole = state, list(resident_rows(core.pipeline.store))
-    names = {id(part): name for name, part in parts.items()}
-    return packed(whole, names, lambda buffer: buffers.append(bytes(buffer.raw()))), tuple(buffers)
+    return packed(whole, parts, lambda buffer: buffers.append(bytes(buffer.raw()))), tuple(buffers)
 
 
 def restore(core: EngineCore, captured: Captured) -> None:
