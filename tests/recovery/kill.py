@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from forcedmove_client import AsyncClient, MapFrame, Position, PositionKey, UnavailableError
 from forcedmove_server.config import RecoveryConfig, load_config
@@ -73,7 +74,7 @@ _MARKETS = (("binance", "BTCUSDT", 97_500.0), ("bybit", "BTCUSDT", 97_500.0), ("
 
 @dataclass
 class Result:
-    """What a run of kills has cost; times are seconds from the start of a process to its first map."""
+    """What a run of kills has cost; times are seconds from the start of a process to its first map, or first answer."""
 
     kills: int = 0
     early_kills: int = 0
@@ -85,6 +86,7 @@ class Result:
     reconnected: int = 0
     back_s: list[float] = field(default_factory=list)
     answered_s: list[float] = field(default_factory=list)
+    worked_s: list[float] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     grid_equal: bool = False
     shown_equal: bool = False
@@ -110,6 +112,7 @@ class Result:
                 f"grid of all rows equal: {self.grid_equal}; what was shown last equal: {self.shown_equal}",
                 f"back to serving           median {np.median(times):.2f} s, p95 {np.quantile(times, 0.95):.2f} s, "
                 f"worst {times.max():.2f} s",
+                f"processor time until then median {np.median(self.worked_s):.2f} s, worst {max(self.worked_s):.2f} s",
                 f"first question answered   median {np.median(answered):.2f} s, p95 "
                 f"{np.quantile(answered, 0.95):.2f} s, worst {answered.max():.2f} s "
                 f"(connections made anew: {self.reconnected})",
@@ -192,6 +195,11 @@ class Process:
             await asyncio.sleep(0.01)
         return None
 
+    def worked_s(self) -> float:
+        """Processor time that it has taken so far, which does not depend on what else the machine does."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
     def kill(self) -> None:
         """End it as a loss of the process would."""
         self._process.send_signal(signal.SIGKILL)
@@ -214,6 +222,7 @@ async def run(folder: Path, kills: int, seed: int, say: Any = None) -> Result:
         target = await process.ready(until_s)
         if target is not None:
             result.back_s.append(time.monotonic() - process.began_s)
+            result.worked_s.append(process.worked_s())
             async with await _reached(target, producers, result) as client:
                 result.answered_s.append(time.monotonic() - process.began_s)
                 sending = [asyncio.create_task(producer.run(client)) for producer in producers]

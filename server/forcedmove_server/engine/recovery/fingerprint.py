@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import platform
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 
+import numpy as np
+
+import forcedmove_kernels
 from forcedmove_server.config import Config, LiveSourceConfig, SourceConfig
-from forcedmove_server.engine.core import EngineCore
-from forcedmove_server.engine.recovery.state import WIRING, attributes, components
 
 #: how a source is played, which does not change what it plays
 _PACING = ("speed", "at")
+#: packages of the server that a state follows from
+_DECIDING = ("engine", "inference", "margin", "market", "scorecard")
+_SERVER = Path(__file__).parents[2]
 
 
-def fingerprint(config: Config, core: EngineCore) -> dict[str, str]:
+def fingerprint(config: Config) -> dict[str, str]:
     """Return what has to be the same, by the name that it is told by.
 
     Which backend computes, on how many threads and how often makes no difference, nor do limits and files.
@@ -22,7 +29,8 @@ def fingerprint(config: Config, core: EngineCore) -> dict[str, str]:
     engine = config.engine
     return {
         "version": version("forcedmove"),
-        "classes": _layout(core),
+        "program": program(),
+        "libraries": f"python {platform.python_version_tuple()[:2]}, numpy {np.__version__.split('.')[:2]}",
         "[engine] bins, max_markets, max_cohorts_per_market": repr(
             (engine.bins, engine.max_markets, engine.max_cohorts_per_market)
         ),
@@ -42,10 +50,14 @@ def misfits(have: dict[str, str], need: dict[str, str]) -> list[str]:
     return [name for name in sorted(have.keys() | need.keys()) if have.get(name) != need.get(name)]
 
 
-def _layout(core: EngineCore) -> str:
-    """Digest of the attributes of all components: a program whose state has others cannot read it."""
-    names = [(name, sorted(attributes(part, WIRING[name]))) for name, part in components(core).items()]
-    return hashlib.sha256(repr(names).encode()).hexdigest()[:16]
+@functools.cache
+def program() -> str:
+    """Digest of the sources that a state follows from: with others, the same inputs may lead somewhere else."""
+    state = hashlib.sha256()
+    for folder in (*(_SERVER / name for name in _DECIDING), Path(forcedmove_kernels.__file__).parent):
+        for path in sorted(folder.rglob("*.py")):
+            state.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return state.hexdigest()[:16]
 
 
 def _market(source: SourceConfig) -> str:

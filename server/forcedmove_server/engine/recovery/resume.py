@@ -47,7 +47,7 @@ def resume(config: Config, core: EngineCore, on_failure: Callable[[BaseException
     folder = Path(config.recovery.path or "").expanduser()
     lock = Lock(folder)
     try:
-        need = fingerprint(config, core)
+        need = fingerprint(config)
         remove_unfinished(folder)
         found = newest_sound(folder)
         if found is not None and (other := misfits(found.fingerprint, need)):
