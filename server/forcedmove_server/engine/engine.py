@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from forcedmove_server.config import Config
+from forcedmove_server.engine.asked import Changes, Questions
 from forcedmove_server.engine.bands import Uncertainty, uncertainty_of
 from forcedmove_server.engine.cascade.forecast import ShockQuestion
 from forcedmove_server.engine.core import SET_POSITIONS, EngineCore
@@ -28,7 +27,7 @@ from forcedmove_server.engine.scores import Scores
 from forcedmove_server.engine.taken import TakenQuestion, take_question
 from forcedmove_server.engine.views import plan_view, render_view
 from forcedmove_server.engine.watched import WatchedViews
-from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
+from forcedmove_server.errors import NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import HeldPositions, PositionAck, PositionChange
@@ -36,7 +35,6 @@ from forcedmove_server.scorecard.summary import MarketRow, ShortScore, Summary, 
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_W = TypeVar("_W")
 
 #: batches waiting for the engine at most; a full queue holds a replay back
 QUEUE_LIMIT = 64
@@ -68,9 +66,9 @@ class Engine:
         self._interval_s = config.engine.tick_interval_ms / 1000
         self._on_failure = on_failure or (lambda: None)
         self._batches: queue.Queue[tuple[str, EventBatch]] = queue.Queue(QUEUE_LIMIT)
-        self._requests: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._questions = Questions()
         #: what changes the map: done where a tick begins, answered when it has been published and can outlast a crash
-        self._changes: queue.SimpleQueue[tuple[tuple[str, object], Future[Any]]] = queue.SimpleQueue()
+        self._changes = Changes()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._listeners: list[Callable[[Tick], None]] = []
@@ -198,12 +196,8 @@ class Engine:
         Done when that tick has been published and, where there is a journal, what was changed outlasts a crash. The
         future raises NotReadyError while the journal cannot be written, and what the change itself raises.
         """
-        future: Future[Any] = Future()
         problem = self._journal.problem if self._journal is not None else None
-        if problem is not None:
-            future.set_exception(NotReadyError(problem))
-            return future
-        return self._queued(self._changes, (name, change), future)
+        return _refused(problem) if problem is not None else self._queued(lambda: self._changes.put(name, change))
 
     def positions(self, producer: str) -> Future[HeldPositions]:
         """Return the positions that a producer told of, as of the newest tick."""
@@ -229,17 +223,20 @@ class Engine:
         return answer
 
     def _ask(self, work: Callable[[], _T]) -> Future[_T]:
-        return self._queued(self._requests, work, Future())
+        return self._queued(lambda: self._questions.put(work))
 
-    def _queued(self, of: queue.SimpleQueue[tuple[_W, Future[Any]]], work: _W, future: Future[Any]) -> Future[Any]:
+    def _queued(self, put: Callable[[], Future[_T]]) -> Future[_T]:
         if self._stopping.is_set():
-            future.set_exception(NotReadyError("the engine has stopped"))
-            return future
-        of.put((work, future))
+            return _refused("the engine has stopped")
+        future = put()
         self._wake.set()
         if self._stopping.is_set():  # it may have ended in between, and nobody would answer
             self._refuse()
         return future
+
+    def _refuse(self) -> None:
+        self._questions.refuse()
+        self._changes.refuse()
 
     def _map(self, symbol: str) -> SymbolMap:
         found = self.latest().maps.get(symbol)
@@ -257,7 +254,7 @@ class Engine:
             deadline = time.monotonic() + self._interval_s
             while not self._stopping.is_set():
                 if self._at_tick:
-                    self._answer()
+                    self._questions.answer()
                 if time.monotonic() >= deadline:
                     self._tick()
                     deadline = self._next_deadline(deadline)
@@ -296,29 +293,6 @@ class Engine:
         self._record.step()
         return True
 
-    def _answer(self) -> None:
-        """Answer what readers asked; a reader's error is the reader's, never the engine's."""
-        while True:
-            try:
-                work, future = self._requests.get_nowait()
-            except queue.Empty:
-                return
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(work())
-            except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
-                future.set_exception(error)
-
-    def _refuse(self) -> None:
-        of: Iterable[queue.SimpleQueue[tuple[Any, Future[Any]]]] = (self._requests, self._changes)
-        for requests in of:
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    _, future = requests.get_nowait()
-                    if future.set_running_or_notify_cancel():
-                        future.set_exception(NotReadyError("the engine has stopped"))
-
     def _finish(self) -> None:
         """End between two ticks, with a snapshot of that: a stop on purpose leaves nothing to repeat."""
         if self._journal is not None:
@@ -330,7 +304,7 @@ class Engine:
         self._at_tick = True
         clock_s = self.core.clock.read()
         self.core.begin_tick(clock_s)
-        answers = self._change()
+        answers = self._changes.make(self.core, self._record)
         number = self._write_down(clock_s)
         try:
             self._publish()
@@ -345,24 +319,6 @@ class Engine:
             began_s = time.perf_counter()
             captured = capture(self.core)
             journal.snapshot(captured, self.core.worked_s, time.perf_counter() - began_s)
-
-    def _change(self) -> list[Callable[[str | None], None]]:
-        """Do what was asked for; return what tells those who asked, or that it may be lost, and why."""
-        answers: list[Callable[[str | None], None]] = []
-        while True:
-            try:
-                (name, change), future = self._changes.get_nowait()
-            except queue.Empty:
-                return answers
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                answer = self.core.change(name, change)
-            except ForcedMoveError as error:
-                answers.append(partial(_fail, future, error))
-                continue
-            self._record.change(name, change)
-            answers.append(partial(_answer, future, answer))
 
     def _write_down(self, clock_s: float) -> int:
         """Hand what came since the last tick to the journal; return its number there."""
@@ -389,13 +345,7 @@ class Engine:
             listener(tick)
 
 
-def _answer(future: Future[Any], answer: object, problem: str | None) -> None:
-    """Tell who asked for a change; ``problem`` says why a crash would undo it."""
-    if problem is None:
-        future.set_result(answer)
-    else:
-        future.set_exception(NotReadyError(problem))
-
-
-def _fail(future: Future[Any], error: ForcedMoveError, _: str | None) -> None:
-    future.set_exception(error)
+def _refused(why: str) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(NotReadyError(why))
+    return future
