@@ -13,7 +13,7 @@ from forcedmove_server.engine.recovery.digest import digest, digests
 from forcedmove_server.engine.recovery.log import segments
 from forcedmove_server.engine.recovery.snapshot import snapshots
 from forcedmove_server.engine.recovery.state import capture, restore
-from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.market.instruments import Instrument, InstrumentRegistry
 from tests.recovery.script import (
     Server,
     copied,
@@ -131,3 +131,28 @@ def test_numbers_of_events_go_on_and_the_epoch_is_new(tmp_path: Path) -> None:
     assert [event.seq for event in log.kept()[0]] == [event.seq for event in events]
     assert {event.epoch for event in log.kept()[0]} <= {2}
     server.stop()
+
+
+def test_instruments_that_only_a_snapshot_knew_are_in_the_log_after_a_restart(tmp_path: Path) -> None:
+    """Without that snapshot markets would be numbered otherwise than the batches behind it."""
+    ticks = script(6, 6)
+    server = Server(tmp_path / "kept", retain_snapshots=5)
+    for tick in ticks[:3]:
+        number = server.tick(tick)
+    server.wait(number)
+    server.finish_batch()
+    late = Instrument("okx", "SOL-USDT-SWAP", "SOL", "USDT")
+    server.core.registry.add(late)
+    server.journal.snapshot(capture(server.core), 0.0, 0.0)
+    server.journal.settle()
+    server.stop()
+    again = Server(tmp_path / "kept", retain_snapshots=5)
+    for tick in ticks[3:]:
+        number = again.tick(tick)
+    again.wait(number)
+    again.stop()
+    snapshots(tmp_path / "kept")[0][1].unlink()
+    older = Server(tmp_path / "kept")
+    assert older.core.registry.find(late.key) == 4
+    assert digest(older.core) == digest(again.core)
+    older.stop()

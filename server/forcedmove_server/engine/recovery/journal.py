@@ -79,12 +79,9 @@ class Journal:
         fingerprint: dict[str, str],
         segment: Segment,
         snapshot: tuple[int, int],
-        registered: int,
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        """Go on behind the last record of ``segment``, with the number and bytes of the newest snapshot, and
-        ``registered`` instruments that are in the log already.
-        """
+        """Go on behind the last record of ``segment``, with the number and bytes of the newest snapshot."""
         self._folder, self._lock, self._config, self._fingerprint = folder, lock, config, fingerprint
         self._on_failure = on_failure
         self._segment: Segment | None = segment
@@ -92,7 +89,8 @@ class Journal:
         #: where the log ends, and the last record of it that outlasts a crash for sure
         self._end = Position(segment.number - 1, segment.chain)
         self._number = self._kept = self._end.number
-        self._registered = registered
+        #: instruments that are in the log; the first record has all, since a snapshot may know more than the log does
+        self._registered = 0
         self._problem: str | None = None
         #: the segment is not to be written to any more
         self._broken = False

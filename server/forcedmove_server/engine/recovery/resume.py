@@ -70,7 +70,7 @@ def resume(config: Config, core: EngineCore, on_failure: Callable[[BaseException
     number = found.position.number if found is not None else None
     resumed = Resumed(number, tail.records, time.monotonic() - began_s)
     _tell(resumed, tail)
-    journal = Journal(folder, lock, config.recovery, need, segment, (number or 0, size), len(core.registry), on_failure)
+    journal = Journal(folder, lock, config.recovery, need, segment, (number or 0, size), on_failure)
     return journal, resumed
 
 
