@@ -1,9 +1,10 @@
-"""What is state and what is wiring: nothing is forgotten, nothing is named that is not there, no array is kept twice."""
+"""What is state and what is wiring: nothing is named that is not there, and no array is kept twice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_no_two_arrays_of_a_state_share_memory(core: EngineCore) -> None:
             found |= {id(array): array for array in _arrays(value, inside)}
     spans = sorted((array.__array_interface__["data"][0], array) for array in found.values() if array.nbytes)
     assert len(spans) > 100
-    for (_, one), (_, other) in zip(spans, spans[1:], strict=False):
+    for (_, one), (_, other) in pairwise(spans):
         assert not np.shares_memory(one, other)
 
 
@@ -70,11 +71,10 @@ def _arrays(value: Any, inside: set[int]) -> Iterator[NDArray[Any]]:
     elif isinstance(value, list | tuple | set | frozenset) or hasattr(value, "popleft"):
         for one in value:
             yield from _arrays(one, inside)
-    elif type(value).__module__.startswith("forcedmove") and not isinstance(value, Enum):
-        if id(value) not in inside:
-            inside.add(id(value))
-            for one in attributes(value, frozenset()).values():
-                yield from _arrays(one, inside)
+    elif type(value).__module__.startswith("forcedmove") and id(value) not in inside and not isinstance(value, Enum):
+        inside.add(id(value))
+        for one in attributes(value, frozenset()).values():
+            yield from _arrays(one, inside)
 
 
 def test_a_component_of_another_configuration_is_refused(core: EngineCore) -> None:
