@@ -229,8 +229,8 @@ class Journal:
         segment = self._usable_segment()
         if segment is None:
             return
-        if ticks[0].number != segment.number:
-            self._fail("records are missing")
+        if [tick.number for tick in ticks] != list(range(segment.number, segment.number + len(ticks))):
+            self._fail("there was no room for some records")
             return
         payloads = [encoded(tick.record, tick.instruments) for tick in ticks]
         try:
@@ -287,14 +287,17 @@ class Journal:
     def _write_snapshot(self, taken: _Taken, position: Position) -> None:
         try:
             size = write_snapshot(self._folder, position, taken.captured, self._fingerprint)
+            self._written(position, size)
             oldest = remove_older(self._folder, self._config.retain_snapshots)
             remove_before(self._folder, oldest)
-            self._written(position, size)
         except OSError as error:
             with self._changed:
                 self._failures += 1
                 self._failed_s = time.monotonic()
-            _LOG.error("a snapshot cannot be written: %s; the log goes on from the one before", error.strerror or error)
+            why = error.strerror or error
+            _LOG.error(
+                "a snapshot cannot be written, or an old one deleted: %s; the log goes on from the last one", why
+            )
         except BaseException as error:  # noqa: BLE001  whatever it is, the server must go down and say so
             self._bug("writing a snapshot failed", error)
         finally:
