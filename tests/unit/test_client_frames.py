@@ -72,6 +72,7 @@ def test_public_names() -> None:
         "HistoryGoneError",
         "InvalidArgumentError",
         "Invariants",
+        "JournalStatus",
         "Level",
         "LimitExceededError",
         "Liquidation",
