@@ -16,7 +16,7 @@ from forcedmove_server.engine.recovery.digest import digest
 from forcedmove_server.engine.recovery.log import read_segment, read_witness, segments
 from forcedmove_server.engine.recovery.snapshot import read_snapshot, snapshots
 from forcedmove_server.errors import ConfigError, FileFormatError
-from tests.recovery.script import Server, copied, kept_at, play, script, uninterrupted
+from tests.recovery.script import Server, copied, kept_at, places, play, script, uninterrupted
 
 TICKS = script(21, 9)
 #: places of the classes of bytes of a snapshot: (name, place in the file)
@@ -175,6 +175,23 @@ def test_damage_before_the_newest_snapshot_is_not_needed(folder: Path, expected:
     _, path = segments(folder)[0]
     flip(path, path.stat().st_size - 1)
     same(folder, expected)
+
+
+def test_any_bit_of_any_file_changes_nothing_or_is_refused(kept: Path, tmp_path: Path, expected: str) -> None:
+    """There is no third way: a state that is not the one that was kept."""
+    refused = served = 0
+    for file, original in enumerate(sorted(kept.iterdir())):
+        for number, place in enumerate(places(original, file, 5) if original.stat().st_size else ()):
+            copy = copied(kept, tmp_path / f"{file}-{number}")
+            flip(copy / original.name, place, number)
+            try:
+                same(copy, expected)
+                served += 1
+            except FileFormatError:
+                refused += 1
+            shutil.rmtree(copy)
+    assert refused >= 4
+    assert served >= 15
 
 
 @pytest.mark.parametrize("cut", [1, RECORD_BYTES, 100])
