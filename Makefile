@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 
-.PHONY: run test unit lint proto docs bench fuzz soak soak-serving gpu-check clean
+.PHONY: run test unit lint proto docs bench fuzz soak soak-serving kill gpu-check clean
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -51,6 +51,10 @@ soak: .venv/stamp
 # An hour of readers, scans and changes of positions against one server, and what grew; MINUTES=N replaces the sixty.
 soak-serving: .venv/stamp
 	$(BIN)/python -m tests.soak_serving --minutes $(or $(MINUTES),60)
+
+# A serving process is killed two hundred times at random moments while clients send; KILLS=N replaces the number.
+kill: .venv/stamp
+	$(BIN)/python -m tests.recovery.kill --kills $(or $(KILLS),200)
 
 # On a machine with a GPU: needs NumPy and CuPy, nothing of the above. SEED=N repeats the tables of an earlier run.
 gpu-check:

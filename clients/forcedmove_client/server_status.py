@@ -47,11 +47,30 @@ class QuestionCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalStatus:
+    """What of the server outlasts a crash: records of its inputs up to ``kept_record``, and snapshots.
+
+    ``problem`` says why nothing can be kept just now, and positions are refused; it is empty where all is well.
+    """
+
+    problem: str
+    kept_record: int
+    waiting_records: int
+    snapshot_record: int
+    snapshot_age_s: float
+    snapshot_bytes: int
+    snapshot_pause_s: float
+    log_bytes: int
+    syncs: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """Counts since the server started, and what is going on now.
 
     ``event_time`` of the newest map is NaT before the first one. ``resident_bytes`` is 0 where the server's system does
-    not tell, ``device_total_bytes`` without a GPU.
+    not tell, ``device_total_bytes`` without a GPU; ``journal`` is None where nothing outlasts a crash.
     """
 
     version: str
@@ -72,6 +91,7 @@ class ServerStatus:
     resident_bytes: int
     device_used_bytes: int
     device_total_bytes: int
+    journal: JournalStatus | None = None
 
 
 class StatusCalls(Calls):
@@ -122,7 +142,12 @@ def status_of(message: server_status_pb2.GetServerStatusResponse) -> ServerStatu
         resident_bytes=message.resident_bytes,
         device_used_bytes=message.device_used_bytes,
         device_total_bytes=message.device_total_bytes,
+        journal=_journal_of(message.journal) if message.HasField("journal") else None,
     )
+
+
+def _journal_of(message: server_status_pb2.JournalStatus) -> JournalStatus:
+    return JournalStatus(**{name: getattr(message, name) for name in JournalStatus.__dataclass_fields__})
 
 
 def _varint(value: int) -> bytes:

@@ -62,7 +62,7 @@ class HostStore:
         self._fresh = UNWEIGHTED
         self._standing = empty_standing(self._cohorts, bins)
         self._renderings = Renderings()
-        self._spreads = Spreads(markets)
+        self.spreads = Spreads(markets)
         self.used: I32 = self._cohorts.used
         self.first_bin: U32 = self._window.first_bin
 
@@ -89,7 +89,7 @@ class HostStore:
     def set_spread(self, markets: I32, share: int, near: int) -> None:
         """Spread the levels of ``markets`` by ``share / SPREAD_ONE`` of their distance from the mark."""
         check_indices("markets", markets, len(self.used))
-        self._spreads.set(markets, share, near)
+        self.spreads.set(markets, share, near)
 
     def apply(self, updates: Updates) -> Outcome:
         """Run one lifecycle step. Raises ValueError for a market without rules."""
@@ -100,7 +100,7 @@ class HostStore:
         outcome = self._backend.apply_updates(
             self._cohorts, self._rules, self._window, self._fresh, self._standing, updates
         )
-        self._spreads.follow(updates)
+        self.spreads.follow(updates)
         return outcome
 
     def refresh(self) -> None:
@@ -124,12 +124,12 @@ class HostStore:
         rules = Rules(tables.tiers[markets], tables.multiplier[markets], tables.weight[markets])
         fresh = self._fresh if weighted else UNWEIGHTED
         grid = self._backend.leverage_grid(cohorts, rules, window, fresh, np.arange(len(markets), dtype=np.int32))
-        return self._spread(grid, self._spreads.of_grid(markets, window.first_bin, grid.shape[2]))
+        return self._spread(grid, self.spreads.of_grid(markets, window.first_bin, grid.shape[2]))
 
     def profiles(self, markets: I32, first: I64, notional: Notional, rule: ClusterRule) -> Profiles:
         """Return cents of ``markets`` and of their symbols, and the clusters of the symbols."""
         window = Window(self.first_bin[markets], self.bins)
-        spread = self._spreads.of_grid(markets, window.first_bin)
+        spread = self.spreads.of_grid(markets, window.first_bin)
         totals = self._spread(self.totals(markets, weighted=False), spread)
         cents, sums = self._backend.profiles(totals, first, notional, window)
         return Profiles(cents, sums, self._backend.clusters(sums.reshape(-1, self.bins + 2), rule))
@@ -140,7 +140,7 @@ class HostStore:
         check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[3])
         k, side, column = np.nonzero(target >= 0)  # rows that nobody sees are not read
         if tiers is None:
-            spread = self._spreads.of_rows(markets[k], side, self.first_bin[markets[k]])
+            spread = self.spreads.of_rows(markets[k], side, self.first_bin[markets[k]])
             lots = self._spread(self._up_to_date(markets, weighted)[markets[k], side], spread)
         else:
             lots = self.leverage_grid(markets, weighted)[k, side, tiers[column]]
@@ -190,7 +190,7 @@ class HostStore:
     def thin(self, source: int, target: int, lots: U64) -> None:
         """Put a market's cohorts, thinned, in the place of another's; see :class:`~.store.ResidentStore`."""
         self.replace(target, thinned(self.cohorts(source), lots))
-        self._spreads.copy(source, target)
+        self.spreads.copy(source, target)
 
     def replace(self, market: int, cohorts: Cohorts) -> None:
         """Put other cohorts (a store of one market) in a market's place; its rows become stale.

@@ -23,6 +23,7 @@ from forcedmove_kernels.arrays import (
     View,
     Window,
 )
+from forcedmove_kernels.spreads import Spreads
 
 
 class ResidentStore(Protocol):
@@ -36,6 +37,7 @@ class ResidentStore(Protocol):
     bins: int
     used: I32  # [M] slots in use, a host copy: read only
     first_bin: U32  # [M] the windows, a host copy: read only
+    spreads: Spreads  # on the host: how far levels may be off, and where the marks are
 
     def set_rules(self, market: int, rules: Rules) -> None:
         """Give a market its tables (``rules`` of one market); its rows become stale."""

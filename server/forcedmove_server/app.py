@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from prometheus_client.registry import Collector
@@ -17,10 +18,11 @@ from forcedmove_kernels.backend import BackendChoice
 from forcedmove_server.access.store import TokenStore
 from forcedmove_server.collectors.accounts import follow_accounts
 from forcedmove_server.collectors.network import Addresses, Network, http_session
-from forcedmove_server.config import Config, ExactConfig
+from forcedmove_server.config import Config, ExactConfig, LiveSourceConfig
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.engine.exact.file import follow_file
 from forcedmove_server.engine.frames import Tick
+from forcedmove_server.engine.recovery.resume import lost_feeds, resume
 from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
@@ -29,6 +31,7 @@ from forcedmove_server.metrics import (
     EngineMetrics,
     FeedMetrics,
     IngestMetrics,
+    JournalMetrics,
     LoadMetrics,
     MetricsEndpoint,
     StreamMetrics,
@@ -46,6 +49,7 @@ _LOG = logging.getLogger(__name__)
 
 _DEFECT_REPORT_S = 60.0
 _SCRAPE_WAIT_S = 1.0
+_WRITABLE_LOOK_S = 0.5
 
 
 async def run_server(config: Config, ready_file: Path | None = None) -> None:
@@ -67,6 +71,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     tokens, certificates = _protection(config)
     engine = Engine(config, InstrumentRegistry(), on_failure=stop_soon)
     _LOG.info("backend %s", engine.pipeline.backend_choice.describe())
+    _resumed(config, engine)
     pumps = _pumps(config, engine, stop_soon)
     heartbeat_s = config.server.heartbeat_ms / 1000
     stale_after_days = config.margin.tiers_stale_after_days
@@ -90,7 +95,7 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         return [status for source in live for status in source.feeds()]
 
     choice = engine.pipeline.backend_choice
-    figures = EngineFigures(choice.name, engine.stages.read, lambda: device_bytes(choice))
+    figures = EngineFigures(choice.name, engine.stages.read, lambda: device_bytes(choice), engine.journal_status)
     server = await serve(
         engine,
         config.server.host,
@@ -122,8 +127,9 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
             defects = tasks.create_task(defect_log.watch())
             faults = tasks.create_task(server.raise_failure(), name="faults of the server")
             exact = tasks.create_task(feed_exact(config.exact, engine), name="exact positions")
+            writable = tasks.create_task(tell_writable(engine, server), name="what can be written")
             await stop.wait()
-            for task in (ready, defects, faults, exact):
+            for task in (ready, defects, faults, exact, writable):
                 task.cancel()
     finally:
         if metrics is not None:
@@ -137,6 +143,25 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
     for pump in pumps:
         if pump.failure:
             raise pump.failure
+
+
+def _resumed(config: Config, engine: Engine) -> None:
+    """Bring back what was kept, and keep what comes, where the configuration says so. Raises FileFormatError."""
+    if config.recovery.path is None:
+        return
+    journal, resumed = resume(config, engine.core, engine.fail)
+    engine.keep(journal)
+    lost = lost_feeds(config, engine.core) if resumed.snapshot is not None else None
+    if lost is not None:
+        engine.put(lost)
+
+
+async def tell_writable(engine: Engine, server: RpcServer) -> None:
+    """Let the health of services that change something follow the journal, until cancelled."""
+    while True:
+        status = engine.journal_status()
+        await server.set_writable(status is None or status.problem is None)
+        await asyncio.sleep(_WRITABLE_LOOK_S)
 
 
 def _protection(config: Config) -> tuple[TokenStore | None, Certificates | None]:
@@ -166,6 +191,7 @@ def _collectors(engine: Engine, server: RpcServer, feeds: Callable[[], list[Feed
         LoadMetrics(server.admission),
         IngestMetrics(server.hub.ingest),
         FeedMetrics(feeds),
+        JournalMetrics(engine.journal_status),
     )
 
 
@@ -206,7 +232,19 @@ def _pumps(config: Config, engine: Engine, stop_soon: Callable[[], None]) -> lis
             else:
                 _LOG.info("source %s has ended; its last map stays", name)
 
-        pumps.append(Pump(made.source, engine.registry, engine.put, made.speed, ended, made.pace_from_ns))
+        put, resume_ns = partial(engine.put, source=source_config.name), engine.core.taken_ns.get(source_config.name, 0)
+        is_live = isinstance(source_config, LiveSourceConfig)
+        pumps.append(
+            Pump(
+                made.source,
+                engine.registry,
+                put,
+                made.speed,
+                ended,
+                made.pace_from_ns,
+                0 if is_live else resume_ns,
+            )
+        )
     return pumps
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from forcedmove_server.errors import ConfigError
+from forcedmove_server.recovery_config import RecoveryConfig as RecoveryConfig
 from forcedmove_server.server_config import IngestConfig as IngestConfig
 from forcedmove_server.server_config import LogFormat as LogFormat
 from forcedmove_server.server_config import OverloadConfig as OverloadConfig
@@ -297,6 +298,7 @@ class Config:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     exact: ExactConfig = field(default_factory=ExactConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     arming: ArmingConfig = field(default_factory=ArmingConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
     sources: tuple[SourceConfig, ...] = (SimulateSourceConfig(),)
@@ -313,6 +315,7 @@ SECTIONS: dict[str, type] = {
     "calibration": CalibrationConfig,
     "exact": ExactConfig,
     "ingest": IngestConfig,
+    "recovery": RecoveryConfig,
     "arming": ArmingConfig,
     "scan": ScanConfig,
 }

@@ -1,4 +1,4 @@
-"""Prometheus metrics: ticks and their stages, feeds of every venue, streams and questions, memory, score, build.
+"""Prometheus metrics: ticks, their stages and journal, feeds of every venue, streams, questions, memory, score, build.
 
 Labels are venues, channels, stages and kinds of questions: sets that are known before, never symbols.
 """
@@ -22,6 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from forcedmove_server.engine.recovery.journal import JournalStatus
 from forcedmove_server.engine.stages import BOUNDS_S, StageTimes
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.feeds import FeedStatus
@@ -50,12 +51,35 @@ _VENUE_COUNTERS: tuple[tuple[str, str, Callable[[FeedStatus], int]], ...] = (
 )
 
 
+_JOURNAL: tuple[
+    tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], str, str, Callable[[JournalStatus], float]], ...
+] = (
+    (GaugeMetricFamily, "degraded", "1 while nothing can be kept and changes are refused.", lambda s: bool(s.problem)),
+    (GaugeMetricFamily, "kept_record", "Last record that outlasts a crash.", lambda s: s.kept),
+    (GaugeMetricFamily, "waiting_records", "Records that wait for the disk.", lambda s: s.waiting),
+    (GaugeMetricFamily, "log_bytes", "Bytes of the newest segment of the log.", lambda s: s.log_bytes),
+    (GaugeMetricFamily, "snapshot_age_seconds", "Age of the newest snapshot.", lambda s: s.snapshot_age_s),
+    (GaugeMetricFamily, "snapshot_bytes", "Bytes of the newest snapshot.", lambda s: s.snapshot_bytes),
+    (
+        GaugeMetricFamily,
+        "snapshot_pause_seconds",
+        "How long the last snapshot held the engine up.",
+        lambda s: s.snapshot_pause_s,
+    ),
+    (CounterMetricFamily, "syncs", "Writes to the disk that were waited for.", lambda s: s.syncs),
+    (CounterMetricFamily, "failures", "Writes of records or snapshots that failed.", lambda s: s.failures),
+)
+
+
 class Ticking(Protocol):
     """What is told of the engine."""
 
-    ticks: int
     missed_ticks: int
     stages: StageTimes
+
+    @property
+    def ticks(self) -> int:
+        """Maps published."""
 
 
 class Traffic(Protocol):
@@ -242,6 +266,22 @@ class IngestMetrics(Collector):
         for outcome, count in self._counts.outcomes.items():
             requests.add_metric((outcome,), count)
         yield requests
+
+
+class JournalMetrics(Collector):
+    """What outlasts a crash; families without a value where nothing does."""
+
+    def __init__(self, status: Callable[[], JournalStatus | None]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        status = self._status()
+        for kind, name, text, measured in _JOURNAL:
+            family = kind(f"forcedmove_journal_{name}", text)
+            if status is not None:
+                family.add_metric((), measured(status))
+            yield family
 
 
 class FeedMetrics(Collector):

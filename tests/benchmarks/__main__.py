@@ -27,6 +27,7 @@ MODULES = (
     "stream_bench",
     "ingest_bench",
     "collect_bench",
+    "recovery_bench",
 )
 
 

@@ -14,7 +14,8 @@ import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from forcedmove_server.metrics import EngineMetrics, FeedMetrics, StreamMetrics
+from forcedmove_server.engine.recovery.journal import JournalStatus
+from forcedmove_server.metrics import EngineMetrics, FeedMetrics, JournalMetrics, StreamMetrics
 from forcedmove_server.scorecard.summary import ShortScore
 from tests.unit.test_metrics import TRADES, Answers, EngineSample, HubSample
 
@@ -36,6 +37,7 @@ def scraped() -> dict[str, set[str]]:
     registry.register(EngineMetrics(engine, "cpu", lambda: ShortScore(0.5, 10, 0.1, 20), lambda: (1, 2)))
     registry.register(StreamMetrics(hub, {"scan": Answers()}))
     registry.register(FeedMetrics(lambda: [dataclasses.replace(TRADES)]))
+    registry.register(JournalMetrics(lambda: JournalStatus("full", 5, 0, 4, 1.0, 10, 0.01, 100, 5, 1)))
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:

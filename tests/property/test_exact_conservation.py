@@ -88,7 +88,7 @@ class Market:
                 chosen = BackendChoice("cpu", type(backend).__name__, "")
                 patch.setattr(pipeline, "chosen_backend", lambda _: (backend, chosen))
             self.pipeline = Pipeline(registry, engine, ModelConfig(), exact_markets=2)
-        self.exact = ExactPositions(self.pipeline, ExactConfig())
+        self.exact = ExactPositions(self.pipeline, ExactConfig(), clock=lambda: 0.0)
         self.price, self.now, self.sequence = 100_000.0, START, 0
         self.interest = [120.0, 1.2e7]
         self.seen: list[Updates] = []

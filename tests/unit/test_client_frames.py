@@ -78,6 +78,7 @@ def test_public_names() -> None:
         "IngestStream",
         "InvalidArgumentError",
         "Invariants",
+        "JournalStatus",
         "Level",
         "LimitExceededError",
         "Liquidation",

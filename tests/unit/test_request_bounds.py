@@ -27,8 +27,8 @@ class Untouchable(list[object]):
 
 
 def subscribing(**wanted: object) -> Callable[[], object]:
-    request = heatmap_pb2.SubscribeRequest(subscription=heatmap_pb2.Subscription(**wanted))  # type: ignore[arg-type]
-    return lambda: subscription_of(request, REGISTRY, LIMITS)
+    subscription = heatmap_pb2.Subscription(**wanted)  # type: ignore[arg-type]
+    return lambda: subscription_of(subscription, 1, REGISTRY, LIMITS)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import time
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +20,7 @@ from forcedmove_client.cli.running import with_client
 from forcedmove_client.cli.tables import output, table
 from forcedmove_client.errors import UnavailableError
 from forcedmove_client.frames import Feed
-from forcedmove_client.server_status import Health, ServerStatus
+from forcedmove_client.server_status import Health, JournalStatus, ServerStatus
 from forcedmove_client.terminal import figures
 
 HELP = "show ticks, stages, feeds, streams and memory of a server, live"
@@ -117,6 +118,8 @@ def view(target: str, before: Look, now: Look) -> Group:
         f"{rate(status.conflated_frames, earlier.conflated_frames):.1f} conflated/s",
     )
     heads.add_row("memory", _memory(status))
+    if status.journal is not None:
+        heads.add_row("journal", _journal(status.journal))
     parts: list[Table | str] = [heads, "", _stages(before, now)]
     if status.questions:
         parts += ["", _questions(status)]
@@ -130,6 +133,16 @@ def _memory(status: ServerStatus) -> str:
     if not status.device_total_bytes:
         return f"{host} host"
     return f"{host} host, {_bytes(status.device_used_bytes)} of {_bytes(status.device_total_bytes)} on the GPU"
+
+
+def _journal(journal: JournalStatus) -> str:
+    if journal.problem:
+        return f"[red]degraded[/]: {escape(journal.problem)}"
+    return (
+        f"record {journal.kept_record:,} kept, {journal.waiting_records:,} wait; "
+        f"snapshot of {journal.snapshot_record:,}, {_bytes(journal.snapshot_bytes)}, "
+        f"{figures.age(journal.snapshot_age_s)} old, paused {_milliseconds(journal.snapshot_pause_s)}"
+    )
 
 
 def _stages(before: Look, now: Look) -> Table:

@@ -105,7 +105,7 @@ class CudaStore:
         self._work, self._drawn, self._change = Scratch(device), Scratch(device), Scratch(device)
         self._frames = WatchedFrames(device, self._receiver, watched_bytes(markets, bins))
         self._renderings = Renderings()
-        self._spreads = Spreads(markets)
+        self.spreads = Spreads(markets)
 
     def set_rules(self, market: int, rules: Rules) -> None:
         """Give a market its tables."""
@@ -133,7 +133,7 @@ class CudaStore:
     def set_spread(self, markets: I32, share: int, near: int) -> None:
         """Spread the levels of ``markets`` by ``share / SPREAD_ONE`` of their distance from the mark."""
         check_indices("markets", markets, len(self.used))
-        self._spreads.set(markets, share, near)
+        self.spreads.set(markets, share, near)
 
     def apply(self, updates: Updates) -> Outcome:
         """Run one lifecycle step. Raises ValueError for a market without rules."""
@@ -163,7 +163,7 @@ class CudaStore:
         self.used[updates.market] = got["used"].view(np.int32)
         self._stale[updates.market] = got["stale"].reshape(steps, 2).astype(bool)
         self._live[updates.market] = outcome.live
-        self._spreads.follow(updates)
+        self.spreads.follow(updates)
         return outcome
 
     def refresh(self) -> None:
@@ -209,7 +209,7 @@ class CudaStore:
         block = self._drawn.take((sum(map(math.prod, shapes)),), np.uint64)
         cents, sums, found, prefix, runs = carved(block, shapes)
         check_cluster_rule(sums.reshape(rows, cells), rule)
-        spread = self._spreads.of_grid(markets, self.first_bin[markets])
+        spread = self.spreads.of_grid(markets, self.first_bin[markets])
         totals, own = self._standing.totals, markets.astype(np.int32)
         if spread is not None:
             totals = self._spread(self._rows(markets, weighted=False), spread)
@@ -274,7 +274,7 @@ class CudaStore:
     def thin(self, source: int, target: int, lots: U64) -> None:
         """Put a market's cohorts, thinned, in the place of another's; see :class:`~.store.ResidentStore`."""
         self.replace(target, thinned(self.cohorts(source), lots))
-        self._spreads.copy(source, target)
+        self.spreads.copy(source, target)
 
     def replace(self, market: int, cohorts: Cohorts) -> None:
         """Put other cohorts in a market's place. Raises ValueError when they do not fit."""
@@ -328,7 +328,7 @@ class CudaStore:
         check_rendered_rows(markets, tiers, target, self._rules.multiplier.shape[3])
         if tiers is None:
             lots = self._rows(markets, weighted)
-            lots = self._spread(lots, self._spreads.of_grid(markets, self.first_bin[markets]))
+            lots = self._spread(lots, self.spreads.of_grid(markets, self.first_bin[markets]))
             where = target
         else:
             lots = self._grid(markets, weighted, self.first_bin[markets], self.bins)
@@ -385,7 +385,7 @@ class CudaStore:
         fresh, aged = (self._fresh, self._aged) if weighted else (self._ones, False)
         where = sent["markets"], sent["first_bin"], bins, len(markets)
         launches.leverage_grid(self._device, self._cohorts, self._rules, fresh, aged, *where, grid)
-        return self._spread(grid, self._spreads.of_grid(markets, first_bin, grid.shape[2]))
+        return self._spread(grid, self.spreads.of_grid(markets, first_bin, grid.shape[2]))
 
     def _spread(self, lots: Any, spread: Spread | None) -> Any:
         """Spread rows ``[.., C]`` of lots, in place, unless nothing is to be."""

@@ -28,8 +28,8 @@ if _version_not_supported:
 class PositionsServiceStub:
     """Exact positions enter the map of everybody who asks this server, as quantities at prices; what is inferred of their
     market becomes less by as much. Whose they are is told to nobody: an account is handed back only to who names the
-    producer, so that a producer's name should be hard to guess where others may ask this server. Positions are kept in
-    memory: after a restart their producers tell them again.
+    producer, so that a producer's name should be hard to guess where others may ask this server. Where the server
+    keeps a journal (recovery.path) they outlast a restart, with the last sequence; else producers tell them again.
     """
 
     def __init__(self, channel):
@@ -58,13 +58,13 @@ class PositionsServiceStub:
 class PositionsServiceServicer:
     """Exact positions enter the map of everybody who asks this server, as quantities at prices; what is inferred of their
     market becomes less by as much. Whose they are is told to nobody: an account is handed back only to who names the
-    producer, so that a producer's name should be hard to guess where others may ask this server. Positions are kept in
-    memory: after a restart their producers tell them again.
+    producer, so that a producer's name should be hard to guess where others may ask this server. Where the server
+    keeps a journal (recovery.path) they outlast a restart, with the last sequence; else producers tell them again.
     """
 
     def SetPositions(self, request, context):
         """Set, replace and remove positions of one producer: all of a request or nothing. Answered when a map has been made
-        with them.
+        with them and, where there is a journal, a crash cannot undo them. UNAVAILABLE: send it again, with its sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,8 +113,8 @@ def add_PositionsServiceServicer_to_server(servicer, server):
 class PositionsService:
     """Exact positions enter the map of everybody who asks this server, as quantities at prices; what is inferred of their
     market becomes less by as much. Whose they are is told to nobody: an account is handed back only to who names the
-    producer, so that a producer's name should be hard to guess where others may ask this server. Positions are kept in
-    memory: after a restart their producers tell them again.
+    producer, so that a producer's name should be hard to guess where others may ask this server. Where the server
+    keeps a journal (recovery.path) they outlast a restart, with the last sequence; else producers tell them again.
     """
 
     @staticmethod

@@ -29,8 +29,8 @@ GRPC_VERSION: str
 class PositionsServiceStub:
     """Exact positions enter the map of everybody who asks this server, as quantities at prices; what is inferred of their
     market becomes less by as much. Whose they are is told to nobody: an account is handed back only to who names the
-    producer, so that a producer's name should be hard to guess where others may ask this server. Positions are kept in
-    memory: after a restart their producers tell them again.
+    producer, so that a producer's name should be hard to guess where others may ask this server. Where the server
+    keeps a journal (recovery.path) they outlast a restart, with the last sequence; else producers tell them again.
     """
 
     @_typing.overload
@@ -39,7 +39,7 @@ class PositionsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PositionsServiceAsyncStub: ...
     SetPositions: _grpc.UnaryUnaryMultiCallable[_positions_pb2.SetPositionsRequest, _positions_pb2.SetPositionsResponse]
     """Set, replace and remove positions of one producer: all of a request or nothing. Answered when a map has been made
-    with them.
+    with them and, where there is a journal, a crash cannot undo them. UNAVAILABLE: send it again, with its sequence.
     """
     ListPositions: _grpc.UnaryUnaryMultiCallable[_positions_pb2.ListPositionsRequest, _positions_pb2.ListPositionsResponse]
     """All positions that one producer told and that still stand."""
@@ -50,14 +50,14 @@ class PositionsServiceStub:
 class PositionsServiceAsyncStub(PositionsServiceStub):
     """Exact positions enter the map of everybody who asks this server, as quantities at prices; what is inferred of their
     market becomes less by as much. Whose they are is told to nobody: an account is handed back only to who names the
-    producer, so that a producer's name should be hard to guess where others may ask this server. Positions are kept in
-    memory: after a restart their producers tell them again.
+    producer, so that a producer's name should be hard to guess where others may ask this server. Where the server
+    keeps a journal (recovery.path) they outlast a restart, with the last sequence; else producers tell them again.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetPositions: _aio.UnaryUnaryMultiCallable[_positions_pb2.SetPositionsRequest, _positions_pb2.SetPositionsResponse]  # type: ignore[assignment]
     """Set, replace and remove positions of one producer: all of a request or nothing. Answered when a map has been made
-    with them.
+    with them and, where there is a journal, a crash cannot undo them. UNAVAILABLE: send it again, with its sequence.
     """
     ListPositions: _aio.UnaryUnaryMultiCallable[_positions_pb2.ListPositionsRequest, _positions_pb2.ListPositionsResponse]  # type: ignore[assignment]
     """All positions that one producer told and that still stand."""
@@ -67,8 +67,8 @@ class PositionsServiceAsyncStub(PositionsServiceStub):
 class PositionsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Exact positions enter the map of everybody who asks this server, as quantities at prices; what is inferred of their
     market becomes less by as much. Whose they are is told to nobody: an account is handed back only to who names the
-    producer, so that a producer's name should be hard to guess where others may ask this server. Positions are kept in
-    memory: after a restart their producers tell them again.
+    producer, so that a producer's name should be hard to guess where others may ask this server. Where the server
+    keeps a journal (recovery.path) they outlast a restart, with the last sequence; else producers tell them again.
     """
 
     @_abc_1.abstractmethod
@@ -78,7 +78,7 @@ class PositionsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_positions_pb2.SetPositionsResponse, _abc.Awaitable[_positions_pb2.SetPositionsResponse]]:
         """Set, replace and remove positions of one producer: all of a request or nothing. Answered when a map has been made
-        with them.
+        with them and, where there is a journal, a crash cannot undo them. UNAVAILABLE: send it again, with its sequence.
         """
 
     @_abc_1.abstractmethod

@@ -58,6 +58,7 @@ class GetServerStatusResponse(_message.Message):
     CALLS_IN_FLIGHT_FIELD_NUMBER: _builtins.int
     SHED_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
+    JOURNAL_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """For example "0.1.0"."""
     backend: _builtins.str
@@ -96,6 +97,10 @@ class GetServerStatusResponse(_message.Message):
 
     @_builtins.property
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueWait]: ...
+    @_builtins.property
+    def journal(self) -> Global___JournalStatus:
+        """What outlasts a crash; unset where nothing does (no recovery.path)."""
+
     def __init__(
         self,
         *,
@@ -120,10 +125,11 @@ class GetServerStatusResponse(_message.Message):
         calls_in_flight: _builtins.int = ...,
         shed: _abc.Iterable[Global___ShedCount] | None = ...,
         queues: _abc.Iterable[Global___QueueWait] | None = ...,
+        journal: Global___JournalStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["journal", b"journal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "calls_in_flight", b"calls_in_flight", "conflated_frames", b"conflated_frames", "device_total_bytes", b"device_total_bytes", "device_used_bytes", b"device_used_bytes", "event_time_ns", b"event_time_ns", "missed_ticks", b"missed_ticks", "questions", b"questions", "queues", b"queues", "resident_bytes", b"resident_bytes", "sent_bytes", b"sent_bytes", "sent_frames", b"sent_frames", "shed", b"shed", "stages", b"stages", "streams", b"streams", "subscribers", b"subscribers", "symbols", b"symbols", "ticks", b"ticks", "uptime_s", b"uptime_s", "version", b"version", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "calls_in_flight", b"calls_in_flight", "conflated_frames", b"conflated_frames", "device_total_bytes", b"device_total_bytes", "device_used_bytes", b"device_used_bytes", "event_time_ns", b"event_time_ns", "journal", b"journal", "missed_ticks", b"missed_ticks", "questions", b"questions", "queues", b"queues", "resident_bytes", b"resident_bytes", "sent_bytes", b"sent_bytes", "sent_frames", b"sent_frames", "shed", b"shed", "stages", b"stages", "streams", b"streams", "subscribers", b"subscribers", "symbols", b"symbols", "ticks", b"ticks", "uptime_s", b"uptime_s", "version", b"version", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -178,6 +184,59 @@ class QueueWait(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueueWait: _TypeAlias = QueueWait  # noqa: Y015
+
+@_typing.final
+class JournalStatus(_message.Message):
+    """How the journal of inputs and the snapshots of the state are doing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    KEPT_RECORD_FIELD_NUMBER: _builtins.int
+    WAITING_RECORDS_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_RECORD_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_AGE_S_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_BYTES_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_PAUSE_S_FIELD_NUMBER: _builtins.int
+    LOG_BYTES_FIELD_NUMBER: _builtins.int
+    SYNCS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    problem: _builtins.str
+    """Why nothing can be kept just now, and positions are therefore refused; empty where all is well."""
+    kept_record: _builtins.int
+    """Last record that outlasts a crash, and records that wait for the disk."""
+    waiting_records: _builtins.int
+    snapshot_record: _builtins.int
+    """Record behind which the newest snapshot was taken, its age and size, and how long taking it held the engine up."""
+    snapshot_age_s: _builtins.float
+    snapshot_bytes: _builtins.int
+    snapshot_pause_s: _builtins.float
+    log_bytes: _builtins.int
+    """Bytes of the newest segment of the log."""
+    syncs: _builtins.int
+    """Writes to the disk that were waited for, and those of records or snapshots that failed."""
+    failures: _builtins.int
+    def __init__(
+        self,
+        *,
+        problem: _builtins.str = ...,
+        kept_record: _builtins.int = ...,
+        waiting_records: _builtins.int = ...,
+        snapshot_record: _builtins.int = ...,
+        snapshot_age_s: _builtins.float = ...,
+        snapshot_bytes: _builtins.int = ...,
+        snapshot_pause_s: _builtins.float = ...,
+        log_bytes: _builtins.int = ...,
+        syncs: _builtins.int = ...,
+        failures: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "kept_record", b"kept_record", "log_bytes", b"log_bytes", "problem", b"problem", "snapshot_age_s", b"snapshot_age_s", "snapshot_bytes", b"snapshot_bytes", "snapshot_pause_s", b"snapshot_pause_s", "snapshot_record", b"snapshot_record", "syncs", b"syncs", "waiting_records", b"waiting_records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalStatus: _TypeAlias = JournalStatus  # noqa: Y015
 
 @_typing.final
 class StageTime(_message.Message):

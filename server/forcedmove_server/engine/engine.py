@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forcedmove_server.config import Config
+from forcedmove_server.engine.asked import Changes, Questions
 from forcedmove_server.engine.bands import Uncertainty, uncertainty_of
 from forcedmove_server.engine.cascade.forecast import ShockQuestion
-from forcedmove_server.engine.clusters.configured import configured_watch
-from forcedmove_server.engine.exact.positions import ExactPositions
+from forcedmove_server.engine.core import INGEST, SET_POSITIONS, EngineCore
 from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
-from forcedmove_server.engine.learning import Learner
-from forcedmove_server.engine.maps import SymbolState, build_map, symbol_states
-from forcedmove_server.engine.pipeline import configured_pipeline
-from forcedmove_server.engine.promises import Asked, answer_until, computed
+from forcedmove_server.engine.promises import computed
+from forcedmove_server.engine.recovery.journal import Journal, JournalStatus
+from forcedmove_server.engine.recovery.record import TickRecord
+from forcedmove_server.engine.recovery.state import capture
 from forcedmove_server.engine.scan.books import Snapshot
 from forcedmove_server.engine.scores import Scores
-from forcedmove_server.engine.stages import StageTimes
 from forcedmove_server.engine.taken import TakenQuestion, take_question
 from forcedmove_server.engine.views import plan_view, render_view
-from forcedmove_server.errors import ForcedMoveError, NotReadyError, UnknownNameError
+from forcedmove_server.engine.watched import WatchedViews
+from forcedmove_server.errors import NotReadyError, UnknownNameError
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.ingest import IngestAck, IngestRequest
 from forcedmove_server.market.instruments import InstrumentRegistry
@@ -43,7 +39,6 @@ _T = TypeVar("_T")
 
 #: batches waiting for the engine at most; a full queue holds a replay back
 QUEUE_LIMIT = 64
-_DONE = object()
 
 
 class Engine:
@@ -58,45 +53,58 @@ class Engine:
     ) -> None:
         self.epoch = time.time_ns()
         self.registry = registry
-        self.pipeline = configured_pipeline(registry, config, config.exact.max_markets)
-        self._exact = ExactPositions(self.pipeline, config.exact)
-        #: knows how sure the weights are; it learns from frozen maps, which only a scorecard has
-        self._learner = Learner(self.pipeline, config.calibration)
-        self._scores = Scores(self.pipeline, config, self._learner) if config.scorecard.enabled else None
-        self._clusters = configured_watch(self.pipeline, config, self.epoch, self._learner, self._scores)
+        self.core = EngineCore(config, registry, self.epoch)
+        self.pipeline = self.core.pipeline
+        self.stages = self.core.stages
         #: what armed, triggered and came of it; any thread may read it
-        self.events = self._clusters.log
+        self.events = self.core.clusters.log
+        self._exact, self._learner, self._scores = self.core.exact, self.core.learner, self.core.scores
+        self._states = self.core.states
         #: draws the intervals of scorecards, beside the engine's thread
         self._summaries = ThreadPoolExecutor(1, "scorecard")
         self.failure: BaseException | None = None
         self.missed_ticks = 0
-        self.ticks = 0
-        self.stages = StageTimes("inference", "map", "chains", "render")
         self._interval_s = config.engine.tick_interval_ms / 1000
         self._on_failure = on_failure or (lambda: None)
-        self._batches: queue.Queue[EventBatch] = queue.Queue(QUEUE_LIMIT)
-        self._requests: Asked = queue.SimpleQueue()
-        #: what changes the map: done where a tick begins, answered when it has been published
-        self._changes: Asked = queue.SimpleQueue()
+        self._batches: queue.Queue[tuple[str, EventBatch]] = queue.Queue(QUEUE_LIMIT)
+        self._questions = Questions()
+        #: what changes the map: done where a tick begins, answered when it has been published and can outlast a crash
+        self._changes = Changes()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._listeners: list[Callable[[Tick], None]] = []
-        self._watched: Counter[tuple[str, ViewSpec]] = Counter()
-        self._unrendered: set[tuple[str, ViewSpec]] = set()
-        self._released: set[tuple[str, ViewSpec]] = set()
-        self._watch_lock = threading.Lock()
+        self._watched = WatchedViews(self.pipeline.store)
         #: nothing has been taken in since the last tick: what readers ask for belongs to the maps it published
         self._at_tick = True
         self._latest: Tick | None = None
-        #: what is left to do of a batch
-        self._unfinished: Iterator[None] | None = None
-        #: events of a symbol and which of its markets were fresh, when its map was built
-        self._seen: dict[str, tuple[int, bytes]] = {}
-        self._states: dict[str, SymbolState] = {}
+        #: where inputs are written down, None where nothing outlasts this process; and those since the last tick
+        self._journal: Journal | None = None
+        self._record = TickRecord()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def ticks(self) -> int:
+        """Maps published, those before a restart too."""
+        return self.core.ticks
+
+    def keep(self, journal: Journal) -> None:
+        """Write every input to a journal from now on; to be called before :meth:`start`."""
+        self._journal = journal
+
+    def journal_status(self) -> JournalStatus | None:
+        """Return how the journal is doing, from any thread; None where nothing is kept."""
+        return None if self._journal is None else self._journal.status()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop because of a bug on another thread that the engine cannot do without."""
+        self.failure = error
+        self._stopping.set()
+        self._wake.set()
+        self._on_failure()
 
     def start(self) -> None:
         """Start the engine thread."""
+        self.core.clock.resume()
         self._thread.start()
 
     def stop(self) -> None:
@@ -105,12 +113,14 @@ class Engine:
         self._wake.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
+        elif self._journal is not None and self._thread.ident is None:
+            self._journal.close()
 
-    def put(self, batch: EventBatch) -> bool:
-        """Hand over a batch, waiting while the queue is full; False when the engine has stopped."""
+    def put(self, batch: EventBatch, source: str = "") -> bool:
+        """Hand over a source's next batch, waiting while the queue is full; False when the engine has stopped."""
         while not self._stopping.is_set():
             try:
-                self._batches.put(batch, timeout=0.1)
+                self._batches.put((source, batch), timeout=0.1)
             except queue.Full:
                 continue
             self._wake.set()
@@ -130,24 +140,7 @@ class Engine:
 
     def watch(self, symbol: str, spec: ViewSpec) -> Callable[[], None]:
         """Have ticks carry this view of ``symbol``; returns the function that gives the wish back."""
-        key = (symbol, spec)
-        with self._watch_lock:
-            self._watched[key] += 1
-            self._unrendered.add(key)
-        released = threading.Event()
-
-        def release() -> None:
-            with self._watch_lock:
-                if released.is_set():
-                    return
-                released.set()
-                self._watched[key] -= 1
-                if not self._watched[key]:
-                    del self._watched[key]
-                    self._unrendered.discard(key)
-                    self._released.add(key)
-
-        return release
+        return self._watched.add(symbol, spec)
 
     def render(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, RenderedView]]:
         """Render one view of the newest tick."""
@@ -195,12 +188,21 @@ class Engine:
         return self._summarise(lambda scores: scores.rows())
 
     def set_positions(self, change: PositionChange) -> Future[PositionAck]:
-        """Take in a change of exact positions with the next tick; done when that has been published."""
-        return self._ask(lambda: self._exact.change(change), self._changes)
+        """Take in a change of exact positions with the next tick; done when that has been published, and kept."""
+        return self.change(SET_POSITIONS, change)
 
     def ingest(self, request: IngestRequest) -> Future[IngestAck]:
-        """Settle a request of a stream with the next tick; done when that has been published."""
-        return self._ask(lambda: self._exact.ingest(request), self._changes)
+        """Settle a request of a stream with the next tick; done when that has been published, and kept."""
+        return self.change(INGEST, request)
+
+    def change(self, name: str, change: object) -> Future[Any]:
+        """Make a change of :attr:`EngineCore.changes` where the next tick begins.
+
+        Done when that tick has been published and, where there is a journal, what was changed outlasts a crash. The
+        future raises NotReadyError while the journal cannot be written, and what the change itself raises.
+        """
+        problem = self._journal.problem if self._journal is not None else None
+        return _refused(problem) if problem is not None else self._queued(lambda: self._changes.put(name, change))
 
     def positions(self, producer: str) -> Future[HeldPositions]:
         """Return the positions that a producer told of, as of the newest tick."""
@@ -216,16 +218,21 @@ class Engine:
 
         return computed(self._ask(take_copy), self._summaries, NotReadyError("the engine has stopped"))
 
-    def _ask(self, work: Callable[[], _T], of: Asked | None = None) -> Future[_T]:
-        future: Future[_T] = Future()
+    def _ask(self, work: Callable[[], _T]) -> Future[_T]:
+        return self._queued(lambda: self._questions.put(work))
+
+    def _queued(self, put: Callable[[], Future[_T]]) -> Future[_T]:
         if self._stopping.is_set():
-            future.set_exception(NotReadyError("the engine has stopped"))
-            return future
-        (of or self._requests).put((work, future))
+            return _refused("the engine has stopped")
+        future = put()
         self._wake.set()
         if self._stopping.is_set():  # it may have ended in between, and nobody would answer
             self._refuse()
         return future
+
+    def _refuse(self) -> None:
+        self._questions.refuse()
+        self._changes.refuse()
 
     def _map(self, symbol: str) -> SymbolMap:
         found = self.latest().maps.get(symbol)
@@ -243,13 +250,15 @@ class Engine:
             deadline = time.monotonic() + self._interval_s
             while not self._stopping.is_set():
                 if self._at_tick:
-                    self._answer()
+                    # for half of an interval at most: those who ask for more keep no tick waiting
+                    self._questions.answer(time.monotonic() + self._interval_s / 2)
                 if time.monotonic() >= deadline:
                     self._tick()
                     deadline = self._next_deadline(deadline)
                 elif not self.stages.timed("inference", self._take_one):
                     self._wake.wait(max(deadline - time.monotonic(), 0))
                     self._wake.clear()
+            self._finish()
         except Exception as error:  # noqa: BLE001  whatever it is, the server must go down and say so
             self.failure = error
             _LOG.exception("the engine failed")
@@ -257,8 +266,9 @@ class Engine:
         finally:
             self._stopping.set()
             self._refuse()
-            if self._scores is not None:
-                self._scores.save()
+            if self._journal is not None:
+                self._journal.close()
+            self.core.save()
             self._summaries.shutdown(wait=False)  # what was asked is still answered
 
     def _next_deadline(self, deadline: float) -> float:
@@ -268,116 +278,71 @@ class Engine:
 
     def _take_one(self) -> bool:
         """Take a batch in, or a bit more of one that takes long; False when there is none."""
-        if self._unfinished is None:
+        if self.core.between_batches:
             try:
-                batch = self._batches.get_nowait()
+                source, batch = self._batches.get_nowait()
             except queue.Empty:
                 return False
-            if self._scores is None:
-                self._at_tick = False
-                self.pipeline.take(batch)
-                return True
-            self._unfinished = self._scores.steps(batch)
+            self.core.begin(source, batch)
+            self._record.batch(source, batch)
         self._at_tick = False
-        if next(self._unfinished, _DONE) is _DONE:
-            self._unfinished = None
+        self.core.step()
+        self._record.step()
         return True
 
-    def _answer(self) -> None:
-        """Answer what readers asked, for half of an interval at most: those who ask for more keep no tick waiting."""
-        answer_until(time.monotonic() + self._interval_s / 2, self._requests)
+    def _finish(self) -> None:
+        """End between two ticks, with a snapshot of that: a stop on purpose leaves nothing to repeat."""
+        if self._journal is not None:
+            while not self.core.between_batches:
+                self._take_one()
+            self._tick(is_last=True)
 
-    def _refuse(self) -> None:
-        for requests in (self._requests, self._changes):
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    _, future = requests.get_nowait()
-                    if future.set_running_or_notify_cancel():
-                        future.set_exception(NotReadyError("the engine has stopped"))
-
-    def _tick(self) -> None:
+    def _tick(self, is_last: bool = False) -> None:
         self._at_tick = True
-        self.stages.timed("inference", self.pipeline.sweep)
-        self._exact.refresh()
-        answers = self._change()
+        clock_s = self.core.clock.read()
+        self.core.begin_tick(clock_s)
+        answers = self._changes.make(self.core, self._record)
+        number = self._write_down(clock_s)
         try:
             self._publish()
         finally:
-            for answer in answers:
-                answer()
+            if self._journal is not None:
+                self._journal.when_kept(number, answers)
+            else:
+                for answer in answers:
+                    answer(None)
+        journal = self._journal
+        if journal and self.core.between_batches and (is_last or journal.wants_snapshot(self.core.worked_s)):
+            began_s = time.perf_counter()
+            captured = capture(self.core)
+            journal.snapshot(captured, self.core.worked_s, time.perf_counter() - began_s)
 
-    def _change(self) -> list[Callable[[], None]]:
-        """Do what was asked for; return what tells those who asked."""
-        answers: list[Callable[[], None]] = []
-        while True:
-            try:
-                work, future = self._changes.get_nowait()
-            except queue.Empty:
-                self._exact.fill()
-                return answers
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                answers.append(partial(future.set_result, work()))
-            except ForcedMoveError as error:
-                answers.append(partial(future.set_exception, error))
+    def _write_down(self, clock_s: float) -> int:
+        """Hand what came since the last tick to the journal; return its number there."""
+        record, self._record = self._record, TickRecord()
+        return 0 if self._journal is None else self._journal.append(record.sealed(clock_s), self.registry)
 
     def _publish(self) -> None:
-        pipeline = self.pipeline
-        symbols = [s for s in self.registry.symbols() if pipeline.mapped_markets(s)]
-        for symbol in symbols:
-            pipeline.centre(symbol)
-        with self.stages.timing("map"):
-            store_changed = pipeline.store.refresh(pipeline.now_s)
-        maps = dict(self._latest.maps) if self._latest else {}
-        changed = [symbol for symbol in symbols if self._has_changed(symbol, symbol not in maps, store_changed)]
-        states = self.stages.timed("map", symbol_states, pipeline, changed, pipeline.notional())
-        for symbol, state in states.items():
-            self._states[symbol] = state
-            seq = maps[symbol].seq + 1 if symbol in maps else 1
-            score = self._scores.short(symbol) if self._scores else None
-            ids = self._clusters.track(state)
-            maps[symbol] = self.stages.timed("chains", build_map, pipeline, state, seq, score, ids)
-        if not maps:
+        changed = self.core.publish()
+        if changed is None:
             return
-        self.ticks += 1
-        self.stages.timed("chains", self._clusters.tick, self._states, maps, changed, self.ticks)
+        maps = self.core.maps
         tick = Tick(
             epoch=self.epoch,
-            number=self.ticks,
-            event_time_ns=pipeline.newest_event_ns,
+            number=self.core.ticks,
+            event_time_ns=self.pipeline.newest_event_ns,
             published_ns=time.time_ns(),
             maps=maps,
             changed=frozenset(changed),
-            views=self.stages.timed("render", self._views, maps, changed),
+            views=self.stages.timed("render", self._watched.render, self._states, maps, changed),
         )
         self.stages.end_tick()
         self._latest = tick
         for listener in list(self._listeners):
             listener(tick)
 
-    def _has_changed(self, symbol: str, new: bool, store_changed: NDArray[np.bool_]) -> bool:
-        """Whether a symbol needs another map: its cohorts changed, or what it has seen, or which markets are fresh."""
-        table = self.pipeline.inference.markets
-        own = [m for m in self.registry.markets_of(symbol) if m < table.capacity]
-        seen = int(table.events[own].sum()), self.pipeline.fresh(own).tobytes()
-        before, self._seen[symbol] = self._seen.get(symbol), seen
-        exact = self.pipeline.exact
-        return new or seen != before or bool(store_changed[[*exact.shown(own), *exact.known(own)]].any())
 
-    def _views(self, maps: dict[str, SymbolMap], changed: list[str]) -> dict[tuple[str, ViewSpec], RenderedView]:
-        with self._watch_lock:
-            wanted = [k for k in self._watched if k[0] in maps and (k[0] in changed or k in self._unrendered)]
-            self._unrendered.difference_update(wanted)
-            released, self._released = self._released, set()
-        store = self.pipeline.store
-        store.resident.forget(released)
-        planned = {}
-        for symbol, spec in wanted:
-            try:
-                planned[symbol, spec] = plan_view(store, self._states[symbol].rows, spec)
-            except ForcedMoveError:
-                # for example a venue filter that names no market of this symbol: its reader sees the other symbols
-                continue
-        drawn = store.resident.render_watched({key: view.asked for key, view in planned.items()})
-        return {key: view.continued(drawn[key]) for key, view in planned.items()}
+def _refused(why: str) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(NotReadyError(why))
+    return future

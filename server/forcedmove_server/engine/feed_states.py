@@ -40,6 +40,11 @@ class FeedStates:
         rows = feed_states
         self._lost_ns[rows["market"], rows["channel"]] = np.where(rows["live"] != 0, _LIVE, rows["time_ns"])
 
+    def fed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return markets and channels that are told to be fed, arrays ``[F]``."""
+        market, channel = np.nonzero(self._lost_ns == _LIVE)
+        return market, channel
+
     def fresh(self, markets: list[int], now_ns: int) -> NDArray[np.bool_]:
         """Return which of these markets are fresh, bool ``[len(markets)]``."""
         table = self._markets

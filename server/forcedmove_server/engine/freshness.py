@@ -49,4 +49,10 @@ class FreshnessClock:
         if self.step <= self._reference:
             return None
         self._reference = self.step + self._lead
+        return self.weights()
+
+    def weights(self) -> Freshness | None:
+        """Return the weights that hold, None before the first :meth:`advance`."""
+        if self._reference < 0:
+            return None
         return Freshness(self._table, self.step_s, (self._reference + 1) * self.step_s - 1)

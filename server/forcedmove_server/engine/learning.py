@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -151,9 +151,7 @@ class Learner:
         phi, shape, common = np.ones(len(markets)), np.full(weights.shape, _SURE), np.zeros(weights.shape)
         inferred = [k for k, market in enumerate(markets.tolist()) if market < len(self._pipeline.registry)]
         own = markets[inferred]
-        for market in own.tolist():
-            if market not in self._rows:
-                self._admit(market)
+        self.admit(own.tolist())
         if len(own):
             rows = np.array([self._rows[market] for market in own.tolist()])
             shape[inferred] = self.calibration.shape(rows)
@@ -180,6 +178,12 @@ class Learner:
             self.calibration.save(self._path)
         except (OSError, FileFormatError) as error:
             _LOG.error("the weights cannot be saved: %s", error)
+
+    def admit(self, markets: Iterable[int]) -> None:
+        """Learn of markets from now on, those that are new; to be called with markets that have rules."""
+        for market in markets:
+            if market not in self._rows:
+                self._admit(market)
 
     def _admit(self, market: int) -> None:
         instrument = self._pipeline.registry[market]

@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-import queue
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
-#: work that somebody waits for, each with the future that gets its result
-Asked: TypeAlias = queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]]
-
-
-def answer_until(end_s: float, asked: Asked) -> None:
-    """Do what was asked until nothing is left or the monotonic clock has passed ``end_s``, but one at least.
-
-    Whatever goes wrong is the caller's who asked.
-    """
-    while True:
-        try:
-            work, future = asked.get_nowait()
-        except queue.Empty:
-            return
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(work())
-            except Exception as error:  # noqa: BLE001  the caller gets it, whatever it is
-                future.set_exception(error)
-            if time.monotonic() >= end_s:
-                return
 
 
 def computed(taken: Future[Callable[[], T]], executor: Executor, ended: Exception) -> Future[T]:

@@ -61,6 +61,8 @@ class Instrument:
         for name in ("venue", "native_id", "base", "quote"):
             if not getattr(self, name):
                 raise InstrumentError(name, getattr(self, name), "must not be empty", self.key)
+        for name in ("contract_size", "quantity_step", "price_step", "max_leverage"):
+            object.__setattr__(self, name, float(getattr(self, name)))  # the same whether read from a file or declared
         for name in ("contract_size", "quantity_step", "price_step"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

@@ -50,6 +50,8 @@ _SERVICES = (
 #: calls in the core's queue, which hold their requests
 _MOST_PENDING = 1_000
 _HEALTH_NAMES = ("", *_SERVICES)
+#: those that change something
+_WRITING = (positions.SERVICE, ingest.SERVICE)
 
 
 class RpcServer:
@@ -74,12 +76,21 @@ class RpcServer:
         self._workers = workers
         self.scans, self.turns = workers
         self._server, self._health = server, healthy
+        self._is_up, self._is_writable = False, True
         self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
         self._announcement.add_done_callback(self._ended)
         self.admission = admission
         self._probes = probes
         self._probing = asyncio.create_task(probes.run(), name="queue probes")
         self._probing.add_done_callback(self._ended)
+
+    async def set_writable(self, is_writable: bool) -> None:
+        """Say of the services that change something that they serve, or do not; what is read is served either way."""
+        if self._is_up and is_writable != self._is_writable:
+            self._is_writable = is_writable
+            status = health_pb2.HealthCheckResponse
+            for name in _WRITING:
+                await self._health.set(name, status.SERVING if is_writable else status.NOT_SERVING)
 
     async def raise_failure(self) -> None:
         """Wait for a bug that no call would notice, and raise it. For a task group; cancel it to end the wait."""
@@ -106,8 +117,10 @@ class RpcServer:
     async def _announce(self, first_map: asyncio.Event) -> None:
         await first_map.wait()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._is_up = True
         logger.info("serving")
         await asyncio.wait((self.hub.failure,))
+        self._is_up = False
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import grpc
 
 from forcedmove.v1 import server_status_pb2
+from forcedmove_server.engine.recovery.journal import JournalStatus
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.engine.stages import StageHistogram
 from forcedmove_server.errors import NotReadyError
@@ -30,11 +31,12 @@ SERVICE = server_status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_na
 
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """What only the engine's owner knows: the backend's name, stages of ticks, and bytes used and in all of the GPU."""
+    """What only the engine's owner knows: backend, stages of ticks, bytes used and in all of the GPU, journal."""
 
     backend: str = ""
     stages: Callable[[], tuple[StageHistogram, ...]] = tuple
     device_bytes: Callable[[], tuple[int, int] | None] = lambda: None
+    journal: Callable[[], JournalStatus | None] = lambda: None
 
 
 class Answering(Protocol):
@@ -124,7 +126,25 @@ class StatusHandlers:
                 server_status_pb2.QueueWait(queue=name, wait_s=wait_s)
                 for name, wait_s in self._admission.waits_s.items()
             ],
+            journal=_journal(self._figures.journal()),
         )
+
+
+def _journal(status: JournalStatus | None) -> server_status_pb2.JournalStatus | None:
+    if status is None:
+        return None
+    return server_status_pb2.JournalStatus(
+        problem=status.problem or "",
+        kept_record=status.kept,
+        waiting_records=status.waiting,
+        snapshot_record=status.snapshot,
+        snapshot_age_s=status.snapshot_age_s,
+        snapshot_bytes=status.snapshot_bytes,
+        snapshot_pause_s=status.snapshot_pause_s,
+        log_bytes=status.log_bytes,
+        syncs=status.syncs,
+        failures=status.failures,
+    )
 
 
 def resident_bytes() -> int:

@@ -73,3 +73,16 @@ def cut_at(batch: EventBatch, ends_ns: Sequence[int]) -> Iterator[EventBatch]:
         stop = {kind: int(np.searchsorted(times[kind], end)) for kind in kinds}
         yield EventBatch(end, **{kind: rows[start[kind] : stop[kind]] for kind, rows in kinds.items()})
         start = stop
+
+
+def from_time(batches: Iterator[EventBatch], begin_ns: int) -> Iterator[EventBatch]:
+    """Leave out what was handed on before: batches that end by a time, and of the one across it what lies before."""
+    for batch in batches:
+        if batch.until_ns <= begin_ns:
+            continue
+        yield list(cut_at(batch, [begin_ns, batch.until_ns]))[1] if first_ns(batch) < begin_ns else batch
+
+
+def first_ns(batch: EventBatch) -> int:
+    """Return the time of a batch's first event; of an empty one, its end."""
+    return min((int(rows["time_ns"][0]) for rows in batch.by_kind().values() if len(rows)), default=batch.until_ns)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from forcedmove_server.errors import ConfigError
 from forcedmove_server.market.events import EventBatch
-from forcedmove_server.sources.batching import cut_at
+from forcedmove_server.sources.batching import cut_at, first_ns
 
 _SLICE_S = 0.1
 _SECOND_NS = 1_000_000_000
@@ -33,7 +33,7 @@ def paced(
         for piece in _pieces(batch, speed, pace_from_ns):
             if speed is not None and piece.until_ns > pace_from_ns:
                 if not begin_ns:
-                    begin_ns, began = max(pace_from_ns, _first_ns(piece)), time.monotonic()
+                    begin_ns, began = max(pace_from_ns, first_ns(piece)), time.monotonic()
                 due = began + (piece.until_ns - begin_ns) / _SECOND_NS / speed
                 stop.wait(max(0.0, due - time.monotonic()))
             if stop.is_set():
@@ -47,10 +47,6 @@ def _pieces(batch: EventBatch, speed: float | None, pace_from_ns: int) -> Iterat
         yield batch
         return
     step_ns = max(1, int(_SLICE_S * speed * _SECOND_NS))
-    first = max(pace_from_ns, _first_ns(batch))
+    first = max(pace_from_ns, first_ns(batch))
     ends = [*range(first + step_ns, batch.until_ns, step_ns), batch.until_ns]
-    yield from cut_at(batch, [first, *ends] if _first_ns(batch) < first < batch.until_ns else ends)
-
-
-def _first_ns(batch: EventBatch) -> int:
-    return min((int(rows["time_ns"][0]) for rows in batch.by_kind().values() if len(rows)), default=batch.until_ns)
+    yield from cut_at(batch, [first, *ends] if first_ns(batch) < first < batch.until_ns else ends)

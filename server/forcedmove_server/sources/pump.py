@@ -10,6 +10,7 @@ import numpy as np
 
 from forcedmove_server.market.events import EventBatch
 from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.sources.batching import from_time
 from forcedmove_server.sources.pacing import paced
 from forcedmove_server.sources.source import Source
 
@@ -29,17 +30,20 @@ class Pump:
         speed: float | None,
         on_end: Callable[[], None],
         pace_from_ns: int = 0,
+        resume_ns: int = 0,
     ) -> None:
+        """``resume_ns``: what a source that begins anew has before this event time has been handed on long ago."""
         self.source = source
         self.failure: BaseException | None = None
         self._registry = registry
         self._put = put
         self._speed = speed
-        self.pace_from_ns = pace_from_ns
+        self.pace_from_ns = max(pace_from_ns, resume_ns)
+        self._resume_ns = resume_ns
         self._on_end = on_end
         self._stopping = threading.Event()
         self._handed_ns = 0
-        self._newest_ns = 0
+        self._newest_ns = resume_ns
         self._thread = threading.Thread(target=self._run, name=f"source-{source.name}", daemon=True)
 
     def start(self) -> None:
@@ -61,7 +65,7 @@ class Pump:
             self._thread.join()
 
     def _run(self) -> None:
-        batches = self.source.batches(self._registry)
+        batches = from_time(self.source.batches(self._registry), self._resume_ns)
         try:
             for batch in paced(batches, self._speed, self._stopping, self.pace_from_ns):
                 if self._stopping.is_set() or not self._put(batch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -63,6 +63,22 @@ class EventLog:
             listeners = list(self._listeners)
         for listener in listeners:
             listener()
+
+    def kept(self) -> tuple[tuple[ArmEvent, ...], int]:
+        """Return the events that are kept, and the number that the next one will have."""
+        with self._lock:
+            return tuple(self._events), self._next
+
+    def restore(self, events: Iterable[ArmEvent], next_seq: int) -> None:
+        """Hold these events, of this epoch, and go on with ``next_seq``: numbers go on after a restart.
+
+        Who held a number of the epoch before is told so, as ever: the last events before a crash may not have been
+        kept, and their numbers may now be those of others.
+        """
+        with self._lock:
+            self._events.clear()
+            self._events.extend(events)
+            self._next = next_seq
 
     def on_event(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call ``callback`` on the writer's thread after every event; returns the function that stops it."""

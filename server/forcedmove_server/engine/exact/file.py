@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forcedmove_server.errors import FileFormatError, ForcedMoveError
+from forcedmove_server.errors import FileFormatError, ForcedMoveError, NotReadyError
 from forcedmove_server.market.positions import ExactPosition, PositionAck, PositionChange, PositionKey
 from forcedmove_server.scorecard.known import SIDES_OF_FILES, SNAPSHOT_NS, column_of, read_table, times_of
 
@@ -132,7 +132,10 @@ def _age_s(stamp: tuple[int, ...] | str) -> float:
 async def _tell(
     path: Path, tell: Callable[[PositionChange], Awaitable[PositionAck]], stamp: tuple[int, ...] | str
 ) -> bool | None:
-    """Tell what a file holds that is as ``stamp`` says; False where it cannot be used, None where it changed."""
+    """Tell what a file holds that is as ``stamp`` says.
+
+    Returns False where it cannot be used, None where it is to be tried again.
+    """
     try:
         if isinstance(stamp, str):
             raise FileFormatError("file", str(path), f"cannot be read: {stamp}")
@@ -140,6 +143,9 @@ async def _tell(
         if await asyncio.to_thread(_stamp, path) != stamp:
             return None
         ack = await tell(PositionChange(FILE_PRODUCER, time.time_ns(), positions, replace=True, lenient=True))
+    except NotReadyError as error:  # nothing is wrong with the file: it is told again with the next look
+        _LOG.warning("exact positions of %s cannot be told yet: %s", path, error)
+        return None
     except ForcedMoveError as error:
         _LOG.error("exact positions: %s; what the file held before stays until it is too old", error)
         return False

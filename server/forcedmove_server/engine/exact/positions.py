@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,9 +45,9 @@ class _Producer:
 
 
 class ExactPositions:
-    """Implements what the engine is asked about exact positions. Belongs to its thread; nothing outlives a restart."""
+    """Implements what the engine is asked about exact positions. Belongs to its thread."""
 
-    def __init__(self, pipeline: Pipeline, config: ExactConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pipeline: Pipeline, config: ExactConfig, clock: Callable[[], float]) -> None:
         """``clock`` gives the seconds by which producers grow old."""
         self._pipeline, self._config, self._clock = pipeline, config, clock
         self._producers: dict[str, _Producer] = {}

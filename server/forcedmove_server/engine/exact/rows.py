@@ -62,14 +62,14 @@ class MarketChange:
 class ExactRow:
     """The exact positions of one market: ``index`` is its row in the store, arrays ``[P]`` are those of ``held``.
 
-    ``members`` are the same by identity, and ``side_lots`` their lots by side: both are ahead of the rest from a change
-    until :meth:`fill`. ``interest`` is the open interest last observed; ``dead`` are those crossed since, by who told
-    of them and as what, which are still part of it.
+    ``members`` are the same, a dict for its order, and ``side_lots`` their lots by side: both are ahead of the rest
+    from a change until :meth:`fill`. ``interest`` is the open interest last observed; ``dead`` are those crossed since,
+    by who told of them and as what, which are still part of it.
     """
 
     index: int
     interest: int
-    members: dict[int, Held] = field(default_factory=dict)
+    members: dict[Held, None] = field(default_factory=dict)
     side_lots: list[int] = field(default_factory=lambda: [0, 0])
     dead: dict[tuple[str, PositionKey], Held] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
@@ -103,10 +103,10 @@ class ExactRow:
     def change(self, change: MarketChange) -> None:
         """Let positions leave and come; :meth:`fill` is to follow."""
         for one in change.leaving:
-            del self.members[id(one)]
+            del self.members[one]
             self.side_lots[one.position.key.side] -= one.lots
         for one in change.coming:
-            self.members[id(one)] = one
+            self.members[one] = None
             self.side_lots[one.position.key.side] += one.lots
             one.state = PositionState.LIVE
             # who is told again has not left: its lots are live, and no longer crossed
@@ -114,7 +114,7 @@ class ExactRow:
 
     def fill(self) -> None:
         """Bring the columns up to date with the members."""
-        self.held = sorted(self.members.values(), key=lambda one: one.opened_at_s)
+        self.held = sorted(self.members, key=lambda one: one.opened_at_s)
         self.side = np.array([one.position.key.side for one in self.held], np.int64)
         self.trigger = np.array([one.trigger for one in self.held], np.int64)
         self.lots = np.array([one.lots for one in self.held], np.int64)
@@ -127,7 +127,7 @@ class ExactRow:
             return []
         dead = [self.held[k] for k in np.flatnonzero(crossed).tolist()]
         for one in dead:
-            del self.members[id(one)]
+            del self.members[one]
             one.state = PositionState.CROSSED
             self.dead[one.producer, one.position.key] = one
         self.fill()
@@ -222,7 +222,7 @@ class ExactRows:
     def held(self, market: int) -> list[Held]:
         """Return the positions that are alive in a market."""
         row = self.by_market.get(market)
-        return list(row.members.values()) if row is not None else []
+        return list(row.members) if row is not None else []
 
     def place(self, market: int, held: Held) -> bool:
         """Fill in what follows from a market that is ready; False where the mark has passed the liquidation price."""

@@ -1,0 +1,1 @@
+"""What outlasts a crash: state, log, snapshots, damage, full disks, and processes that are killed."""
