@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -22,7 +25,7 @@ from forcedmove_server.rpc.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-_SERVICES = (
+SERVICES = (
     heatmap.SERVICE,
     cascade.SERVICE,
     events.SERVICE,
@@ -33,7 +36,16 @@ _SERVICES = (
     whatif.SERVICE,
     server_status.SERVICE,
 )
-_HEALTH_NAMES = ("", *_SERVICES)
+_HEALTH_NAMES = ("", *SERVICES)
+#: how an address begins that is a socket file
+UNIX = "unix:"
+
+
+class Worker(server_status.Answering, Protocol):
+    """Answers questions on threads of its own, until it is closed."""
+
+    def close(self) -> None:
+        """End the threads."""
 
 
 class RpcServer:
@@ -46,15 +58,16 @@ class RpcServer:
         self,
         server: grpc.aio.Server,
         hub: Hub,
-        workers: tuple[scan.ScanHandlers, Turns],
+        workers: Mapping[str, Worker],
         healthy: health.aio.HealthServicer,
         first_map: asyncio.Event,
         port: int,
     ) -> None:
         self.port = port
         self.hub = hub
-        self._workers = workers
-        self.scans, self.turns = workers
+        self.first_map = first_map
+        #: questions that are computed beside the engine, by kind
+        self.questions = workers
         self._server, self._health = server, healthy
         self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
         self._announcement.add_done_callback(self._announced)
@@ -71,9 +84,9 @@ class RpcServer:
         self.hub.end_streams()
         await self._server.stop(grace_s)
         self.hub.close()
-        for threads in self._workers:
+        for threads in self.questions.values():
             threads.close()
-        logger.info("port %d is closed", self.port)
+        logger.info("the server is closed")
 
     async def wait_closed(self) -> None:
         """Wait until the server has stopped."""
@@ -107,28 +120,75 @@ async def serve(
     tokens: TokenStore | None = None,
     certificates: Certificates | None = None,
     reflects: bool = False,
+    streams: server_status.Streams | None = None,
+    internal: Sequence[grpc.GenericRpcHandler] = (),
 ) -> RpcServer:
-    """Start a server; port 0 takes any free one. Health turns to SERVING with the engine's first map.
+    """Start a server; port 0 takes any free one, and a ``host`` of ``unix:PATH`` is a socket file.
+
+    Health turns to SERVING with the engine's first map.
 
     ``book`` has the ladders that questions about single positions are answered from; default: the shipped ones.
     ``feeds`` tells how live feeds are doing, ``figures`` what its status says of the engine. Without ``tokens`` nobody
     needs one, without ``certificates`` the port is plain text; ``reflects`` describes the services to tools.
+    ``streams`` are told of in its status where they are not its own; ``internal`` handlers come beside the services.
 
     Raises InputError when the address cannot be bound.
     """
     limits = limits or Limits()
     first_map = asyncio.Event()
     hub = Hub(engine, limits, first_map.set)
+    book = book or shipped_book()
+    scans, turns = scan.ScanHandlers(engine, limits), Turns(limits.answers_at_once, limits.answers_waiting)
+    questions: dict[str, Worker] = {"scan": scans, "forecast": turns}
+    figures = figures or server_status.EngineFigures()
+    handlers = (
+        heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),
+        cascade.CascadeHandlers(engine, turns).handler(),
+        events.EventHandlers(engine, hub, limits).handler(),
+        margin.MarginHandlers(book, limits).handler(),
+        positions.PositionsHandlers(engine, limits).handler(),
+        scorecard.ScorecardHandlers(engine, limits).handler(),
+        scans.handler(),
+        whatif.WhatIfHandlers(engine, book, limits, turns).handler(),
+        server_status.StatusHandlers(engine, streams or hub, figures, questions).handler(),
+        *internal,
+    )
+    return await start(
+        hub, first_map, handlers, host, port, limits, tokens, certificates, reflects=reflects, questions=questions
+    )
+
+
+async def start(
+    hub: Hub,
+    first_map: asyncio.Event,
+    handlers: Sequence[grpc.GenericRpcHandler],
+    host: str,
+    port: int,
+    limits: Limits,
+    tokens: TokenStore | None,
+    certificates: Certificates | None,
+    *,
+    reflects: bool = False,
+    shares_port: bool = False,
+    questions: Mapping[str, Worker] = MappingProxyType({}),
+) -> RpcServer:
+    """Start a server of ``handlers`` in front of ``hub``, with health and the gatekeeper; see ``serve``.
+
+    ``shares_port`` lets other processes of this user listen on the port too: the system gives each a part of the
+    connections. Raises InputError when the address cannot be bound.
+    """
     gatekeeper = Gatekeeper(
         tokens, limits.quotas, limits.max_deadline_s, lambda: len(hub.tick.maps) if hub.tick is not None else 1
     )
+    is_internal = host.startswith(UNIX)
     server = grpc.aio.server(
         interceptors=(gatekeeper,),
         options=(
-            # two servers on one port would share its connections at random
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", limits.max_request_bytes),
-            ("grpc.max_send_message_length", 2 * limits.max_frame_bytes),
+            # two servers on one port share its connections at random: gateways of one engine only
+            ("grpc.so_reuseport", int(shares_port)),
+            # gateways have judged the requests that they hand on, and take ticks of any length
+            ("grpc.max_receive_message_length", -1 if is_internal else limits.max_request_bytes),
+            ("grpc.max_send_message_length", -1 if is_internal else 2 * limits.max_frame_bytes),
             # readers that vanish without closing are noticed, and readers may ask the same of the server
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
@@ -138,27 +198,11 @@ async def serve(
     healthy = health.aio.HealthServicer()
     for name in _HEALTH_NAMES:
         await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
-    book = book or shipped_book()
-    scans, turns = scan.ScanHandlers(engine, limits), Turns(limits.answers_at_once, limits.answers_waiting)
-    server.add_generic_rpc_handlers(
-        (
-            heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),
-            cascade.CascadeHandlers(engine, turns).handler(),
-            events.EventHandlers(engine, hub, limits).handler(),
-            margin.MarginHandlers(book, limits).handler(),
-            positions.PositionsHandlers(engine, limits).handler(),
-            scorecard.ScorecardHandlers(engine, limits).handler(),
-            scans.handler(),
-            whatif.WhatIfHandlers(engine, book, limits, turns).handler(),
-            server_status.StatusHandlers(
-                engine, hub, figures or server_status.EngineFigures(), {"scan": scans, "forecast": turns}
-            ).handler(),
-        )
-    )
+    server.add_generic_rpc_handlers(handlers)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     if reflects:
-        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    address = address_of(host, port)
     try:
         bound = (
             server.add_secure_port(address, certificates.credentials())
@@ -167,9 +211,16 @@ async def serve(
         )
     except RuntimeError as error:
         hub.close()
-        scans.close()
-        turns.close()
+        for threads in questions.values():
+            threads.close()
         raise InputError("server.port", address, f"cannot listen there: {error}") from error
     await server.start()
-    logger.info("listening on %s:%d", host, bound)
-    return RpcServer(server, hub, (scans, turns), healthy, first_map, bound)
+    logger.info("listening on %s", host if is_internal else f"{host}:{bound}")
+    return RpcServer(server, hub, questions, healthy, first_map, bound)
+
+
+def address_of(host: str, port: int) -> str:
+    """Return an address as gRPC writes it."""
+    if host.startswith(UNIX):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

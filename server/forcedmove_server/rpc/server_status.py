@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +16,8 @@ from forcedmove.v1 import server_status_pb2
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.engine.stages import StageHistogram
 from forcedmove_server.errors import NotReadyError
-from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.status import guarded
+from forcedmove_server.rpc.traffic import TrafficCounts
 
 if TYPE_CHECKING:  # the stubs are generic, the classes are not
     from grpc.aio import ServicerContext
@@ -50,11 +50,46 @@ class Answering(Protocol):
         """Questions that wait for a turn."""
 
 
+class StageReading(Protocol):
+    """Durations of stages."""
+
+    def read(self) -> tuple[StageHistogram, ...]:
+        """Return them as they are now."""
+
+
+class Streams(Protocol):
+    """What is told of streams of maps: a hub's, or those of all gateways."""
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+
+    @property
+    def subscribers(self) -> int:
+        """Streams that have asked for symbols."""
+
+    @property
+    def views(self) -> int:
+        """Pairs of a symbol and a view that somebody reads."""
+
+    @property
+    def traffic(self) -> TrafficCounts:
+        """What was sent and left out."""
+
+    @property
+    def encoding_times(self) -> StageReading:
+        """Times of encoding."""
+
+    @property
+    def publish_times(self) -> StageReading:
+        """Times of handing to readers."""
+
+
 class StatusHandlers:
     """Handlers of one server; ``answering`` are its questions by kind."""
 
     def __init__(
-        self, engine: EngineService, hub: Hub, figures: EngineFigures, answering: dict[str, Answering]
+        self, engine: EngineService, hub: Streams, figures: EngineFigures, answering: Mapping[str, Answering]
     ) -> None:
         self._engine, self._hub, self._figures, self._answering = engine, hub, figures, answering
         self._began = time.monotonic()
@@ -77,7 +112,8 @@ class StatusHandlers:
         self, request: server_status_pb2.GetServerStatusRequest, context: StatusContext
     ) -> server_status_pb2.GetServerStatusResponse:
         """Tell all there is; before the first map there are no ticks."""
-        hub, traffic = self._hub, self._hub.traffic
+        hub = self._hub
+        traffic = hub.traffic
         try:
             tick = self._engine.latest()
         except NotReadyError:

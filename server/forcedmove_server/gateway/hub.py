@@ -1,0 +1,26 @@
+"""A hub whose engine is in another process, and may have been too fast for this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from forcedmove_server.engine.frames import Tick
+from forcedmove_server.errors import LimitError
+from forcedmove_server.rpc.encoding import EncodedFrame
+from forcedmove_server.rpc.hub import Hub, Topic
+
+
+class GatewayHub(Hub):
+    """Tells readers of what the feed merged on its way here, as of what they were too slow for themselves."""
+
+    def _deliver(self, tick: Tick, news: Iterable[tuple[Topic, EncodedFrame | LimitError]]) -> None:
+        news = list(news)
+        for topic, frame in news:
+            # a symbol's seq rises by one whenever it changes, and a watched view comes with each change
+            if topic.latest is None or not isinstance(frame, EncodedFrame):
+                continue
+            if missed := frame.seq - topic.latest.seq - 1:
+                for reader in topic.readers:
+                    reader._skipped += missed
+                self.traffic.conflated += missed * len(topic.readers)
+        super()._deliver(tick, news)
