@@ -63,7 +63,7 @@ from forcedmove_client.scorecard import (
     ScoringRules,
     Unscored,
 )
-from forcedmove_client.server_status import Health, QuestionCounts, ServerStatus, StageTime
+from forcedmove_client.server_status import GatewayStatus, Health, QuestionCounts, ServerStatus, StageTime
 from forcedmove_client.subscription import StreamStats, Subscription
 from forcedmove_client.sync import BlockingEvents, BlockingScan, BlockingSubscription, Client
 from forcedmove_client.whatif import Outlook, Touch, WhatIf, WhatIfRow
@@ -89,6 +89,7 @@ __all__ = [
     "Figure",
     "ForcedMoveClientError",
     "Forecast",
+    "GatewayStatus",
     "Headline",
     "Health",
     "HeldPosition",

@@ -47,6 +47,20 @@ class QuestionCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """One of the processes that hold the streams, where the engine has its own; counts since the server began."""
+
+    number: int
+    streams: int
+    subscribers: int
+    views: int
+    sent_bytes: int
+    sent_frames: int
+    conflated_frames: int
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """Counts since the server started, and what is going on now.
 
@@ -72,6 +86,7 @@ class ServerStatus:
     resident_bytes: int
     device_used_bytes: int
     device_total_bytes: int
+    gateways: tuple[GatewayStatus, ...] = ()
 
 
 class StatusCalls(Calls):
@@ -122,6 +137,19 @@ def status_of(message: server_status_pb2.GetServerStatusResponse) -> ServerStatu
         resident_bytes=message.resident_bytes,
         device_used_bytes=message.device_used_bytes,
         device_total_bytes=message.device_total_bytes,
+        gateways=tuple(
+            GatewayStatus(
+                each.number,
+                each.streams,
+                each.subscribers,
+                each.views,
+                each.sent_bytes,
+                each.sent_frames,
+                each.conflated_frames,
+                each.resident_bytes,
+            )
+            for each in message.gateways
+        ),
     )
 
 

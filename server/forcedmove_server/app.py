@@ -75,7 +75,7 @@ async def run_server(config: Config, ready_file: Path | None = None, inside: Ins
         return [status for source in live for status in source.feeds()]
 
     choice = engine.pipeline.backend_choice
-    figures = EngineFigures(choice.name, engine.stages.read, lambda: device_bytes(choice))
+    figures = EngineFigures(choice.name, engine.stages.read, lambda: device_bytes(choice), totals.by_gateway)
     server = await serve(
         engine,
         inside.address if inside else config.server.host,

@@ -81,8 +81,10 @@ async def serving_through_gateway(
 ) -> AsyncIterator[RpcServer]:
     """Like ``fake_engine.serving``, with a gateway in between."""
     try:
-        async with engine_process(engine, limits) as inner:
-            async with gateway(inner.address, limits=limits, port=port, **access) as outer:
-                yield outer.server
+        async with (
+            engine_process(engine, limits) as inner,
+            gateway(inner.address, limits=limits, port=port, **access) as outer,
+        ):
+            yield outer.server
     finally:
         engine.close()

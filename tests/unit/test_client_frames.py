@@ -65,6 +65,7 @@ def test_public_names() -> None:
         "Figure",
         "ForcedMoveClientError",
         "Forecast",
+        "GatewayStatus",
         "Headline",
         "Health",
         "HeldPosition",

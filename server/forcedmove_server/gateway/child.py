@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from forcedmove_server.config import Config
 
@@ -69,21 +68,32 @@ def begin() -> tuple[Orders, Callable[[str], None]]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all processes; the parent ends them in order
     words = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whoever prints does not speak to the parent
-    orders = sys.stdin.buffer
-    (length,) = _LENGTH.unpack(orders.read(_LENGTH.size))
-    order = pickle.loads(orders.read(length))
-    assert isinstance(order, Orders)
-    threading.Thread(target=_end_with_parent, args=(orders,), name="parent", daemon=True).start()
+    # not through sys.stdin, whose lock the thread below would hold when the process ends
+    parent = sys.stdin.fileno()
+    (length,) = _LENGTH.unpack(_read(parent, _LENGTH.size))
+    orders = pickle.loads(_read(parent, length))
+    assert isinstance(orders, Orders)
+    threading.Thread(target=_end_with_parent, args=(parent,), name="parent", daemon=True).start()
 
     def tell(word: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # the parent is gone, which the thread above sees to
             os.write(words, f"{word}\n".encode())
 
-    return order, tell
+    return orders, tell
 
 
-def _end_with_parent(orders: BinaryIO) -> None:
-    orders.read()
+def _read(file: int, length: int) -> bytes:
+    found = b""
+    while len(found) < length:
+        piece = os.read(file, length - len(found))
+        if not piece:
+            raise EOFError("the supervisor is gone")
+        found += piece
+    return found
+
+
+def _end_with_parent(parent: int) -> None:
+    os.read(parent, 1)  # nothing comes any more: it returns when the parent's end is closed
     logger.error("the supervisor is gone: ending too")
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_ORPHAN_GRACE_S)

@@ -211,7 +211,8 @@ class TickFeed:
         named = {symbol for symbol, _ in views}
         named |= {symbol for symbol in tick.changed if symbol in wanted} | (tick.maps.keys() - follower.symbols)
         follower.symbols |= named
-        return self._message(follower, tick, [tick.maps[symbol] for symbol in named], views)
+        maps = [newest for symbol, newest in tick.maps.items() if symbol in named]  # in the engine's order
+        return self._message(follower, tick, maps, views)
 
     def _message(
         self, follower: _Follower, tick: Tick, maps: list[SymbolMap], views: dict[ViewKey, RenderedView]

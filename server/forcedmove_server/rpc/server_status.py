@@ -27,13 +27,49 @@ if TYPE_CHECKING:  # the stubs are generic, the classes are not
 SERVICE = server_status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name
 
 
+class GatewayFigures(Protocol):
+    """What is told of one gateway; as in GatewayStatus."""
+
+    @property
+    def streams(self) -> int:
+        """Streams of maps that it has open."""
+
+    @property
+    def subscribers(self) -> int:
+        """Those that have asked for symbols."""
+
+    @property
+    def views(self) -> int:
+        """Pairs of a symbol and a view that they read."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of its responses, heartbeats aside."""
+
+    @property
+    def frames(self) -> int:
+        """Maps in them."""
+
+    @property
+    def conflated(self) -> int:
+        """Maps replaced before a slow reader took them."""
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of its process that is in RAM."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """What only the engine's owner knows: the backend's name, stages of ticks, and bytes used and in all of the GPU."""
+    """What only the engine's owner knows.
+
+    The backend's name, stages of ticks, bytes used and in all of the GPU, and gateways by their number.
+    """
 
     backend: str = ""
     stages: Callable[[], tuple[StageHistogram, ...]] = tuple
     device_bytes: Callable[[], tuple[int, int] | None] = lambda: None
+    gateways: Callable[[], Mapping[int, GatewayFigures]] = dict
 
 
 class Answering(Protocol):
@@ -147,6 +183,19 @@ class StatusHandlers:
             resident_bytes=resident_bytes(),
             device_used_bytes=used,
             device_total_bytes=total,
+            gateways=[
+                server_status_pb2.GatewayStatus(
+                    number=number,
+                    streams=each.streams,
+                    subscribers=each.subscribers,
+                    views=each.views,
+                    sent_bytes=each.sent_bytes,
+                    sent_frames=each.frames,
+                    conflated_frames=each.conflated,
+                    resident_bytes=each.resident_bytes,
+                )
+                for number, each in self._figures.gateways().items()
+            ],
         )
 
 
