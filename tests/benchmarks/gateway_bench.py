@@ -165,7 +165,8 @@ def run(results: list[dict[str, Any]]) -> None:
         base = median(each[key] for each in found[0])
         for label, rounds in (("no readers", quiet), *((f"{mode} gateways", found[mode]) for mode in MODES)):
             value = median(each[key] for each in rounds)
-            ratio = None if rounds is found[0] or rounds is quiet or not value else base / value
+            better = (value, base) if key == "messages" else (base, value)
+            ratio = None if rounds is found[0] or rounds is quiet or not better[1] else better[0] / better[1]
             results.append(
                 {
                     "name": f"gateways, {name}",

@@ -364,15 +364,15 @@ def test_only_errors_of_the_tree_are_made(kind: str) -> None:
 def test_totals_never_fall_when_a_gateway_ends() -> None:
     totals = GatewayTotals()
     histogram = StageHistogram("encode", (1, *[0] * 14), 0.5, 0.5)
-    for number in (1, 2):
-        totals.joined(number)
-        totals.report(number, Report(3, 2, 5, 10, 1_000, 20, 1, 1 << 20, (histogram,)))
+    first, second = totals.joined(1), totals.joined(2)
+    for place in (first, second):
+        totals.report(place, Report(3, 2, 5, 10, 1_000, 20, 1, 1 << 20, (histogram,)))
     assert (totals.streams, totals.subscribers, totals.views) == (6, 4, 10)
     assert totals.traffic.sent_bytes == 2_000
-    totals.left(1)
+    again = totals.joined(1)  # before the end of the one before is noticed
+    totals.left(first)
     assert (totals.streams, totals.traffic.sent_bytes, totals.traffic.conflated) == (3, 2_000, 2)
-    totals.joined(1)
-    totals.report(1, Report(1, 1, 1, 1, 5, 1, 0, 1 << 20, (histogram,)))
+    totals.report(again, Report(1, 1, 1, 1, 5, 1, 0, 1 << 20, (histogram,)))
     assert totals.traffic.sent_bytes == 2_005
     (encode,) = totals.encoding_times.read()
     assert (encode.count, encode.sum_s) == (3, 1.5)

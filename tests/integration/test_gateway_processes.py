@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -228,3 +229,24 @@ async def test_a_port_in_use_ends_the_start(served: Served) -> None:
     assert second.returncode == 2
     assert f"server.port = '{served.address}': cannot listen there" in second.stderr
     assert served.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("key", "message"), [("tls_certificate", "server.tls_certificate"), ("metrics_port", "server.metrics_port")]
+)
+async def test_what_cannot_work_ends_the_start_with_status_2(tmp_path: Path, key: str, message: str) -> None:
+    config = tmp_path / "forcedmove.toml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        lines = {
+            "tls_certificate": 'tls_certificate = "nowhere.pem"\ntls_key = "nowhere.key"',
+            "metrics_port": f"metrics_port = {taken.getsockname()[1]}",
+        }
+        config.write_text(CONFIG.replace("gateways = 2", f"gateways = 2\n{lines[key]}"))
+        ended = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "forcedmove_client.cli", "serve", "--config", str(config)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 2, ended.stderr
+    assert f"forcedmove: {message} = " in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -139,24 +139,24 @@ class TickFeed:
         if self._tick is not None:  # all maps are new to it; views come as they are wished for
             follower.add(replace(self._tick, views={}))
         self._followers.add(follower)
-        self._totals.joined(number)
+        place = self._totals.joined(number)
         try:
             # the first message is there before the first map: it has the epoch
             await context.write(self._greeting(follower))
             async with asyncio.TaskGroup() as tasks:
                 sender = tasks.create_task(self._send(follower, context, number))
                 async for told in requests:
-                    self._hear(follower, number, wire.decode_told(told))
+                    self._hear(follower, place, wire.decode_told(told))
                 sender.cancel()
         finally:
             self._followers.discard(follower)
-            self._totals.left(number)
+            self._totals.left(place)
             for key in follower.watched:
                 self._unwatch(key)
 
-    def _hear(self, follower: _Follower, number: int, told: wire.Told) -> None:
+    def _hear(self, follower: _Follower, place: tuple[int, int], told: wire.Told) -> None:
         if told.report is not None:
-            self._totals.report(number, told.report)
+            self._totals.report(place, told.report)
         for wish in told.wishes:
             key = wish.symbol, wish.spec
             if not wish.watched:

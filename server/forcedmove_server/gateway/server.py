@@ -25,13 +25,14 @@ from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import SERVICES, RpcServer, start
 from forcedmove_server.rpc.server_status import resident_bytes
+from forcedmove_server.rpc.status import guarded
 
 logger = logging.getLogger(__name__)
 
-_SUBSCRIBE = f"/{heatmap.SERVICE}/Subscribe"
 _SNAPSHOT = f"/{heatmap.SERVICE}/GetSnapshot"
-#: methods that a gateway answers from its own hub
-SERVED = frozenset({_SUBSCRIBE, _SNAPSHOT})
+_STREAMS = (m.name for m in heatmap_pb2.DESCRIPTOR.services_by_name["HeatmapService"].methods if m.server_streaming)
+#: methods that a gateway answers from its own hub: maps
+SERVED = frozenset({_SNAPSHOT, *(f"/{heatmap.SERVICE}/{name}" for name in _STREAMS)})
 #: exit status of a gateway whose engine process, or the feed from it, is gone
 FEED_LOST = 3
 _REPORT_EVERY_S = 1.0
@@ -53,6 +54,7 @@ class _Served(grpc.GenericRpcHandler):
             return self._get_snapshot
         return self._all.service(handler_call_details) if method in SERVED else None
 
+    @guarded
     async def _snapshot(self, request: heatmap_pb2.GetSnapshotRequest, context: Any) -> bytes:
         if request.band_level:
             return await self._relay.answer(_SNAPSHOT, request, context)

@@ -37,30 +37,33 @@ class GatewayTotals:
         #: ticks that were merged into others because a gateway was slow
         self.merged_ticks = 0
         self.starts: dict[int, int] = {}
-        self._reports: dict[int, Report] = {}
+        #: by number, and which start of it: the end of one may be noticed after the next has begun
+        self._reports: dict[tuple[int, int], Report] = {}
         self._ended: dict[int, Report] = {}
 
-    def joined(self, number: int) -> None:
-        """Note that a gateway follows."""
+    def joined(self, number: int) -> tuple[int, int]:
+        """Note that a gateway follows; return what it goes by here."""
         self.starts[number] = self.starts.get(number, 0) + 1
-        self._reports[number] = Report()
+        key = number, self.starts[number]
+        self._reports[key] = Report()
+        return key
 
-    def report(self, number: int, report: Report) -> None:
+    def report(self, key: tuple[int, int], report: Report) -> None:
         """Take a gateway's figures."""
-        self._reports[number] = report
+        self._reports[key] = report
 
-    def left(self, number: int) -> None:
+    def left(self, key: tuple[int, int]) -> None:
         """Keep what a gateway has counted, and nothing of what it held."""
-        last = self._reports.pop(number, Report())
+        number, last = key[0], self._reports.pop(key)
         counted = msgspec.structs.replace(last, streams=0, subscribers=0, views=0, resident_bytes=0)
         self._ended[number] = _sum((self._ended.get(number, Report()), counted))
 
     def by_gateway(self) -> dict[int, Report]:
         """Return figures by gateway, with what its forerunners have counted; those that follow just now."""
-        return {
-            number: _sum((report, self._ended.get(number, Report())))
-            for number, report in sorted(self._reports.copy().items())
-        }
+        found: dict[int, list[Report]] = {}
+        for (number, _), report in sorted(self._reports.copy().items()):
+            found.setdefault(number, [self._ended.get(number, Report())]).append(report)
+        return {number: _sum(reports) for number, reports in found.items()}
 
     @property
     def streams(self) -> int:
