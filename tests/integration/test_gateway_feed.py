@@ -34,7 +34,7 @@ from forcedmove_server.errors import (
     UnknownNameError,
 )
 from forcedmove_server.gateway import wire
-from forcedmove_server.gateway.feed import BACKLOG, _Follower
+from forcedmove_server.gateway.feed import BACKLOG, TickFeed, _Follower
 from forcedmove_server.gateway.remote import RemoteEngine
 from forcedmove_server.gateway.totals import GatewayMetrics, GatewayTotals
 from forcedmove_server.gateway.wire import Report
@@ -289,6 +289,37 @@ async def test_a_real_engines_maps_and_views_arrive_as_they_are() -> None:
         np.testing.assert_array_equal(view.values, rendered.values, strict=True)
         assert outer.remote.latest().maps.keys() == engine.latest().maps.keys()
         assert outer.remote.epoch == engine.epoch
+
+
+async def test_a_view_that_others_had_comes_behind_the_ticks_that_wait() -> None:
+    engine, spec = FakeEngine(("BTC",)), ViewSpec()
+    engine.step()
+    feed = TickFeed(engine, GatewayTotals(), 10.0)
+    other, follower = _Follower(), _Follower()
+    feed._followers |= {other, follower}
+    wish = wire.Told((wire.Wish(True, "BTC", spec),))
+    feed._hear(other, (1, 1), wish)
+    for number in (2, 3, 4):
+        engine.step()
+        await eventually(lambda number=number: feed._tick is not None and feed._tick.number == number)
+    feed._hear(follower, (2, 1), wish)
+    seqs, views = [], []
+    while (message := feed._next(follower)) is not None:
+        moment = wire.decode_moment(message)
+        seqs += [wire.decode_map(raw).seq for raw in moment.maps]
+        views.append([wire.decode_view(raw).revision for raw in moment.views])
+    newest = engine.latest().views["BTC", spec].revision
+    assert seqs == [2, 3, 4]  # no map is followed by an older one
+    assert views == [[newest - 2], [newest - 1], [newest]]
+    assert feed._next(follower) is None
+    feed._hear(
+        follower, (2, 1), wish
+    )  # another reader of the same view: nothing has changed, and it comes all the same
+    again = feed._next(follower)
+    assert again is not None
+    assert [wire.decode_view(raw).revision for raw in wire.decode_moment(again).views] == [newest]
+    feed.close()
+    engine.close()
 
 
 # --- pieces ----------------------------------------------------------------------------------------------------------

@@ -168,6 +168,24 @@ async def test_a_killed_gateway_comes_back_and_the_others_go_on(served: Served) 
         assert status.subscribers == len(readers)
 
 
+async def test_clients_come_back_by_themselves_when_all_gateways_die(served: Served) -> None:
+    async with AsyncClient(served.address) as client, asyncio.timeout(60):
+        stream = client.subscribe("BTC")
+        first = await anext(stream)
+        before = await client.server_status()
+        for name in ("gateway 1", "gateway 2"):
+            os.kill(served.pids(name)[0], signal.SIGKILL)
+        while stream.stats.reconnects == 0:
+            latest = await anext(stream)
+        assert latest.epoch == first.epoch  # the engine went on
+        assert latest.seq > first.seq
+        while (after := await client.server_status()).subscribers == 0:  # noqa: ASYNC110  told once a second
+            await asyncio.sleep(0.1)
+        assert after.ticks > before.ticks
+        assert after.uptime_s > before.uptime_s
+        await stream.aclose()
+
+
 async def test_a_gateway_that_stands_still_is_killed_and_started_anew(served: Served) -> None:
     (victim,) = served.pids("gateway 2")
     os.kill(victim, signal.SIGSTOP)

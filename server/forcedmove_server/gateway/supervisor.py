@@ -150,7 +150,11 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
 @contextlib.contextmanager
 def private_folder() -> Iterator[str]:
     """Make a folder that only this user can enter, and remove it at the end. Raises InputError."""
-    folder = tempfile.mkdtemp(prefix="forcedmove-")
+    try:
+        folder = tempfile.mkdtemp(prefix="forcedmove-")
+    except OSError as error:
+        reason = f"no folder for the engine's socket: {error.strerror or error}"
+        raise InputError("TMPDIR", os.environ.get("TMPDIR"), reason) from error
     try:
         if len(folder) > _LONGEST_FOLDER:
             raise InputError("TMPDIR", folder, f"sockets need a path of at most {_LONGEST_FOLDER} characters")
