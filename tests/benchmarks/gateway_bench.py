@@ -54,6 +54,7 @@ async def read(address: str, readers: int, engine: psutil.Process) -> dict[str, 
     """Read with so many streams; return figures of the time that was measured, and of the engine's process."""
     received = 0
     published: list[tuple[int, int]] = []
+    late_ms: list[float] = []
     measuring = False
 
     async def stream(channel: grpc.aio.Channel, observes: bool) -> None:
@@ -64,11 +65,13 @@ async def read(address: str, readers: int, engine: psutil.Process) -> dict[str, 
         while True:
             message = await call.read()
             assert message is not grpc.aio.EOF
+            arrived_ns = time.time_ns()
             if not measuring:
                 continue
             if observes:
                 frames = heatmap_pb2.SubscribeResponse.FromString(message).frames
                 published.extend((frame.seq, frame.published_time_ns) for frame in frames)
+                late_ms.extend((arrived_ns - frame.published_time_ns) / 1e6 for frame in frames)
             else:
                 received += len(message) > 256  # heartbeats are shorter
 
@@ -101,6 +104,7 @@ async def read(address: str, readers: int, engine: psutil.Process) -> dict[str, 
         "work": 1e3 * (stages_s(after) - stages_s(before)) / ticks,
         "cpu": 1e3 * cpu / ticks,
         "missed": 100 * missed / (ticks + missed),
+        "late": float(np.median(late_ms)),
         "messages": received / seconds,
     }
 
@@ -159,6 +163,7 @@ def run(results: list[dict[str, Any]]) -> None:
         "missed": ("ticks missed", "%"),
         "work": ("time a tick takes the engine", "ms"),
         "cpu": ("processor time of the engine's process per tick", "ms"),
+        "late": ("tick to client beside the other readers, p50", "ms"),
         "messages": ("messages received", "1/s"),
     }
     for key, (name, unit) in names.items():

@@ -171,7 +171,7 @@ class TickFeed:
                     self._stops[key] = self._engine.watch(*key)
             found = self._newest.get(key)
             # where its symbol has changed since without it, there is no such view just now
-            if found is not None and self._tick is not None and self._tick.maps[key[0]] is found[0]:
+            if found is not None and self._tick is not None and self._tick.maps.get(key[0]) is found[0]:
                 follower.late[key] = found
                 follower.news.set()
 
