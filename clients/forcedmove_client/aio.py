@@ -21,6 +21,7 @@ from forcedmove.v1 import (
 )
 from forcedmove_client.access import Access, Tls
 from forcedmove_client.assembly import OutOfStepError, SymbolState
+from forcedmove_client.checking import StreamChecker
 from forcedmove_client.decoding import chain_of, symbol_of, venue_of
 from forcedmove_client.errors import ServerError, translated
 from forcedmove_client.event_calls import EventCalls
@@ -38,12 +39,12 @@ from forcedmove_client.positions import (
     held_of,
     set_requests,
 )
-from forcedmove_client.requests import Names, names_of, simulate_request, view_message
+from forcedmove_client.requests import Names, names_of, simulate_request, subscription_message, view_message
 from forcedmove_client.resuming import Patience
 from forcedmove_client.scenarios import ScenarioCalls
 from forcedmove_client.scorecard import Scorecard, scorecard_of, scorecard_request
 from forcedmove_client.server_status import StatusCalls
-from forcedmove_client.subscription import Subscription
+from forcedmove_client.subscription import DeliveryName, Subscription
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -60,6 +61,8 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # a window that grows by itself takes in megabytes for a reader that has stopped
+    ("grpc.http2.bdp_probe", 0),
 )
 
 
@@ -119,23 +122,47 @@ class AsyncClient(EventCalls, ScenarioCalls, StatusCalls):
         weighting: WeightingName = "live",
         price_range: float = 0.2,
         max_rate_hz: float = 0,
+        delivery: DeliveryName = "latest",
+        max_unacked: int | None = None,
+        quantum_usd: float = 0,
+        compress: bool = False,
+        snapshots_only: bool = False,
+        checker: StreamChecker | None = None,
     ) -> Subscription:
         """Stream the maps of ``symbols`` (none: all, also later ones): ``async for frame in client.subscribe("BTC")``.
 
         ``leverage`` is (min, max), 0 for no limit; axes that are not in ``keep`` are summed over; ``price_range`` is a
-        fraction of the mark, 0 for the whole window; ``max_rate_hz`` 0 is every tick.
+        fraction of the mark, 0 for the whole window; ``max_rate_hz`` 0 is every tick. ``delivery`` "latest" skips
+        frames for a consumer that is slow, and says so; "every" skips none. At most ``max_unacked`` responses are on
+        their way that were not consumed; None: 2, with "every" 16; 0: as many as the buffers on the way hold.
+        Cells are rounded to multiples of ``quantum_usd`` (0: not at all), responses compressed with ``compress``;
+        ``snapshots_only`` does without deltas. A ``checker`` holds the stream against what the server promises.
         Raises InvalidArgumentError; iterating raises InvalidArgumentError, UnknownNameError, LimitExceededError,
-        ServerError and, after ``reconnect_timeout_s``, UnavailableError. A server that has no room just now is asked
-        again for as long, before LimitExceededError is raised.
+        ServerError, with "every" HistoryGoneError and, after ``reconnect_timeout_s``, UnavailableError. A server that
+        has no room just now is asked again for as long, before LimitExceededError is raised.
         """
-        wanted = heatmap_pb2.Subscription(
-            symbols=names_of(symbols),
-            view=view_message(
-                venues=venues, sides=sides, leverage=leverage, keep=keep, weighting=weighting, price_range=price_range
-            ),
-            max_rate_hz=max_rate_hz,
+        subscription = Subscription(
+            lambda: self._heatmap.Subscribe(),
+            subscription_message,
+            {
+                "symbols": symbols,
+                "venues": venues,
+                "sides": sides,
+                "leverage": leverage,
+                "keep": keep,
+                "weighting": weighting,
+                "price_range": price_range,
+                "max_rate_hz": max_rate_hz,
+                "delivery": delivery,
+                "max_unacked": max_unacked,
+                "quantum_usd": quantum_usd,
+                "compress": compress,
+                "snapshots_only": snapshots_only,
+            },
+            self.target,
+            self._patience,
+            checker,
         )
-        subscription = Subscription(lambda: self._heatmap.Subscribe(), wanted, self.target, self._patience)
         self._subscriptions.add(subscription)
         return subscription
 

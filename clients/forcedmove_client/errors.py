@@ -5,7 +5,7 @@
     ForcedMoveClientError
     ├── InvalidArgumentError   a value the server or the client cannot use; the message names field and value
     ├── UnknownNameError       a symbol or venue the server does not have
-    ├── HistoryGoneError       events that the server does not keep any more, or not yet
+    ├── HistoryGoneError       events or frames that the server does not keep any more, or not yet
     ├── LimitExceededError     more than the server hands out at once
     ├── AccessDeniedError      no token, one that works no more, or one without the scope that a call needs
     ├── UnavailableError       no server, no connection, or nothing computed yet
@@ -30,7 +30,7 @@ class UnknownNameError(ForcedMoveClientError):
 
 
 class HistoryGoneError(ForcedMoveClientError):
-    """Events that the server does not keep any more, or that are not there yet; the message says what is kept."""
+    """Events or frames that the server does not keep any more, or that are not there yet; the message says what is."""
 
 
 class LimitExceededError(ForcedMoveClientError):
@@ -65,12 +65,25 @@ _KINDS: dict[grpc.StatusCode, type[ForcedMoveClientError]] = {
 _RETRY_INFO = b"type.googleapis.com/google.rpc.RetryInfo"
 
 
+#: the reason by which it says that nothing was taken from a stream
+_SLOW_CONSUMER = b"SLOW_CONSUMER"
+
+
 def is_quota(error: grpc.aio.AioRpcError) -> bool:
     """Whether a server has no room just now, as opposed to a request that is too large whenever it is made."""
+    return _is_exhausted(error, _RETRY_INFO)
+
+
+def is_slow_consumer(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a server has ended a stream because nothing was taken from it."""
+    return _is_exhausted(error, _SLOW_CONSUMER)
+
+
+def _is_exhausted(error: grpc.aio.AioRpcError, told: bytes) -> bool:
     if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
         return False
     details = [value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"]
-    return any(_RETRY_INFO in (value.encode() if isinstance(value, str) else value) for value in details)
+    return any(told in (value.encode() if isinstance(value, str) else value) for value in details)
 
 
 def translated(error: grpc.aio.AioRpcError, target: str) -> ForcedMoveClientError:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from forcedmove.v1 import cascade_pb2, model_pb2
+from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2
 from forcedmove_client.decoding import AXIS_NAMES, SIDE_NAMES, WEIGHTING_NAMES
 from forcedmove_client.errors import InvalidArgumentError
 from forcedmove_client.frames import AxisName, SideName, WeightingName
 
 Names = str | Iterable[str]
+
+_DELIVERIES: Mapping[heatmap_pb2.Delivery.ValueType, str] = {
+    heatmap_pb2.DELIVERY_LATEST: "latest",
+    heatmap_pb2.DELIVERY_EVERY: "every",
+}
+#: one response on its way while the one before is consumed
+_UNACKED = 2
+_UNACKED_OF_EVERY = 16
+_MOST_UNACKED = 64
 N = TypeVar("N", bound=int)
 
 
@@ -41,6 +50,37 @@ def view_message(
         keep_axes=[number_of("keep", axis, AXIS_NAMES) for axis in names_of(keep)],
         weighting=number_of("weighting", weighting, WEIGHTING_NAMES),
         price_range_fraction=price_range,
+    )
+
+
+def subscription_message(
+    *,
+    symbols: Names,
+    max_rate_hz: float,
+    delivery: str,
+    max_unacked: int | None,
+    quantum_usd: float,
+    compress: bool,
+    snapshots_only: bool,
+    **view: Any,
+) -> heatmap_pb2.Subscription:
+    """What a stream is to bring; arguments as in ``AsyncClient.subscribe``. Raises InvalidArgumentError."""
+    number = number_of("delivery", delivery, _DELIVERIES)
+    if max_unacked is None:
+        max_unacked = _UNACKED_OF_EVERY if delivery == "every" else _UNACKED
+    if not 0 <= max_unacked <= _MOST_UNACKED:
+        raise InvalidArgumentError(f"max_unacked = {max_unacked!r}: must lie in 0 .. {_MOST_UNACKED}")
+    return heatmap_pb2.Subscription(
+        symbols=names_of(symbols),
+        view=view_message(**view),
+        max_rate_hz=max_rate_hz,
+        delivery=number,
+        max_unacked=max_unacked,
+        encoding=heatmap_pb2.Encoding(
+            snapshots_only=snapshots_only,
+            quantum_usd=quantum_usd,
+            compression=heatmap_pb2.COMPRESSION_ZSTD if compress else heatmap_pb2.COMPRESSION_NONE,
+        ),
     )
 
 

@@ -24,6 +24,8 @@ Response = TypeVar("Response")
 _BACKOFF_BASE_S, _BACKOFF_CAP_S = 0.1, 5.0
 #: what a lost connection looks like; CANCELLED because a server that stops at once cancels its streams
 _TRANSPORT_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+#: how gRPC's client, not the server, says that a call ended while something was written to it
+_CORE_FAULT = "Internal error from Core"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,11 @@ class ResumingStream(ABC, Generic[Item, Response]):
             except grpc.aio.AioRpcError as error:
                 await self._recover(error)
             except asyncio.CancelledError:
-                # Cancelling a read cancels its call. The next read opens another one and resumes.
+                # Cancelling a read cancels its call, which may also be given up elsewhere. The next read opens another
+                # one and resumes.
                 self._call = None
-                task = asyncio.current_task()
-                if self._closed and not (task and task.cancelling()):
-                    raise StopAsyncIteration from None
-                raise
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
         return self._ready.popleft()
 
     async def __aenter__(self) -> Self:
@@ -102,6 +103,9 @@ class ResumingStream(ABC, Generic[Item, Response]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def _no_connection(self) -> UnavailableError:
+        return UnavailableError(f"{self._target}: no connection")
 
     async def aclose(self) -> None:
         """End the stream."""
@@ -120,12 +124,13 @@ class ResumingStream(ABC, Generic[Item, Response]):
                 if self._call is None:
                     self._loop = asyncio.get_running_loop()
                     await self._open()
-                response: Any = await self._call.read()
+                call = self._call
+                response: Any = await call.read()
         except TimeoutError:
             silence = f"no message for {self._patience.silence_timeout_s:g} s, not even a heartbeat"
             raise _lost(silence) from None
         if response is grpc.aio.EOF:
-            code, details = await self._call.code(), await self._call.details()
+            code, details = await call.code(), await call.details()
             raise _lost(details or "the server ended the stream", code)
         self._lost_at, self._attempts = None, 0
         return response  # type: ignore[no-any-return]
@@ -138,7 +143,7 @@ class ResumingStream(ABC, Generic[Item, Response]):
         if self._closed or await self._goes_on(error):
             return
         full = is_quota(error)
-        if error.code() not in _TRANSPORT_CODES and not full:
+        if error.code() not in _TRANSPORT_CODES and not full and error.details() != _CORE_FAULT:
             self._closed = True
             raise translated(error, self._target) from None
         now = time.monotonic()

@@ -152,6 +152,9 @@ def limits_of(config: Config) -> Limits:
         tiers_stale_after_days=config.margin.tiers_stale_after_days,
         scan=config.scan,
         security=config.security,
+        stalled_after_s=config.server.stalled_after_ms / 1000,
+        every_frames=config.server.every_frames,
+        resume_window_s=config.server.resume_window_s,
     )
 
 

@@ -16,7 +16,8 @@
     ├── NotAllowedError        a token without the scope that a call needs
     ├── GoneError              what was asked for is not kept any more, or not there yet
     ├── LimitError             more than the server hands out at once; ask for less
-    │   └── QuotaError         more than it can hand out just now; retry
+    │   ├── QuotaError         more than it can hand out just now; retry
+    │   └── SlowConsumerError  a reader too slow for its stream; resume
     └── ServerFailedError      a bug ended the streams; it was reported where it happened
 
 Anything else that escapes is a bug and ends the program.
@@ -100,6 +101,15 @@ class QuotaError(LimitError):
 
     def __init__(self, message: str, reason: str = "", retry_s: float = 2.0) -> None:
         self.reason, self.retry_s = reason, retry_s
+        super().__init__(message)
+
+
+class SlowConsumerError(LimitError):
+    """A reader that does not take what its stream has: ``last_seq`` by symbol of ``epoch`` is what it was sent."""
+
+    def __init__(self, message: str, epoch: int, last_seq: dict[str, int]) -> None:
+        self.reason = "SLOW_CONSUMER"
+        self.epoch, self.last_seq = epoch, last_seq
         super().__init__(message)
 
 

@@ -26,6 +26,15 @@ class ServerConfig:
     heartbeat_ms: Annotated[int, Key("ms", "a stream that has been silent this long gets a heartbeat", 100, 10_000)] = (
         1_000
     )
+    stalled_after_ms: Annotated[
+        int, Key("ms", "a stream whose reader takes nothing for so long is ended", 1_000, 600_000)
+    ] = 10_000
+    every_frames: Annotated[
+        int, Key("frames", "kept per view for readers that want every frame: how far behind they may be", 2, 10_000)
+    ] = 128
+    resume_window_s: Annotated[
+        float, Key("s", "such a view is kept up for so long after its last reader, who may come back", 0, 3_600)
+    ] = 30.0
     tls_certificate: Annotated[
         str | None, Key("", "file of the certificate chain (PEM); read again when it changes")
     ] = None

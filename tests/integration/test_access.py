@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import ssl
@@ -31,7 +32,7 @@ from forcedmove_server.config import SecurityConfig
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.methods import METHODS
-from tests.integration.fake_engine import FakeEngine, serving
+from tests.integration.fake_engine import FakeEngine, eventually, serving
 
 
 def described() -> dict[str, Any]:
@@ -195,7 +196,7 @@ def limits(**quotas: Any) -> Limits:
     [
         ({"max_streams": 1}, 1, b"QUOTA_STREAMS"),
         ({"max_symbols": 1}, 1, b"QUOTA_SYMBOLS"),
-        ({"max_bytes_per_s": 1}, 1, b"QUOTA_BYTES_PER_S"),
+        ({"max_bytes_per_s": 1_024}, 1, b"QUOTA_BYTES_PER_S"),
     ],
 )
 async def test_quotas_of_streams(quotas: dict[str, int], symbols: int, reason: bytes, file: Path) -> None:
@@ -207,11 +208,14 @@ async def test_quotas_of_streams(quotas: dict[str, int], symbols: int, reason: b
         AsyncClient(f"127.0.0.1:{server.port}", token=token) as client,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        held = client.subscribe("BTC")
+        held = client.subscribe("BTC", max_unacked=0)
         await anext(held)
+        if "max_bytes_per_s" in quotas:  # it is sent frames until its bytes are used up
+            await eventually(lambda: not server.hub._readers)
         call = channel.stream_stream("/forcedmove.v1.HeatmapService/Subscribe")(metadata=metadata)
         wanted = heatmap_pb2.Subscription(symbols=["BTC"] * symbols)
-        await call.write(heatmap_pb2.SubscribeRequest(subscription=wanted).SerializeToString())
+        with contextlib.suppress(grpc.aio.AioRpcError):  # it may be refused before this is written
+            await call.write(heatmap_pb2.SubscribeRequest(subscription=wanted).SerializeToString())
         assert await asyncio.wait_for(call.code(), 5) is grpc.StatusCode.RESOURCE_EXHAUSTED
         details = dict(await call.trailing_metadata())["grpc-status-details-bin"]
         assert reason in details

@@ -79,7 +79,7 @@ async def test_more_rows_than_an_answer_holds(engine: FakeEngine) -> None:
     engine.scored = full_summary
     engine.scored_rows = (market_row(), *(market_row("okx") for _ in range(2_000)))
     async with (
-        serving(engine, Limits(max_frame_bytes=100 << 10)) as server,
+        serving(engine, Limits(max_answer_bytes=100 << 10)) as server,
         AsyncClient(f"127.0.0.1:{server.port}") as client,
     ):
         with pytest.raises(LimitExceededError, match="rows do not fit the 102400 bytes"):

@@ -249,7 +249,7 @@ async def test_a_later_request_replaces_the_subscription(engine: FakeEngine, ser
         response = await next_frames(call)
         assert ([frame.symbol for frame in response.frames], response.request_id) == (["BTC"], 1)
         engine.step()  # on its way when the next request comes
-        await eventually(lambda: not any(reader._pending for reader in server.hub._readers))
+        await eventually(lambda: not any(reader.has_news() for reader in server.hub._readers))
         view = model_pb2.MapView(keep_axes=[model_pb2.AXIS_LEVERAGE])
         await call.write(subscribe_request(2, symbols=["ETH"], view=view))
         spec = ViewSpec(keep=("leverage", "price"))

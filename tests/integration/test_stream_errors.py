@@ -103,7 +103,10 @@ async def test_bad_shocks_name_field_and_value(
 async def test_views_too_large_for_a_frame_are_refused(engine: FakeEngine) -> None:
     engine.close()
     engine = FakeEngine(("BTC", "ETH", "SOL"), bins=100_000)
-    async with serving(engine) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+    async with (
+        serving(engine, Limits(max_frame_bytes=4 << 20)) as server,
+        AsyncClient(f"127.0.0.1:{server.port}") as client,
+    ):
         engine.step()
         keep = ("venue", "side", "leverage")
         with pytest.raises(LimitExceededError, match=r"BTC: the view keep=venue,side,leverage,price .*narrow"):
@@ -115,15 +118,20 @@ async def test_views_too_large_for_a_frame_are_refused(engine: FakeEngine) -> No
         assert not engine.watched
 
 
-async def test_a_view_that_grows_too_large_ends_its_stream(engine: FakeEngine, client: AsyncClient) -> None:
-    stream = client.subscribe("BTC", **WHOLE)
-    pending = asyncio.create_task(caught(stream))
-    await eventually(lambda: engine.watched)
-    engine.bins = 600_000
-    engine._grids["BTC"] = np.zeros((3, 2, 5, engine.bins + 2))
-    engine.step(changed_share=0)
-    with pytest.raises(LimitExceededError, match="BTC: the view keep=side,price"):
-        await pending
+async def test_a_view_that_grows_too_large_ends_its_stream(engine: FakeEngine) -> None:
+    async with (
+        serving(engine, Limits(max_frame_bytes=4 << 20)) as server,
+        AsyncClient(f"127.0.0.1:{server.port}") as client,
+    ):
+        engine.step()
+        stream = client.subscribe("BTC", **WHOLE)
+        pending = asyncio.create_task(caught(stream))
+        await eventually(lambda: engine.watched)
+        engine.bins = 600_000
+        engine._grids["BTC"] = np.zeros((3, 2, 5, engine.bins + 2))
+        engine.step(changed_share=0)
+        with pytest.raises(LimitExceededError, match="BTC: the view keep=side,price"):
+            await pending
 
 
 async def test_too_many_streams_are_refused_until_one_ends(engine: FakeEngine) -> None:
@@ -208,7 +216,7 @@ async def test_a_view_of_a_symbol_without_a_map_is_checked_all_the_same(
 
 
 async def test_a_request_of_an_unknown_kind_is_refused(engine: FakeEngine, server: RpcServer) -> None:
-    from_the_future = b"\x08\x07\x1a\x00"  # request_id = 7 and field 3, an empty message
+    from_the_future = b"\x08\x07\x4a\x00"  # request_id = 7 and field 9, an empty message
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         call = heatmap_pb2_grpc.HeatmapServiceStub(channel).Subscribe()
         await call.write(heatmap_pb2.SubscribeRequest.FromString(from_the_future))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -16,11 +15,11 @@ from forcedmove.v1 import heatmap_pb2, model_pb2
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.errors import ServerError
 from forcedmove_client.frames import ShortScore as ReceivedScore
-from forcedmove_server.engine.frames import RenderedView, SymbolMap, Tick, ViewSpec
+from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
 from forcedmove_server.errors import LimitError
-from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder, heartbeat, responses
+from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder
 from forcedmove_server.rpc.limits import Limits
-from forcedmove_server.rpc.wire import delimited, varint, varint_field
+from forcedmove_server.rpc.wire import varint, varint_field
 from forcedmove_server.scorecard.summary import ShortScore
 from tests.unit.watched_views import WatchedViews
 
@@ -252,33 +251,7 @@ def test_names_of_a_newer_server_are_named() -> None:
             SymbolState().apply(newer)
 
 
-@given(
-    sizes=st.lists(st.integers(1, 400), max_size=20),
-    skipped=st.integers(0, 300),
-    request_id=st.sampled_from([0, 1, 2**64 - 1]),
-)
-def test_responses_are_split_at_chunks(sizes: list[int], skipped: int, request_id: int) -> None:
-    chunks = [delimited(1, delimited(1, b"x" * size)) for size in sizes]
-    messages = list(responses(chunks, skipped, request_id, 300))
-    longest = max(map(len, chunks), default=0)
-    assert all(len(message) <= max(300, longest + 3 + 11) for message in messages)
-    parts = [heatmap_pb2.SubscribeResponse.FromString(message) for message in messages]
-    assert [len(frame.symbol) for message in parts for frame in message.frames] == sizes
-    assert [message.skipped_frames for message in parts if message.skipped_frames] == ([skipped] if skipped else [])
-    assert {message.request_id for message in parts} <= {request_id}
-    for left, right in itertools.pairwise(messages):
-        assert len(left) + len(right) > 300 - 3
-
-
 @given(st.integers(0, 2**64 - 1))
 def test_varints_are_protobufs(value: int) -> None:
     assert heatmap_pb2.Heartbeat.FromString(varint_field(2, value)).tick == value
     assert varint(300) == b"\xac\x02"
-
-
-def test_heartbeat() -> None:
-    tick = Tick(epoch=1, number=2, event_time_ns=3, published_ns=4, maps={}, changed=frozenset(), views={})
-    response = heatmap_pb2.SubscribeResponse.FromString(heartbeat(tick, 5, 6))
-    alive = response.heartbeat
-    assert (alive.epoch, alive.tick, alive.event_time_ns, alive.missed_ticks) == (1, 2, 3, 5)
-    assert response.request_id == 6

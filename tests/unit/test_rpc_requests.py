@@ -8,8 +8,9 @@ from forcedmove.v1 import heatmap_pb2, model_pb2
 from forcedmove_server.engine.frames import ViewSpec
 from forcedmove_server.errors import InputError, UnknownNameError
 from forcedmove_server.market.instruments import ContractType, Instrument, InstrumentRegistry
+from forcedmove_server.rpc.formats import FrameFormat
 from forcedmove_server.rpc.limits import Limits, describe
-from forcedmove_server.rpc.requests import spec_of, subscription_of, symbol_of, symbols_of
+from forcedmove_server.rpc.requests import format_of, spec_of, subscription_of, symbol_of, symbols_of
 
 LONG, SHORT = model_pb2.SIDE_LONG, model_pb2.SIDE_SHORT
 
@@ -76,19 +77,19 @@ def test_names_are_resolved_once(registry: InstrumentRegistry) -> None:
 
 
 def test_subscription_carries_id_rate_and_resume(registry: InstrumentRegistry) -> None:
-    wanted = heatmap_pb2.Subscription(max_rate_hz=4, resume_epoch=3, resume_seq={"BTC": 9})
-    request = heatmap_pb2.SubscribeRequest(request_id=5, subscription=wanted)
-    subscription = subscription_of(request, registry, Limits())
-    assert (subscription.request_id, subscription.min_interval_s) == (5, 0.25)
+    wanted = heatmap_pb2.Subscription(max_rate_hz=4, resume_epoch=3, resume_seq={"BTC": 9}, max_unacked=3)
+    subscription = subscription_of(wanted, 5, registry, Limits())
+    assert (subscription.request_id, subscription.min_interval_s, subscription.max_unacked) == (5, 0.25, 3)
     assert (subscription.resume_epoch, subscription.resume_seq) == (3, {"BTC": 9})
-    everything = heatmap_pb2.SubscribeRequest(subscription=heatmap_pb2.Subscription())
-    assert subscription_of(everything, registry, Limits()).min_interval_s == 0
+    everything = subscription_of(heatmap_pb2.Subscription(), 0, registry, Limits())
+    assert (everything.min_interval_s, everything.delivery, everything.written) == (0, "latest", FrameFormat())
 
 
-def test_a_request_without_a_kind_is_not_one_for_everything(registry: InstrumentRegistry) -> None:
-    with pytest.raises(InputError, match="request = None: set subscription") as raised:
-        subscription_of(heatmap_pb2.SubscribeRequest(request_id=5), registry, Limits())
-    assert raised.value.field == "request"
+def test_equal_wishes_have_equal_formats(registry: InstrumentRegistry) -> None:
+    zstd = heatmap_pb2.Encoding(compression=heatmap_pb2.COMPRESSION_ZSTD, quantum_usd=1_000)
+    assert format_of(zstd) == FrameFormat(True, 1_000.0, True)
+    assert format_of(heatmap_pb2.Encoding(snapshots_only=True)) == FrameFormat(False)
+    assert format_of(heatmap_pb2.Encoding(compression=heatmap_pb2.COMPRESSION_NONE)) == FrameFormat()
 
 
 def test_a_range_between_two_tiers_is_refused(registry: InstrumentRegistry) -> None:

@@ -193,11 +193,11 @@ def test_a_row_keeps_what_was_not_observed() -> None:
 def test_more_rows_than_an_answer_holds_are_refused() -> None:
     alone = response_of(full_summary(), (), Limits()).ByteSize()
     whole = response_of(full_summary(), ROWS, Limits()).ByteSize()
-    fits = response_of(full_summary(), ROWS, Limits(max_frame_bytes=whole + 3 * len(ROWS)))
+    fits = response_of(full_summary(), ROWS, Limits(max_answer_bytes=whole + 3 * len(ROWS)))
     assert len(fits.rows) == 16
     with pytest.raises(LimitError, match=r"more than \d+ rows do not fit .* name a venue, a symbol or a side"):
-        response_of(full_summary(), ROWS, Limits(max_frame_bytes=whole - 1))
-    assert response_of(full_summary(), (), Limits(max_frame_bytes=alone)).ByteSize() == alone
+        response_of(full_summary(), ROWS, Limits(max_answer_bytes=whole - 1))
+    assert response_of(full_summary(), (), Limits(max_answer_bytes=alone)).ByteSize() == alone
 
 
 REGISTRY = InstrumentRegistry(

@@ -1,19 +1,25 @@
-"""The slot of a reader: what is replaced, what is counted, what comes next. No server, no clock."""
+"""One reader: what is replaced, what is counted, what comes next, and when it is too slow. No server, no real clock."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from forcedmove_server.engine.frames import RenderedView, SymbolMap, ViewSpec
-from forcedmove_server.errors import GoingAwayError
+from forcedmove_server.errors import GoingAwayError, InputError, SlowConsumerError
 from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolPart, ViewEncoder
+from forcedmove_server.rpc.formats import FrameFormat
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.subscriber import Subscriber
+from forcedmove_server.rpc.topics import Sendable, Topic
 from tests.unit.watched_views import WatchedViews
+
+_MANY_BYTES = 1 << 20
 
 
 def frames(symbol: str, count: int) -> list[EncodedFrame]:
@@ -34,66 +40,187 @@ class Clock:
         return self.now
 
 
-def reader(clock: Clock, **subscription: float) -> Subscriber:
-    made = Subscriber(clock)
-    made.restart(Subscription(None, ViewSpec(), **subscription), {})
-    return made
+class Read:
+    """A reader and the topics that it reads."""
+
+    def __init__(self, clock: Clock, symbols: Sequence[str] = ("BTC",), limits: Limits | None = None, **wants: Any):
+        limits = limits or Limits()
+        self.reader = Subscriber(clock, stalled_after_s=10.0)
+        self.topics = {
+            symbol: Topic(
+                (symbol, ViewSpec(), FrameFormat()), ViewEncoder(ViewSpec(), limits, EncodingCounts()), limits
+            )
+            for symbol in symbols
+        }
+        self.reader.topics = dict(self.topics)
+        self.wants = Subscription(None, ViewSpec(), **wants)
+        for topic in self.topics.values():
+            topic.keeps = self.wants.delivery == "every"
+        self.reader.restart(self.wants, {}, {})
+
+    def offer(self, *made: EncodedFrame) -> None:
+        for frame in made:
+            topic = self.topics[frame.symbol]
+            topic.publish(frame)
+            self.reader.offer(topic)
+
+    def take(self, max_bytes: int = _MANY_BYTES) -> tuple[list[tuple[str, int, str]], int]:
+        taken = self.reader.take(max_bytes)
+        return [(f.symbol, f.seq, kind(f, position)) for f, position in taken.frames], taken.skipped
 
 
-def kinds(taken: list[tuple[EncodedFrame, int]]) -> list[str]:
-    return ["delta" if frame.continues(position) else "snapshot" for frame, position in taken]
+def kind(frame: Sendable, position: int) -> str:
+    return "delta" if frame.continues(position) else "snapshot"
 
 
 async def test_a_replaced_frame_is_counted_and_followed_by_a_snapshot() -> None:
-    slot, (first, second, third, fourth, fifth), (other,) = reader(Clock()), frames("BTC", 5), frames("ETH", 1)
-    slot.offer(first)
-    assert kinds(slot.take()[0]) == ["snapshot"]
-    slot.offer(second)
-    assert kinds(slot.take()[0]) == ["delta"]
-    slot.offer(third)
-    slot.offer(other)
-    slot.offer(fourth)
-    taken, skipped = slot.take()
-    assert [(frame.symbol, frame.seq) for frame, _ in taken] == [("BTC", 4), ("ETH", 1)]
-    assert (kinds(taken), skipped) == (["snapshot", "snapshot"], 1)
-    slot.offer(fifth)
-    taken, skipped = slot.take()
-    assert (kinds(taken), skipped) == (["delta"], 0)
+    read, (first, second, third, fourth, fifth), (other,) = (
+        Read(Clock(), ("BTC", "ETH")), frames("BTC", 5), frames("ETH", 1),
+    )  # fmt: skip
+    read.offer(first)
+    assert read.take() == ([("BTC", 1, "snapshot")], 0)
+    read.offer(second)
+    assert read.take() == ([("BTC", 2, "delta")], 0)
+    read.offer(third, other, fourth)
+    assert read.take() == ([("BTC", 4, "snapshot"), ("ETH", 1, "snapshot")], 1)
+    read.offer(fifth)
+    assert read.take() == ([("BTC", 5, "delta")], 0)
+
+
+async def test_what_does_not_fit_a_response_is_replaced_while_it_waits() -> None:
+    read, bitcoins, ethers = Read(Clock(), ("BTC", "ETH")), frames("BTC", 3), frames("ETH", 3)
+    read.offer(bitcoins[0], ethers[0])
+    assert read.take(1) == ([("BTC", 1, "snapshot")], 0)
+    read.offer(bitcoins[1], ethers[1])
+    assert read.take(1) == ([("ETH", 2, "snapshot")], 1)
+    assert read.take(1) == ([("BTC", 2, "delta")], 0)
+    assert not read.reader.has_news()
 
 
 async def test_what_the_rate_holds_back_is_not_counted() -> None:
     clock = Clock()
-    slot, made = reader(clock, min_interval_s=10.0), frames("BTC", 4)
-    slot.offer(made[0])
-    assert await slot.ready(0)
-    slot.take()
-    slot.offer(made[1])
-    assert not await slot.ready(0)  # held back until 10.0
-    waiting = asyncio.create_task(slot.ready(60.0))
+    read, made = Read(clock, min_interval_s=10.0), frames("BTC", 4)
+    read.offer(made[0])
+    assert read.reader.has_news()
+    read.take()
+    read.offer(made[1])
+    assert not read.reader.has_news()  # held back until 10.0
+    waiting = asyncio.create_task(read.reader.wait(60.0, has_more=False))
     await asyncio.sleep(0)
-    slot.offer(made[2])
+    read.offer(made[2])
     clock.now = 10.0
-    slot.wake()
-    assert await waiting
-    slot.offer(made[3])  # a tick between waking up and taking is still the rate's doing
-    taken, skipped = slot.take()
-    assert ([frame.seq for frame, _ in taken], kinds(taken), skipped) == ([4], ["snapshot"], 0)
+    read.reader.wake()
+    await waiting
+    assert read.reader.has_news()
+    read.offer(made[3])  # a tick between waking up and taking is still the rate's doing
+    assert read.take() == ([("BTC", 4, "snapshot")], 0)
 
 
 async def test_resumed_positions_continue() -> None:
-    slot, made = reader(Clock()), frames("BTC", 3)
-    slot.offer(made[0])
-    slot.restart(Subscription(None, ViewSpec()), {"BTC": 2})
-    assert slot.take() == ([], 0)  # what was pending belonged to the subscription before
-    slot.offer(made[2])
-    assert kinds(slot.take()[0]) == ["delta"]
+    read, made = Read(Clock()), frames("BTC", 3)
+    read.offer(made[0])
+    read.reader.restart(read.wants, {"BTC": 2}, {})
+    assert not read.reader.has_news()  # what was pending belonged to the subscription before
+    read.offer(made[2])
+    assert read.take() == ([("BTC", 3, "delta")], 0)
+
+
+async def test_what_was_missed_before_a_resume_is_counted() -> None:
+    read, made = Read(Clock()), frames("BTC", 9)
+    read.reader.restart(read.wants, {}, {"BTC": 4})
+    read.offer(made[8])
+    assert read.take() == ([("BTC", 9, "snapshot")], 4)
+
+
+async def test_a_frame_that_a_resumed_reader_has_is_not_sent_again() -> None:
+    read, made = Read(Clock()), frames("BTC", 5)
+    read.reader.restart(read.wants, {}, {"BTC": 4})
+    read.offer(made[3])
+    assert read.take() == ([], 0)
+    read.offer(made[4])
+    assert read.take() == ([("BTC", 5, "delta")], 0)
+
+
+async def test_every_frame_comes_in_order_as_a_delta() -> None:
+    read, made = Read(Clock(), delivery="every"), frames("BTC", 7)
+    read.offer(made[0], made[1])
+    assert read.take() == ([("BTC", 2, "snapshot")], 0)  # its first frame: nothing has gone before
+    read.offer(*made[2:])
+    taken, skipped = read.take(1)
+    assert (taken, skipped) == ([("BTC", 3, "delta")], 0)
+    assert read.take() == ([("BTC", seq, "delta") for seq in range(4, 8)], 0)
+
+
+async def test_a_reader_of_every_frame_is_cut_off_where_frames_are_not_kept_any_more() -> None:
+    read, made = Read(Clock(), limits=Limits(every_frames=3), delivery="every"), frames("BTC", 6)
+    read.offer(made[0])
+    read.take()
+    read.offer(*made[1:4])
+    read.reader.raise_error()
+    read.offer(made[4])
+    with pytest.raises(SlowConsumerError, match="BTC: fell behind") as caught:
+        read.reader.raise_error()
+    assert (caught.value.epoch, caught.value.last_seq) == (1, {"BTC": 1})
+
+
+async def test_long_frames_are_kept_for_less_long() -> None:
+    made = frames("BTC", 4)
+    assert made[1].delta is not None
+    read = Read(Clock(), limits=Limits(every_bytes=2 * len(made[1].delta)), delivery="every")
+    read.offer(made[0])
+    read.take()
+    read.offer(made[1], made[2])
+    read.reader.raise_error()
+    read.offer(made[3])
+    with pytest.raises(SlowConsumerError):
+        read.reader.raise_error()
+
+
+async def test_no_more_is_sent_than_is_acknowledged() -> None:
+    clock = Clock()
+    read, made = Read(clock, max_unacked=2), frames("BTC", 4)
+    reader = read.reader
+    assert [reader.next_number(), reader.may_send(), reader.next_number(), reader.may_send()] == [1, True, 2, False]
+    reader.acknowledge(1)
+    assert reader.may_send()
+    reader.acknowledge(1)
+    reader.acknowledge(0)  # again, and late: no harm
+    assert reader.next_number() == 3
+    assert not reader.may_send()
+    with pytest.raises(InputError, match=r"ack.number = 4: the newest response has number 3"):
+        reader.acknowledge(4)
+    reader.acknowledge(3)
+    assert reader.may_send()
+    read.offer(*made)
+    assert read.take() == ([("BTC", 4, "snapshot")], 3)
+
+
+async def test_a_reader_that_acknowledges_nothing_is_cut_off_once_there_is_something_to_send() -> None:
+    clock = Clock()
+    read, made = Read(clock, max_unacked=1), frames("BTC", 2)
+    read.offer(made[0])
+    read.take()
+    read.reader.next_number()
+    clock.now = 100.0
+    await read.reader.wait(0.0, has_more=False)  # it owes an acknowledgement, and nobody waits for it
+    read.offer(made[1])
+    await read.reader.wait(0.0, has_more=False)
+    clock.now = 109.9
+    await read.reader.wait(0.0, has_more=False)
+    clock.now = 110.0
+    with pytest.raises(SlowConsumerError, match="nothing was acknowledged for 10 s") as caught:
+        await read.reader.wait(0.0, has_more=False)
+    assert caught.value.last_seq == {"BTC": 1}
+    read.reader.acknowledge(1)
+    await read.reader.wait(0.0, has_more=False)
 
 
 async def test_a_failed_reader_wakes_up() -> None:
-    slot = reader(Clock())
-    waiting = asyncio.create_task(slot.ready(60.0))
+    read = Read(Clock())
+    waiting = asyncio.create_task(read.reader.wait(asyncio.get_running_loop().time() + 60.0, has_more=False))
     await asyncio.sleep(0)
-    slot.fail(GoingAwayError("first"))
-    slot.fail(GoingAwayError("second"))
+    read.reader.fail(GoingAwayError("first"))
+    read.reader.fail(GoingAwayError("second"))
+    await waiting
     with pytest.raises(GoingAwayError, match="first"):
-        await waiting
+        read.reader.raise_error()

@@ -20,6 +20,57 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Delivery:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_UNSPECIFIED: _Delivery.ValueType  # 0
+    DELIVERY_LATEST: _Delivery.ValueType  # 1
+    """The newest frame of a symbol takes the place of one that waits. How many were replaced is told, and the next frame of
+    the symbol is a snapshot. The default.
+    """
+    DELIVERY_EVERY: _Delivery.ValueType  # 2
+    """Every frame, in order. A reader that is further behind than Terms.max_behind_frames has its stream ended with
+    RESOURCE_EXHAUSTED. A resume that the server has no longer all frames for is OUT_OF_RANGE: begin without resume_seq,
+    with a snapshot. Not together with max_rate_hz.
+    """
+
+class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper):
+    """What becomes of frames that a reader does not take in time."""
+
+DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
+DELIVERY_LATEST: Delivery.ValueType  # 1
+"""The newest frame of a symbol takes the place of one that waits. How many were replaced is told, and the next frame of
+the symbol is a snapshot. The default.
+"""
+DELIVERY_EVERY: Delivery.ValueType  # 2
+"""Every frame, in order. A reader that is further behind than Terms.max_behind_frames has its stream ended with
+RESOURCE_EXHAUSTED. A resume that the server has no longer all frames for is OUT_OF_RANGE: begin without resume_seq,
+with a snapshot. Not together with max_rate_hz.
+"""
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
+class _Compression:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompressionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Compression.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPRESSION_UNSPECIFIED: _Compression.ValueType  # 0
+    COMPRESSION_NONE: _Compression.ValueType  # 1
+    COMPRESSION_ZSTD: _Compression.ValueType  # 2
+    """Frames come in zstd_frames."""
+
+class Compression(_Compression, metaclass=_CompressionEnumTypeWrapper): ...
+
+COMPRESSION_UNSPECIFIED: Compression.ValueType  # 0
+COMPRESSION_NONE: Compression.ValueType  # 1
+COMPRESSION_ZSTD: Compression.ValueType  # 2
+"""Frames come in zstd_frames."""
+Global___Compression: _TypeAlias = Compression  # noqa: Y015
+
 class _FeedChannel:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -49,27 +100,124 @@ class SubscribeRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    ACK_FIELD_NUMBER: _builtins.int
+    PING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
-    """Chosen by the reader. Every response carries the id of the subscription it answers, so that frames which were on
-    their way when a later one replaced it can be told apart; ids that rise from 1 are a good choice.
+    """Chosen by the reader, for a subscription. Every response carries the id of the subscription it answers, so that
+    frames which were on their way when a later one replaced it can be told apart; ids that rise from 1 are a good
+    choice.
     """
     @_builtins.property
     def subscription(self) -> Global___Subscription: ...
+    @_builtins.property
+    def ack(self) -> Global___Ack: ...
+    @_builtins.property
+    def ping(self) -> Global___Ping: ...
     def __init__(
         self,
         *,
         request_id: _builtins.int = ...,
         subscription: Global___Subscription | None = ...,
+        ack: Global___Ack | None = ...,
+        ping: Global___Ping | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "subscription", b"subscription"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "ping", b"ping", "request", b"request", "subscription", b"subscription"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "request_id", b"request_id", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "ping", b"ping", "request", b"request", "request_id", b"request_id", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["subscription"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["subscription", "ack", "ping"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
 Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """Its max_unacked is 0."""
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class Ack(_message.Message):
+    """Everything up to this response has been consumed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number. One that was acknowledged before does no harm; one that was not sent yet is an error."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ack: _TypeAlias = Ack  # noqa: Y015
+
+@_typing.final
+class Ping(_message.Message):
+    """Is answered at once by a Pong, ahead of maps that wait."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.int
+    """Comes back as it is."""
+    def __init__(
+        self,
+        *,
+        nonce: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ping: _TypeAlias = Ping  # noqa: Y015
+
+@_typing.final
+class Pong(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: _builtins.int
+    SERVER_TIME_NS_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.int
+    server_time_ns: _builtins.int
+    def __init__(
+        self,
+        *,
+        nonce: _builtins.int = ...,
+        server_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "server_time_ns", b"server_time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pong: _TypeAlias = Pong  # noqa: Y015
 
 @_typing.final
 class Subscription(_message.Message):
@@ -102,13 +250,23 @@ class Subscription(_message.Message):
     MAX_RATE_HZ_FIELD_NUMBER: _builtins.int
     RESUME_EPOCH_FIELD_NUMBER: _builtins.int
     RESUME_SEQ_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    MAX_UNACKED_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
     max_rate_hz: _builtins.float
     """Frames per second and symbol at most; 0: every tick. The symbols of one response share the rate. Frames that are
     held back by it and replaced by newer ones are not counted as skipped.
     """
     resume_epoch: _builtins.int
-    """Resume: the epoch and, per symbol, the last seq that was applied under the same view. A symbol whose newest frame is
-    still at that seq goes on with a delta, any other starts with a snapshot.
+    """Resume: the epoch and, per symbol, the last seq that was applied under the same view and encoding. What goes on from
+    there does so with deltas; under DELIVERY_LATEST any other symbol starts with a snapshot, and frames of this epoch
+    that were missed for it are counted as skipped.
+    """
+    delivery: Global___Delivery.ValueType
+    max_unacked: _builtins.int
+    """Responses with maps that may be on their way unacknowledged, at most 64: more are not sent before an Ack comes. A
+    reader that acknowledges what it has consumed is not buried under what it cannot read. 0: no acknowledgements; how
+    far such a reader falls behind is then up to the buffers on the way, which take megabytes.
     """
     @_builtins.property
     def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -120,6 +278,8 @@ class Subscription(_message.Message):
     def view(self) -> _model_pb2.MapView: ...
     @_builtins.property
     def resume_seq(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def encoding(self) -> Global___Encoding: ...
     def __init__(
         self,
         *,
@@ -128,20 +288,53 @@ class Subscription(_message.Message):
         max_rate_hz: _builtins.float = ...,
         resume_epoch: _builtins.int = ...,
         resume_seq: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        delivery: Global___Delivery.ValueType = ...,
+        max_unacked: _builtins.int = ...,
+        encoding: Global___Encoding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["view", b"view"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "view", b"view"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_rate_hz", b"max_rate_hz", "resume_epoch", b"resume_epoch", "resume_seq", b"resume_seq", "symbols", b"symbols", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "encoding", b"encoding", "max_rate_hz", b"max_rate_hz", "max_unacked", b"max_unacked", "resume_epoch", b"resume_epoch", "resume_seq", b"resume_seq", "symbols", b"symbols", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
 
 @_typing.final
+class Encoding(_message.Message):
+    """How frames are written. Each way of writing is made once per frame, whatever the number of its readers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOTS_ONLY_FIELD_NUMBER: _builtins.int
+    QUANTUM_USD_FIELD_NUMBER: _builtins.int
+    COMPRESSION_FIELD_NUMBER: _builtins.int
+    snapshots_only: _builtins.bool
+    """Every frame is a snapshot: for readers that keep no state."""
+    quantum_usd: _builtins.float
+    """Cells are whole multiples of so many USD, rounded to the nearest: elements are UINT32 with this scale. A map with a
+    cell beyond 2^32 - 1 multiples comes as FLOAT32 with scale 1, rounded likewise. 0: FLOAT32, not rounded.
+    """
+    compression: Global___Compression.ValueType
+    def __init__(
+        self,
+        *,
+        snapshots_only: _builtins.bool = ...,
+        quantum_usd: _builtins.float = ...,
+        compression: Global___Compression.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression", b"compression", "quantum_usd", b"quantum_usd", "snapshots_only", b"snapshots_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Encoding: _TypeAlias = Encoding  # noqa: Y015
+
+@_typing.final
 class SubscribeResponse(_message.Message):
-    """Responses with several frames end at 1 MiB, so that a tick of many symbols does not hold up what comes behind it. A
-    frame is never divided: it comes whole, in a response of its own if need be, and has at most 4 MiB, which is what gRPC
-    clients receive by default. A view whose frames would be larger is refused.
+    """Responses with several frames end at 1 MiB, so that a tick of many symbols does not hold up what comes behind it; a
+    frame that alone is longer comes in fragments. A view whose frames could be longer than 32 MiB is refused.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -150,15 +343,39 @@ class SubscribeResponse(_message.Message):
     SKIPPED_FRAMES_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ZSTD_FRAMES_FIELD_NUMBER: _builtins.int
+    FRAGMENT_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    PONG_FIELD_NUMBER: _builtins.int
+    GOING_AWAY_FIELD_NUMBER: _builtins.int
     skipped_frames: _builtins.int
     """Frames that were replaced by newer ones because this reader did not take them in time, since the last response."""
     request_id: _builtins.int
     """The subscription that is answered; 0 before the first."""
+    number: _builtins.int
+    """Counts the responses of this call that have frames or a fragment, from 1; 0 on others. What an Ack refers to."""
     @_builtins.property
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___Frame]: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
         """Set about once a second, on a response without frames: the stream is alive and the engine is at this tick."""
+
+    @_builtins.property
+    def zstd_frames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Frame messages, each one Zstandard frame that tells its content's size."""
+
+    @_builtins.property
+    def fragment(self) -> Global___Fragment: ...
+    @_builtins.property
+    def terms(self) -> Global___Terms:
+        """Set on the first response to a subscription."""
+
+    @_builtins.property
+    def pong(self) -> Global___Pong: ...
+    @_builtins.property
+    def going_away(self) -> Global___GoingAway:
+        """The last response before the stream ends with UNAVAILABLE, because the server is going down."""
 
     def __init__(
         self,
@@ -167,28 +384,199 @@ class SubscribeResponse(_message.Message):
         skipped_frames: _builtins.int = ...,
         heartbeat: Global___Heartbeat | None = ...,
         request_id: _builtins.int = ...,
+        number: _builtins.int = ...,
+        zstd_frames: _abc.Iterable[_builtins.bytes] | None = ...,
+        fragment: Global___Fragment | None = ...,
+        terms: Global___Terms | None = ...,
+        pong: Global___Pong | None = ...,
+        going_away: Global___GoingAway | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fragment", b"fragment", "going_away", b"going_away", "heartbeat", b"heartbeat", "pong", b"pong", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "heartbeat", b"heartbeat", "request_id", b"request_id", "skipped_frames", b"skipped_frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fragment", b"fragment", "frames", b"frames", "going_away", b"going_away", "heartbeat", b"heartbeat", "number", b"number", "pong", b"pong", "request_id", b"request_id", "skipped_frames", b"skipped_frames", "terms", b"terms", "zstd_frames", b"zstd_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubscribeResponse: _TypeAlias = SubscribeResponse  # noqa: Y015
 
 @_typing.final
+class WatchResponse(_message.Message):
+    """As SubscribeResponse, field by field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    SKIPPED_FRAMES_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ZSTD_FRAMES_FIELD_NUMBER: _builtins.int
+    FRAGMENT_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    GOING_AWAY_FIELD_NUMBER: _builtins.int
+    skipped_frames: _builtins.int
+    request_id: _builtins.int
+    """Always 0."""
+    number: _builtins.int
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___Frame]: ...
+    @_builtins.property
+    def heartbeat(self) -> Global___Heartbeat: ...
+    @_builtins.property
+    def zstd_frames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def fragment(self) -> Global___Fragment: ...
+    @_builtins.property
+    def terms(self) -> Global___Terms: ...
+    @_builtins.property
+    def going_away(self) -> Global___GoingAway: ...
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[Global___Frame] | None = ...,
+        skipped_frames: _builtins.int = ...,
+        heartbeat: Global___Heartbeat | None = ...,
+        request_id: _builtins.int = ...,
+        number: _builtins.int = ...,
+        zstd_frames: _abc.Iterable[_builtins.bytes] | None = ...,
+        fragment: Global___Fragment | None = ...,
+        terms: Global___Terms | None = ...,
+        going_away: Global___GoingAway | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fragment", b"fragment", "going_away", b"going_away", "heartbeat", b"heartbeat", "terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fragment", b"fragment", "frames", b"frames", "going_away", b"going_away", "heartbeat", b"heartbeat", "number", b"number", "request_id", b"request_id", "skipped_frames", b"skipped_frames", "terms", b"terms", "zstd_frames", b"zstd_frames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class Fragment(_message.Message):
+    """A piece of a response that is longer than 1 MiB. The contents of pieces 0 to count - 1, joined, are a SubscribeResponse
+    that has frames or zstd_frames and nothing else. They follow each other; other responses without frames may lie between.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    count: _builtins.int
+    content: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        count: _builtins.int = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "count", b"count", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fragment: _TypeAlias = Fragment  # noqa: Y015
+
+@_typing.final
+class Terms(_message.Message):
+    """What holds for a subscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    MAX_UNACKED_FIELD_NUMBER: _builtins.int
+    MAX_BEHIND_FRAMES_FIELD_NUMBER: _builtins.int
+    STALLED_AFTER_MS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    delivery: Global___Delivery.ValueType
+    max_unacked: _builtins.int
+    max_behind_frames: _builtins.int
+    """Under DELIVERY_EVERY: frames of one symbol that may wait, fewer where they are large; otherwise 0."""
+    stalled_after_ms: _builtins.int
+    """A reader to which nothing could be sent for so long has its stream ended with RESOURCE_EXHAUSTED and an ErrorInfo
+    whose reason is SLOW_CONSUMER and whose metadata have epoch and last_seq ("BTC=17,ETH=4"): where to resume.
+    """
+    heartbeat_interval_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        delivery: Global___Delivery.ValueType = ...,
+        max_unacked: _builtins.int = ...,
+        max_behind_frames: _builtins.int = ...,
+        stalled_after_ms: _builtins.int = ...,
+        heartbeat_interval_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "heartbeat_interval_ms", b"heartbeat_interval_ms", "max_behind_frames", b"max_behind_frames", "max_unacked", b"max_unacked", "stalled_after_ms", b"stalled_after_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Terms: _TypeAlias = Terms  # noqa: Y015
+
+@_typing.final
+class GoingAway(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    retry_after_ms: _builtins.int
+    """When it is worth while to come back."""
+    def __init__(
+        self,
+        *,
+        retry_after_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retry_after_ms", b"retry_after_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoingAway: _TypeAlias = GoingAway  # noqa: Y015
+
+@_typing.final
 class Heartbeat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadSeqEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     EPOCH_FIELD_NUMBER: _builtins.int
     TICK_FIELD_NUMBER: _builtins.int
     EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
     MISSED_TICKS_FIELD_NUMBER: _builtins.int
+    HEAD_SEQ_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     tick: _builtins.int
     event_time_ns: _builtins.int
     missed_ticks: _builtins.int
     """Ticks of this epoch that were left out because the ones before took too long."""
+    @_builtins.property
+    def head_seq(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Seq of the newest frame of every symbol that the reader has been sent a frame of or is going to be: one that has
+        applied less than this and hears nothing more is behind.
+        """
+
     def __init__(
         self,
         *,
@@ -196,10 +584,11 @@ class Heartbeat(_message.Message):
         tick: _builtins.int = ...,
         event_time_ns: _builtins.int = ...,
         missed_ticks: _builtins.int = ...,
+        head_seq: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event_time_ns", b"event_time_ns", "missed_ticks", b"missed_ticks", "tick", b"tick"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event_time_ns", b"event_time_ns", "head_seq", b"head_seq", "missed_ticks", b"missed_ticks", "tick", b"tick"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,6 +39,11 @@ class HeatmapServiceStub:
                 request_serializer=forcedmove_dot_v1_dot_heatmap__pb2.SubscribeRequest.SerializeToString,
                 response_deserializer=forcedmove_dot_v1_dot_heatmap__pb2.SubscribeResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/forcedmove.v1.HeatmapService/Watch',
+                request_serializer=forcedmove_dot_v1_dot_heatmap__pb2.WatchRequest.SerializeToString,
+                response_deserializer=forcedmove_dot_v1_dot_heatmap__pb2.WatchResponse.FromString,
+                _registered_method=True)
         self.GetSnapshot = channel.unary_unary(
                 '/forcedmove.v1.HeatmapService/GetSnapshot',
                 request_serializer=forcedmove_dot_v1_dot_heatmap__pb2.GetSnapshotRequest.SerializeToString,
@@ -60,9 +65,16 @@ class HeatmapServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Subscribe(self, request_iterator, context):
-        """Streams maps of the chosen symbols. The first request says what is wanted; a later one replaces it. Every symbol
-        starts with a snapshot; deltas follow. A reader that falls behind skips frames: it is told how many, and the next
-        frame of a skipped symbol is a snapshot again.
+        """Streams maps of the chosen symbols. A request is a subscription, of which a later one takes the place, an
+        acknowledgement, or a ping. Every symbol starts with a snapshot; deltas follow. What a reader that falls behind may
+        expect is its own choice: see Delivery.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """The same for readers that only listen: one subscription, no acknowledgements. The responses have the same fields.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +106,11 @@ def add_HeatmapServiceServicer_to_server(servicer, server):
                     servicer.Subscribe,
                     request_deserializer=forcedmove_dot_v1_dot_heatmap__pb2.SubscribeRequest.FromString,
                     response_serializer=forcedmove_dot_v1_dot_heatmap__pb2.SubscribeResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=forcedmove_dot_v1_dot_heatmap__pb2.WatchRequest.FromString,
+                    response_serializer=forcedmove_dot_v1_dot_heatmap__pb2.WatchResponse.SerializeToString,
             ),
             'GetSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSnapshot,
@@ -138,6 +155,33 @@ class HeatmapService:
             '/forcedmove.v1.HeatmapService/Subscribe',
             forcedmove_dot_v1_dot_heatmap__pb2.SubscribeRequest.SerializeToString,
             forcedmove_dot_v1_dot_heatmap__pb2.SubscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/forcedmove.v1.HeatmapService/Watch',
+            forcedmove_dot_v1_dot_heatmap__pb2.WatchRequest.SerializeToString,
+            forcedmove_dot_v1_dot_heatmap__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

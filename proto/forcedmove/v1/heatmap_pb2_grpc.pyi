@@ -32,10 +32,12 @@ class HeatmapServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> HeatmapServiceAsyncStub: ...
     Subscribe: _grpc.StreamStreamMultiCallable[_heatmap_pb2.SubscribeRequest, _heatmap_pb2.SubscribeResponse]
-    """Streams maps of the chosen symbols. The first request says what is wanted; a later one replaces it. Every symbol
-    starts with a snapshot; deltas follow. A reader that falls behind skips frames: it is told how many, and the next
-    frame of a skipped symbol is a snapshot again.
+    """Streams maps of the chosen symbols. A request is a subscription, of which a later one takes the place, an
+    acknowledgement, or a ping. Every symbol starts with a snapshot; deltas follow. What a reader that falls behind may
+    expect is its own choice: see Delivery.
     """
+    Watch: _grpc.UnaryStreamMultiCallable[_heatmap_pb2.WatchRequest, _heatmap_pb2.WatchResponse]
+    """The same for readers that only listen: one subscription, no acknowledgements. The responses have the same fields."""
     GetSnapshot: _grpc.UnaryUnaryMultiCallable[_heatmap_pb2.GetSnapshotRequest, _heatmap_pb2.GetSnapshotResponse]
     """The newest map of the chosen symbols."""
     ListSymbols: _grpc.UnaryUnaryMultiCallable[_heatmap_pb2.ListSymbolsRequest, _heatmap_pb2.ListSymbolsResponse]
@@ -45,10 +47,12 @@ class HeatmapServiceStub:
 class HeatmapServiceAsyncStub(HeatmapServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Subscribe: _aio.StreamStreamMultiCallable[_heatmap_pb2.SubscribeRequest, _heatmap_pb2.SubscribeResponse]  # type: ignore[assignment]
-    """Streams maps of the chosen symbols. The first request says what is wanted; a later one replaces it. Every symbol
-    starts with a snapshot; deltas follow. A reader that falls behind skips frames: it is told how many, and the next
-    frame of a skipped symbol is a snapshot again.
+    """Streams maps of the chosen symbols. A request is a subscription, of which a later one takes the place, an
+    acknowledgement, or a ping. Every symbol starts with a snapshot; deltas follow. What a reader that falls behind may
+    expect is its own choice: see Delivery.
     """
+    Watch: _aio.UnaryStreamMultiCallable[_heatmap_pb2.WatchRequest, _heatmap_pb2.WatchResponse]  # type: ignore[assignment]
+    """The same for readers that only listen: one subscription, no acknowledgements. The responses have the same fields."""
     GetSnapshot: _aio.UnaryUnaryMultiCallable[_heatmap_pb2.GetSnapshotRequest, _heatmap_pb2.GetSnapshotResponse]  # type: ignore[assignment]
     """The newest map of the chosen symbols."""
     ListSymbols: _aio.UnaryUnaryMultiCallable[_heatmap_pb2.ListSymbolsRequest, _heatmap_pb2.ListSymbolsResponse]  # type: ignore[assignment]
@@ -61,10 +65,18 @@ class HeatmapServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_heatmap_pb2.SubscribeRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_heatmap_pb2.SubscribeResponse], _abc.AsyncIterator[_heatmap_pb2.SubscribeResponse]]:
-        """Streams maps of the chosen symbols. The first request says what is wanted; a later one replaces it. Every symbol
-        starts with a snapshot; deltas follow. A reader that falls behind skips frames: it is told how many, and the next
-        frame of a skipped symbol is a snapshot again.
+        """Streams maps of the chosen symbols. A request is a subscription, of which a later one takes the place, an
+        acknowledgement, or a ping. Every symbol starts with a snapshot; deltas follow. What a reader that falls behind may
+        expect is its own choice: see Delivery.
         """
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _heatmap_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_heatmap_pb2.WatchResponse], _abc.AsyncIterator[_heatmap_pb2.WatchResponse]]:
+        """The same for readers that only listen: one subscription, no acknowledgements. The responses have the same fields."""
 
     @_abc_1.abstractmethod
     def GetSnapshot(

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from forcedmove_server.engine.frames import Tick
 from forcedmove_server.errors import LimitError
 from forcedmove_server.rpc.encoding import EncodedFrame
-from forcedmove_server.rpc.hub import Hub, Topic
+from forcedmove_server.rpc.hub import Hub
+from forcedmove_server.rpc.topics import Topic
 
 
 class GatewayHub(Hub):
@@ -21,6 +22,5 @@ class GatewayHub(Hub):
                 continue
             if missed := frame.seq - topic.latest.seq - 1:
                 for reader in topic.readers:
-                    reader._skipped += missed
-                self.traffic.conflated += missed * len(topic.readers)
+                    reader.missed(missed)
         super()._deliver(tick, news)

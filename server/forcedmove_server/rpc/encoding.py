@@ -1,20 +1,17 @@
 """Frames to bytes, once: a chunk is one frame together with its field tag, ready to be joined into any response.
 
-``SubscribeResponse`` and ``GetSnapshotResponse`` both hold frames in field 1, so the same chunk serves both. What all
-views of a symbol share (markets, clusters, chains) is serialised once per tick as well and joined in front.
+``SubscribeResponse``, ``WatchResponse`` and ``GetSnapshotResponse`` hold frames in field 1: the same chunk serves all.
+What all views of a symbol share (markets, clusters, chains) is serialised once per tick as well and joined in front.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from forcedmove.v1 import heatmap_pb2, model_pb2
-from forcedmove_server.engine.frames import CredibleBand, RenderedView, SymbolMap, Tick, ViewSpec
+from forcedmove_server.engine.frames import CredibleBand, RenderedView, SymbolMap, ViewSpec
+from forcedmove_server.rpc.formats import Elements, FrameFormat, compressed, elements_of
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.messages import (
     assumption_messages,
@@ -25,11 +22,11 @@ from forcedmove_server.rpc.messages import (
     score_message,
 )
 from forcedmove_server.rpc.requests import WEIGHTING_NUMBERS
-from forcedmove_server.rpc.wire import delimited, varint_field
+from forcedmove_server.rpc.wire import delimited
 
 FRAMES_FIELD = heatmap_pb2.SubscribeResponse.FRAMES_FIELD_NUMBER
-_SKIPPED_FIELD = heatmap_pb2.SubscribeResponse.SKIPPED_FRAMES_FIELD_NUMBER
-_REQUEST_FIELD = heatmap_pb2.SubscribeResponse.REQUEST_ID_FIELD_NUMBER
+_ZSTD_FRAMES_FIELD = heatmap_pb2.SubscribeResponse.ZSTD_FRAMES_FIELD_NUMBER
+_PLAIN = FrameFormat()
 assert heatmap_pb2.GetSnapshotResponse.FRAMES_FIELD_NUMBER == FRAMES_FIELD
 
 
@@ -80,7 +77,8 @@ class EncodedFrame:
     """
 
     __slots__ = (
-        "_band", "_counts", "_crc32", "_part", "_snapshot", "_spec", "_view", "delta", "prev_seq", "seq", "symbol",
+        "_band", "_counts", "_crc32", "_elements", "_format", "_part", "_scale", "_snapshot", "_spec", "_view",
+        "delta", "prev_seq", "seq", "symbol",
     )  # fmt: skip
 
     def __init__(
@@ -91,16 +89,30 @@ class EncodedFrame:
         previous: EncodedFrame | None,
         counts: EncodingCounts,
         band: CredibleBand | None = None,
+        written: FrameFormat = _PLAIN,
     ) -> None:
         self.symbol = part.symbol_map.symbol
         self.seq = part.symbol_map.seq
         self.prev_seq = previous.seq if previous else 0
         self._part, self._spec, self._view, self._counts, self._band = part, spec, view, counts, band
-        self._crc32 = zlib.crc32(_content(view.values))
+        self._format = written
+        self._elements, self._scale = elements_of(view.values, written.quantum_usd)
+        self._crc32 = zlib.crc32(_content(self._elements))
         self._snapshot: bytes | None = None
         self.delta = self._delta(previous) if previous else None
         if self.delta is None:
             self.encode_snapshot()  # every reader of this frame needs it
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that ``seq`` belongs to."""
+        return self._part.epoch
+
+    def expected_bytes(self, position: int) -> int:
+        """About how long the chunk for a reader at ``position`` is, before anything has to be serialised."""
+        if self.is_ready(position):
+            return len(self.chunk(position))
+        return self._elements.nbytes
 
     def is_ready(self, position: int) -> bool:
         """Whether a reader at ``position`` can be served without serialising anything."""
@@ -125,7 +137,7 @@ class EncodedFrame:
             if self._part.symbol_map.score is not None:
                 body.score.CopyFrom(score_message(self._part.symbol_map.score))
             body.assumptions.extend(assumption_messages(self._part.symbol_map.assumptions))
-            body.grid.CopyFrom(_tensor(self._view.values))
+            body.grid.CopyFrom(_tensor(self._elements, self._scale))
             if (band := self._band) is not None:
                 low, high = _tensor(band.low), _tensor(band.high)
                 body.band.CopyFrom(heatmap_pb2.CredibleBand(level=band.level, low=low, high=high))
@@ -140,12 +152,19 @@ class EncodedFrame:
         view, before = self._view, previous._view
         if not view.since or view.since != before.revision or view.axes_key != before.axes_key:
             return None
+        if not self._format.deltas or self._scale != previous._scale:
+            return None
         self._counts.deltas += 1
+        changed = view.changed
+        values = self._elements.reshape(-1)[changed]
+        if self._format.quantum_usd:  # many changes are less than a quantum
+            is_new = values != previous._elements.reshape(-1)[changed]
+            changed, values = changed[is_new], values[is_new]
         body = self._body(self.prev_seq)
         if self._part.symbol_map.score != previous._part.symbol_map.score:
             body.score.CopyFrom(score_message(self._part.symbol_map.score))
-        body.update.indices.CopyFrom(_tensor(view.changed))
-        body.update.values.CopyFrom(_tensor(view.values.reshape(-1)[view.changed]))
+        body.update.indices.CopyFrom(_tensor(changed))
+        body.update.values.CopyFrom(_tensor(values, self._scale))
         return self._chunk(body)
 
     def _body(self, prev_seq: int) -> heatmap_pb2.Frame:
@@ -154,14 +173,16 @@ class EncodedFrame:
         )
 
     def _chunk(self, body: heatmap_pb2.Frame) -> bytes:
+        if self._format.zstd:
+            return delimited(_ZSTD_FRAMES_FIELD, compressed(self._part.encoded() + body.SerializeToString()))
         return delimited(FRAMES_FIELD, self._part.encoded(), body.SerializeToString())
 
 
 class ViewEncoder:
-    """Turns one view's renderings into frames. Used by one thread."""
+    """Turns one view's renderings into frames of one format. Used by one thread."""
 
-    def __init__(self, spec: ViewSpec, limits: Limits, counts: EncodingCounts) -> None:
-        self._spec, self._limits, self._counts = spec, limits, counts
+    def __init__(self, spec: ViewSpec, limits: Limits, counts: EncodingCounts, written: FrameFormat = _PLAIN) -> None:
+        self._spec, self._limits, self._counts, self._format = spec, limits, counts, written
         self._previous: EncodedFrame | None = None
 
     def encode(self, part: SymbolPart, view: RenderedView) -> EncodedFrame | None:
@@ -169,48 +190,23 @@ class ViewEncoder:
         previous = self._previous
         if previous is not None and part.symbol_map.seq <= previous.seq:
             return None
-        self._limits.check_grid(part.symbol_map.symbol, self._spec, view)
-        self._previous = EncodedFrame(part, self._spec, view, previous, self._counts)
+        self._limits.check_frame(part.symbol_map.symbol, self._spec, view)
+        if previous is not None and part.symbol_map.seq > previous.seq + 1:
+            previous = None  # what came between never reached this process: nothing continues across it
+        self._previous = EncodedFrame(part, self._spec, view, previous, self._counts, written=self._format)
         return self._previous
 
 
-def responses(chunks: Iterable[bytes], skipped: int, request_id: int, max_bytes: int) -> Iterator[bytes]:
-    """Join chunks into SubscribeResponses of at most ``max_bytes`` each, or one chunk where that alone is longer.
-
-    The first response carries the number of skipped frames, every one the id of the request it answers.
-    """
-    answered = varint_field(_REQUEST_FIELD, request_id)
-    news = varint_field(_SKIPPED_FIELD, skipped)
-    batch: list[bytes] = []
-    size = len(news) + len(answered)
-    for chunk in chunks:
-        if batch and size + len(chunk) > max_bytes:
-            yield b"".join((news, answered, *batch))
-            news, batch, size = b"", [], len(answered)
-        batch.append(chunk)
-        size += len(chunk)
-    if batch or news:
-        yield b"".join((news, answered, *batch))
-
-
-def heartbeat(tick: Tick, missed_ticks: int, request_id: int) -> bytes:
-    """A SubscribeResponse that says the stream is alive."""
-    alive = heatmap_pb2.Heartbeat(
-        epoch=tick.epoch, tick=tick.number, event_time_ns=tick.event_time_ns, missed_ticks=missed_ticks
-    )
-    return heatmap_pb2.SubscribeResponse(heartbeat=alive, request_id=request_id).SerializeToString()
-
-
-def _tensor(values: NDArray[np.float32] | NDArray[np.uint32]) -> model_pb2.Tensor:
+def _tensor(values: Elements, scale: float = 1.0) -> model_pb2.Tensor:
     is_float = values.dtype.kind == "f"
     return model_pb2.Tensor(
         data_type=model_pb2.DATA_TYPE_FLOAT32 if is_float else model_pb2.DATA_TYPE_UINT32,
         shape=values.shape,
-        scale=1.0,
+        scale=scale,
         content=_content(values),
     )
 
 
-def _content(values: NDArray[np.float32] | NDArray[np.uint32]) -> bytes:
+def _content(values: Elements) -> bytes:
     """Return the elements as the wire has them: C order, little endian."""
     return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -123,7 +123,8 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
         held.callback(lambda: usage.change_symbols(counted, 0))
         if not hasattr(request, "__aiter__"):
-            count(len(request.symbols))
+            # the subscription of Watch, or a request that has its symbols itself
+            count(len(getattr(request, "subscription", request).symbols))
             return request
 
         async def requests() -> AsyncIterator[Any]:

@@ -1,10 +1,10 @@
-"""HeatmapService: the stream of maps, and the questions about them."""
+"""HeatmapService: maps on demand, symbols and venues; the streams of maps are next door."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,13 +14,13 @@ from forcedmove_server.engine.frames import CredibleBand, RenderedView, SymbolMa
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import LimitError, NotReadyError, UnknownNameError
 from forcedmove_server.market.feeds import FeedStatus
-from forcedmove_server.rpc.encoding import EncodedFrame, SymbolPart, heartbeat, responses
+from forcedmove_server.rpc.encoding import EncodedFrame, SymbolPart
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.messages import symbol_message, venue_messages
-from forcedmove_server.rpc.requests import band_level_of, spec_of, subscription_of, symbols_of
+from forcedmove_server.rpc.requests import band_level_of, spec_of, symbols_of
 from forcedmove_server.rpc.status import guarded
-from forcedmove_server.rpc.subscriber import Subscriber
+from forcedmove_server.rpc.streams import StreamHandlers
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ SERVICE = heatmap_pb2.DESCRIPTOR.services_by_name["HeatmapService"].full_name
 if TYPE_CHECKING:  # the stubs are generic, the classes are not
     from grpc.aio import ServicerContext
 
-    StreamContext = ServicerContext[heatmap_pb2.SubscribeRequest, bytes]
     SnapshotContext = ServicerContext[heatmap_pb2.GetSnapshotRequest, bytes]
     SymbolsContext = ServicerContext[heatmap_pb2.ListSymbolsRequest, heatmap_pb2.ListSymbolsResponse]
     VenuesContext = ServicerContext[heatmap_pb2.ListVenuesRequest, heatmap_pb2.ListVenuesResponse]
@@ -43,6 +42,7 @@ class HeatmapHandlers:
     def __init__(self, engine: EngineService, hub: Hub, limits: Limits, feeds: Feeds = tuple) -> None:
         """``feeds`` tells how live feeds are doing."""
         self._engine, self._hub, self._limits, self._feeds = engine, hub, limits, feeds
+        self._streams = StreamHandlers(engine, hub, limits)
         #: what a band is made of takes ten megabytes, and readers share the cores with the engine
         self._one_band = asyncio.Lock()
 
@@ -53,8 +53,9 @@ class HeatmapHandlers:
             SERVICE,
             {
                 "Subscribe": grpc.stream_stream_rpc_method_handler(
-                    self.subscribe, heatmap_pb2.SubscribeRequest.FromString
+                    self._streams.subscribe, heatmap_pb2.SubscribeRequest.FromString
                 ),
+                "Watch": grpc.unary_stream_rpc_method_handler(self._streams.watch, heatmap_pb2.WatchRequest.FromString),
                 "GetSnapshot": unary(self.get_snapshot, heatmap_pb2.GetSnapshotRequest.FromString),
                 "ListSymbols": unary(
                     self.list_symbols,
@@ -68,39 +69,6 @@ class HeatmapHandlers:
                 ),
             },
         )
-
-    @guarded
-    async def subscribe(self, requests: AsyncIterator[heatmap_pb2.SubscribeRequest], context: StreamContext) -> None:
-        """Stream maps until the reader leaves."""
-        reader = self._hub.add_reader()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow(requests, reader), name="subscription requests")
-                await self._write(reader, context)
-        finally:
-            self._hub.remove_reader(reader)
-            logger.info("%s left its stream", context.peer())
-
-    async def _follow(self, requests: AsyncIterator[heatmap_pb2.SubscribeRequest], reader: Subscriber) -> None:
-        async for request in requests:
-            await self._hub.subscribe(reader, subscription_of(request, self._engine.registry, self._limits))
-
-    async def _write(self, reader: Subscriber, context: StreamContext) -> None:
-        clock = asyncio.get_running_loop().time
-        heartbeat_due = clock() + self._limits.heartbeat_s
-        while True:
-            if await reader.ready(heartbeat_due - clock()):
-                taken, skipped = reader.take()
-                request_id = reader.request_id  # another request may come while these are written
-                chunks = await self._hub.encode(taken)
-                for message in responses(chunks, skipped, request_id, self._limits.max_message_bytes):
-                    await context.write(message)
-                    self._hub.traffic.sent(message)
-                self._hub.traffic.frames += len(chunks)
-            if clock() >= heartbeat_due:
-                if tick := self._hub.tick:
-                    await context.write(heartbeat(tick, self._engine.missed_ticks, reader.request_id))
-                heartbeat_due = clock() + self._limits.heartbeat_s
 
     @guarded
     async def get_snapshot(self, request: heatmap_pb2.GetSnapshotRequest, context: SnapshotContext) -> bytes:
@@ -120,10 +88,11 @@ class HeatmapHandlers:
                 missing = error  # a symbol without a market on the chosen venues is not one of "all"
                 continue
             chunks.append(await self._hub.off_loop(self._snapshot, symbol_map, spec, view, band))
-            if sum(map(len, chunks)) > self._limits.max_frame_bytes:
+            if sum(map(len, chunks)) > self._limits.max_answer_bytes:
                 raise LimitError(
-                    f"{len(chunks)} of {len(named or tick.maps)} maps are more than the {self._limits.max_frame_bytes} "
-                    "bytes one answer holds: ask for fewer symbols at once, or for a narrower view"
+                    f"{len(chunks)} of {len(named or tick.maps)} maps are more than the "
+                    f"{self._limits.max_answer_bytes} bytes one answer holds: ask for fewer symbols at once, or for a "
+                    "narrower view"
                 )
         if missing is not None and not chunks:
             raise missing
@@ -135,11 +104,11 @@ class HeatmapHandlers:
         """Render one map, and its band where a level is given. Raises LimitError before anything large is computed."""
         if level is None:
             symbol_map, view = await asyncio.wrap_future(self._engine.render(symbol, spec))
-            self._limits.check_grid(symbol, spec, view)
+            self._limits.check_answer(symbol, spec, view)
             return symbol_map, view, None
         async with self._one_band:
             symbol_map, uncertain = await asyncio.wrap_future(self._engine.uncertainty(symbol, spec))
-            self._limits.check_grid(symbol, spec, uncertain.view, tensors=3)
+            self._limits.check_answer(symbol, spec, uncertain.view, tensors=3)
             return symbol_map, uncertain.view, await asyncio.to_thread(uncertain.band, level)
 
     def _snapshot(self, symbol_map: SymbolMap, spec: ViewSpec, view: RenderedView, band: CredibleBand | None) -> bytes:

@@ -1,8 +1,9 @@
-"""From the engine's ticks to the readers' slots.
+"""From the engine's ticks to the readers.
 
-Two threads meet here, and each owns its part. The engine thread encodes: once per (symbol, view) and tick, whatever
-the number of readers. The event loop owns the readers, the topics and everything a reader can see. They exchange one
-callback per tick. Snapshots for late joiners are serialised on a thread of their own, so that neither waits for them.
+Two threads meet here, and each owns its part. The engine thread encodes: once per (symbol, view, format) and tick,
+whatever the number of readers. The event loop owns the readers, the topics and everything a reader can see. They
+exchange one callback per tick. Snapshots for late joiners are serialised on a thread of their own: neither waits for
+them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from forcedmove_server.engine.service import EngineService
 from forcedmove_server.engine.stages import StageTimes
 from forcedmove_server.errors import (
     GoingAwayError,
+    GoneError,
     LimitError,
     NotReadyError,
     QuotaError,
@@ -28,6 +30,7 @@ from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolP
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.subscriber import Subscriber
+from forcedmove_server.rpc.topics import Sendable, Topic, TopicKey
 from forcedmove_server.rpc.traffic import TrafficCounts
 
 logger = logging.getLogger(__name__)
@@ -36,20 +39,8 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 
-class Topic:
-    """One view of one symbol that somebody reads."""
-
-    __slots__ = ("encoder", "latest", "readers", "stop_watching")
-
-    def __init__(self, encoder: ViewEncoder) -> None:
-        self.encoder = encoder  # the engine thread's
-        self.latest: EncodedFrame | None = None
-        self.readers: set[Subscriber] = set()
-        self.stop_watching: Callable[[], None] = lambda: None
-
-
 class Hub:
-    """Keeps a topic for every view that is read, and a slot for every reader. Made on the event loop.
+    """Keeps a topic for every view that is read, and a place for every reader. Made on the event loop.
 
     ``failure`` is set to an exception by a bug that nobody waits for. There are no streams from then on.
     """
@@ -62,7 +53,9 @@ class Hub:
         self.tick: Tick | None = None
         self._engine, self._limits, self._on_first_map = engine, limits, on_first_map
         self._loop = asyncio.get_running_loop()
-        self._topics: dict[tuple[str, ViewSpec], Topic] = {}
+        self._topics: dict[TopicKey, Topic] = {}
+        #: the same by what the engine renders; tuples, because the engine thread looks while the loop changes them
+        self._rendered: dict[tuple[str, ViewSpec], tuple[Topic, ...]] = {}
         self._readers: set[Subscriber] = set()
         #: are told once why streams end, those that the hub does not keep
         self.on_end: list[Callable[[Exception], None]] = []
@@ -91,19 +84,18 @@ class Hub:
         parts: dict[str, SymbolPart] = {}
         news: list[tuple[Topic, EncodedFrame | LimitError]] = []
         for (symbol, spec), view in tick.views.items():
-            topic = self._topics.get((symbol, spec))  # a single lookup: safe beside the loop's inserts
-            if topic is None:
-                continue  # its last reader has just left
-            part = parts.get(symbol)
-            if part is None:
-                part = parts[symbol] = SymbolPart(tick.maps[symbol], tick.epoch, tick.published_ns, self.counts)
-            try:
-                frame = topic.encoder.encode(part, view)
-            except LimitError as error:
-                news.append((topic, error))
-            else:
-                if frame is not None:
-                    news.append((topic, frame))
+            # a single lookup: safe beside the loop's inserts; nothing there: the last reader has just left
+            for topic in self._rendered.get((symbol, spec), ()):
+                part = parts.get(symbol)
+                if part is None:
+                    part = parts[symbol] = SymbolPart(tick.maps[symbol], tick.epoch, tick.published_ns, self.counts)
+                try:
+                    frame = topic.encoder.encode(part, view)
+                except LimitError as error:
+                    news.append((topic, error))
+                else:
+                    if frame is not None:
+                        news.append((topic, frame))
         return news
 
     # --- event loop --------------------------------------------------------------------------------------------------
@@ -141,18 +133,18 @@ class Hub:
                 for reader in topic.readers:
                     reader.fail(frame)
                 continue
-            topic.latest = frame
+            topic.publish(frame)
             for reader in topic.readers:
-                reader.offer(frame)
+                reader.offer(topic)
         if appeared:
             for reader in self._readers:
-                if reader.subscription is not None and reader.subscription.symbols is None:
+                if (wants := reader.subscription) is not None and wants.symbols is None:
                     try:
-                        self._check_quota(reader, {(symbol, reader.subscription.spec) for symbol in tick.maps})
+                        self._check_quota(reader, {(symbol, wants.spec, wants.written) for symbol in tick.maps})
                     except LimitError as error:
                         reader.fail(error)
                     else:
-                        self._join(reader, appeared, reader.subscription.spec)
+                        self._join(reader, appeared, wants)
         for reader in woken:
             reader.wake()
 
@@ -168,7 +160,7 @@ class Hub:
 
     @property
     def views(self) -> int:
-        """Pairs of a symbol and a view that somebody reads."""
+        """Views of symbols that somebody reads, or has just read."""
         return len(self._topics)
 
     def add_reader(self) -> Subscriber:
@@ -179,44 +171,64 @@ class Hub:
             raise self._failed()
         if len(self._readers) >= self._limits.max_streams:
             raise QuotaError(f"{self._limits.max_streams} streams are open, which is this server's limit (max_streams)")
-        reader = Subscriber(self._loop.time, self.traffic)
+        reader = Subscriber(self._loop.time, self.traffic, self._limits.stalled_after_s)
         self._readers.add(reader)
         return reader
 
     def remove_reader(self, reader: Subscriber) -> None:
         """Forget a reader, and the topics that only it read."""
         self._readers.discard(reader)
-        self._leave(reader, [key for key, topic in self._topics.items() if reader in topic.readers])
+        self._leave(reader, self._read_by(reader))
 
     async def subscribe(self, reader: Subscriber, subscription: Subscription) -> None:
         """Give a reader what it wants from now on, instead of what it wanted before.
 
-        Raises NotReadyError before the first map, LimitError or QuotaError for too many views, and whatever makes the
-        view impossible.
+        Raises NotReadyError before the first map, GoneError where not every frame since a resume is kept, LimitError or
+        QuotaError for too many views, and whatever makes the view impossible.
         """
         tick = self._engine.latest()
         symbols = tick.maps.keys() if subscription.symbols is None else subscription.symbols
         await self._try_view([symbol for symbol in symbols if symbol in tick.maps], subscription)
         if reader not in self._readers:
             return  # it left meanwhile
-        spec = subscription.spec
         if subscription.symbols is None and self.tick is not None:
             symbols = self.tick.maps.keys()
-        wanted = {(symbol, spec) for symbol in symbols}
+        wanted = {(symbol, subscription.spec, subscription.written) for symbol in symbols}
         self._check_quota(reader, wanted)
-        before = [key for key, topic in self._topics.items() if reader in topic.readers]
-        positions: dict[str, int] = {}
-        if subscription.resume_epoch == self._engine.epoch:
-            for symbol in symbols:
-                topic = self._topics.get((symbol, spec))
-                if topic and topic.latest and topic.latest.seq == subscription.resume_seq.get(symbol):
-                    positions[symbol] = topic.latest.seq
-        reader.restart(subscription, positions)
-        self._join(reader, symbols, spec, skip=positions.keys())
+        positions, missed_from = self._resumed(symbols, subscription)
+        before = self._read_by(reader)
+        reader.restart(subscription, positions, missed_from)
+        self._join(reader, symbols, subscription)
         self._leave(reader, [key for key in before if key not in wanted])
         reader.wake()
 
-    async def encode(self, frames: list[tuple[EncodedFrame, int]]) -> list[bytes]:
+    def _resumed(self, symbols: Iterable[str], subscription: Subscription) -> tuple[dict[str, int], dict[str, int]]:
+        """Return from where symbols go on, and those that cannot. Raises GoneError where every frame is wanted."""
+        every = subscription.delivery == "every"
+        if subscription.resume_seq and every and subscription.resume_epoch != self._engine.epoch:
+            raise GoneError(
+                f"resume_epoch = {subscription.resume_epoch}: the server has restarted, its epoch is "
+                f"{self._engine.epoch}; begin with a snapshot"
+            )
+        positions: dict[str, int] = {}
+        missed_from: dict[str, int] = {}
+        for symbol in symbols if subscription.resume_epoch == self._engine.epoch else ():
+            if not (seq := subscription.resume_seq.get(symbol, 0)):
+                continue
+            topic = self._topics.get((symbol, subscription.spec, subscription.written))
+            if topic is not None and topic.after(seq) is not None:
+                positions[symbol] = seq
+            elif every:
+                newest = topic.latest.seq if topic is not None and topic.latest is not None else None
+                raise GoneError(
+                    f"resume_seq of {symbol} = {seq}: the frames since are not kept any more (newest: {newest}); "
+                    "begin with a snapshot"
+                )
+            else:
+                missed_from[symbol] = seq
+        return positions, missed_from
+
+    async def encode(self, frames: list[tuple[Sendable, int]]) -> list[bytes]:
         """Return the chunk of every frame for a reader at the position beside it."""
         late = [frame for frame, position in frames if not frame.is_ready(position)]
         if late:
@@ -245,6 +257,8 @@ class Hub:
         stop_ticks()
         for reader in list(self._readers):
             self.remove_reader(reader)
+        for key in list(self._topics):
+            self._drop(key)
         self._snapshots.shutdown(wait=False, cancel_futures=True)
 
     async def _try_view(self, symbols: list[str], subscription: Subscription) -> None:
@@ -254,7 +268,7 @@ class Hub:
         symbols" any.
         """
         spec = subscription.spec
-        if not symbols or (not spec.venues and any(known == spec for _, known in self._topics)):
+        if not symbols or (not spec.venues and any(known == spec for _, known in self._rendered)):
             return
         missing: UnknownNameError | None = None
         for symbol in symbols:
@@ -265,13 +279,13 @@ class Hub:
                     raise
                 missing = error
                 continue
-            self._limits.check_grid(symbol, spec, view)
+            self._limits.check_frame(symbol, spec, view)
             if subscription.symbols is None or not spec.venues:
                 return
         if missing is not None:
             raise missing
 
-    def _check_quota(self, reader: Subscriber, wanted: set[tuple[str, ViewSpec]]) -> None:
+    def _check_quota(self, reader: Subscriber, wanted: set[TopicKey]) -> None:
         """Raise LimitError where ``wanted`` alone is too much, QuotaError where what others read leaves no room."""
         allowed = self._limits.max_views
         if len(wanted) > allowed:
@@ -279,6 +293,9 @@ class Hub:
                 f"the view of {len(wanted)} symbols is {len(wanted)} views; this server has at most {allowed} "
                 "(max_views): ask for fewer symbols"
             )
+        if len(self._topics) + len(wanted) > allowed:
+            for key in [key for key, topic in self._topics.items() if not topic.readers and key not in wanted]:
+                self._drop(key)  # kept for readers that may come back
         others = sum(key not in wanted and topic.readers != {reader} for key, topic in self._topics.items())
         if others + len(wanted) > allowed:
             raise QuotaError(
@@ -286,21 +303,52 @@ class Hub:
                 f"{allowed} (max_views)"
             )
 
-    def _join(self, reader: Subscriber, symbols: Iterable[str], spec: ViewSpec, skip: Iterable[str] = ()) -> None:
-        """Enter a reader into topics; where one has a frame already the reader gets it, except for ``skip``."""
+    def _join(self, reader: Subscriber, symbols: Iterable[str], wants: Subscription) -> None:
+        """Enter a reader into topics; where one has a frame that it has not, the reader gets it."""
         for symbol in symbols:
-            topic = self._topics.get((symbol, spec))
-            if topic is None:
-                topic = self._topics[symbol, spec] = Topic(ViewEncoder(spec, self._limits, self.counts))
-                topic.stop_watching = self._engine.watch(symbol, spec)
+            key = symbol, wants.spec, wants.written
+            topic = self._topics.get(key) or self._new_topic(key)
+            topic.keeps = topic.keeps or wants.delivery == "every"
             topic.readers.add(reader)
-            if topic.latest is not None and symbol not in skip:
-                reader.offer(topic.latest)
+            reader.topics[symbol] = topic
+            if topic.latest is not None and not reader.has(topic):
+                reader.offer(topic)
 
-    def _leave(self, reader: Subscriber, keys: Iterable[tuple[str, ViewSpec]]) -> None:
+    def _new_topic(self, key: TopicKey) -> Topic:
+        symbol, spec, written = key
+        topic = Topic(key, ViewEncoder(spec, self._limits, self.counts, written), self._limits)
+        self._topics[key] = topic
+        self._rendered[symbol, spec] = (*self._rendered.get((symbol, spec), ()), topic)
+        topic.stop_watching = self._engine.watch(symbol, spec)
+        return topic
+
+    def _read_by(self, reader: Subscriber) -> list[TopicKey]:
+        return [key for key, topic in self._topics.items() if reader in topic.readers]
+
+    def _leave(self, reader: Subscriber, keys: Iterable[TopicKey]) -> None:
         for key in keys:
             topic = self._topics[key]
             topic.readers.discard(reader)
-            if not topic.readers:
-                del self._topics[key]
-                topic.stop_watching()
+            if reader.topics.get(topic.symbol) is topic:
+                del reader.topics[topic.symbol]
+            if topic.readers:
+                continue
+            if topic.keeps and not self._closed:
+                # whoever lost its connection may come back for the frames since
+                topic.unread_until = self._loop.time() + self._limits.resume_window_s
+                self._loop.call_at(topic.unread_until, self._drop_unread, key, topic)
+            else:
+                self._drop(key)
+
+    def _drop_unread(self, key: TopicKey, topic: Topic) -> None:
+        if self._topics.get(key) is topic and not topic.readers and self._loop.time() >= topic.unread_until:
+            self._drop(key)
+
+    def _drop(self, key: TopicKey) -> None:
+        topic = self._topics.pop(key)
+        others = tuple(other for other in self._rendered[key[:2]] if other is not topic)
+        if others:
+            self._rendered[key[:2]] = others
+        else:
+            del self._rendered[key[:2]]
+        topic.stop_watching()

@@ -61,6 +61,7 @@ _READ, _STREAM = Method("read"), Method("read", "stream")
 
 METHODS: Mapping[str, Method] = {
     f"/{_PACKAGE}.HeatmapService/Subscribe": _STREAM,
+    f"/{_PACKAGE}.HeatmapService/Watch": _STREAM,
     f"/{_PACKAGE}.HeatmapService/GetSnapshot": _READ,
     f"/{_PACKAGE}.HeatmapService/ListSymbols": _READ,
     f"/{_PACKAGE}.HeatmapService/ListVenues": _READ,

@@ -140,9 +140,9 @@ def response_of(
         expires_in_s=max(held.expires_in_s, 0.0),
         positions=[_held_message(one) for one in held.positions],
     )
-    if response.ByteSize() > limits.max_frame_bytes:
+    if response.ByteSize() > limits.max_answer_bytes:
         raise LimitError(
-            f"{len(held.positions)} positions do not fit the {limits.max_frame_bytes} bytes one answer holds: "
+            f"{len(held.positions)} positions do not fit the {limits.max_answer_bytes} bytes one answer holds: "
             "tell them as several producers"
         )
     return response

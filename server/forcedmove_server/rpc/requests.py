@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2, scorecard_pb2, whatif_pb2
 from forcedmove_server.engine.bands import check_band
@@ -14,8 +14,11 @@ from forcedmove_server.engine.scan.question import LEAST_SHOCK, MOST_SHOCK
 from forcedmove_server.engine.views import check_view
 from forcedmove_server.errors import InputError, NotReadyError, UnknownNameError
 from forcedmove_server.market.instruments import InstrumentRegistry
+from forcedmove_server.rpc.formats import FrameFormat
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.scorecard.summary import Where
+
+DeliveryName = Literal["latest", "every"]
 
 AXIS_NUMBERS: Mapping[AxisName, model_pb2.Axis.ValueType] = {
     "venue": model_pb2.AXIS_VENUE,
@@ -31,6 +34,15 @@ WEIGHTING_NUMBERS: Mapping[WeightingName, model_pb2.Weighting.ValueType] = {
     "live": model_pb2.WEIGHTING_LIVE,
     "fresh": model_pb2.WEIGHTING_FRESH,
 }
+DELIVERY_NUMBERS: Mapping[DeliveryName, heatmap_pb2.Delivery.ValueType] = {
+    "latest": heatmap_pb2.DELIVERY_LATEST,
+    "every": heatmap_pb2.DELIVERY_EVERY,
+}
+_DELIVERY_NAMES = {number: name for name, number in DELIVERY_NUMBERS.items()}
+_COMPRESSIONS: Mapping[heatmap_pb2.Compression.ValueType, str] = {
+    heatmap_pb2.COMPRESSION_NONE: "none",
+    heatmap_pb2.COMPRESSION_ZSTD: "zstd",
+}
 _AXIS_NAMES = {number: name for name, number in AXIS_NUMBERS.items()}
 _SIDE_NAMES = {number: name for name, number in SIDE_NUMBERS.items()}
 _WEIGHTING_NAMES = {number: name for name, number in WEIGHTING_NUMBERS.items()}
@@ -39,6 +51,10 @@ T = TypeVar("T", bound=str)
 
 #: a fraction of the mark beyond which a number is a mistake
 _MAX_MOVE = 100.0
+_MOST_UNACKED = 64
+#: a larger one would leave nothing of any map
+_MOST_QUANTUM_USD = 1e9
+_LEAST_QUANTUM_USD = 0.01
 _DEFAULT_KEEP: tuple[AxisName, ...] = ("side", "price")
 
 
@@ -52,24 +68,43 @@ class Subscription:
     min_interval_s: float = 0.0
     resume_epoch: int = 0
     resume_seq: Mapping[str, int] = field(default_factory=dict)
+    delivery: DeliveryName = "latest"
+    max_unacked: int = 0
+    written: FrameFormat = field(default_factory=FrameFormat)
 
 
 def subscription_of(
-    request: heatmap_pb2.SubscribeRequest, registry: InstrumentRegistry, limits: Limits
+    wanted: heatmap_pb2.Subscription, request_id: int, registry: InstrumentRegistry, limits: Limits
 ) -> Subscription:
-    """Check a SubscribeRequest. Raises InputError or UnknownNameError."""
-    if request.WhichOneof("request") is None:
-        raise InputError("request", None, "set subscription, the one kind of request that this server knows")
-    wanted = request.subscription
+    """Check a subscription. Raises InputError or UnknownNameError."""
     rate = finite("max_rate_hz", wanted.max_rate_hz, 0.0)
+    delivery = member("delivery", wanted.delivery, _DELIVERY_NAMES) if wanted.delivery else "latest"
+    if rate and delivery == "every":
+        raise InputError("max_rate_hz", rate, "must be 0 where delivery is DELIVERY_EVERY, which leaves no frame out")
+    if wanted.max_unacked > _MOST_UNACKED:
+        raise InputError("max_unacked", wanted.max_unacked, f"at most {_MOST_UNACKED}")
+    if len(wanted.resume_seq) > limits.max_symbols:
+        raise InputError("resume_seq", len(wanted.resume_seq), f"at most {limits.max_symbols} symbols")
     return Subscription(
         symbols=symbols_of(wanted.symbols, registry, limits),
         spec=spec_of(wanted.view, registry),
-        request_id=request.request_id,
+        request_id=request_id,
         min_interval_s=1.0 / rate if rate else 0.0,
         resume_epoch=wanted.resume_epoch,
         resume_seq=dict(wanted.resume_seq),
+        delivery=delivery,
+        max_unacked=wanted.max_unacked,
+        written=format_of(wanted.encoding),
     )
+
+
+def format_of(encoding: heatmap_pb2.Encoding) -> FrameFormat:
+    """Check how frames are to be written. Raises InputError."""
+    quantum = finite("encoding.quantum_usd", encoding.quantum_usd, 0.0, _MOST_QUANTUM_USD)
+    if 0 < quantum < _LEAST_QUANTUM_USD:
+        raise InputError("encoding.quantum_usd", quantum, f"must be 0 or at least {_LEAST_QUANTUM_USD:g}")
+    compression = member("encoding.compression", encoding.compression or heatmap_pb2.COMPRESSION_NONE, _COMPRESSIONS)
+    return FrameFormat(not encoding.snapshots_only, quantum, compression == "zstd")
 
 
 def symbols_of(names: Sequence[str], registry: InstrumentRegistry, limits: Limits) -> tuple[str, ...] | None:

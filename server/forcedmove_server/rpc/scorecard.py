@@ -91,10 +91,10 @@ def response_of(summary: Summary, rows: Iterable[MarketRow], limits: Limits) -> 
             message = response.rows.add()
             message.CopyFrom(_row(row))
             size += message.ByteSize() + _ROW_OVERHEAD_BYTES
-            if size > limits.max_frame_bytes:
+            if size > limits.max_answer_bytes:
                 raise LimitError(
-                    f"more than {len(response.rows) - 1} rows do not fit the {limits.max_frame_bytes} bytes one answer "
-                    "holds: name a venue, a symbol or a side, or ask without rows"
+                    f"more than {len(response.rows) - 1} rows do not fit the {limits.max_answer_bytes} bytes one "
+                    "answer holds: name a venue, a symbol or a side, or ask without rows"
                 )
     return response
 

@@ -191,7 +191,7 @@ async def start(
             ("grpc.so_reuseport", int(shares_port)),
             # gateways have judged the requests that they hand on, and take ticks of any length
             ("grpc.max_receive_message_length", -1 if is_internal else limits.max_request_bytes),
-            ("grpc.max_send_message_length", -1 if is_internal else 2 * limits.max_frame_bytes),
+            ("grpc.max_send_message_length", -1 if is_internal else 2 * limits.max_answer_bytes),
             # readers that vanish without closing are noticed, and readers may ask the same of the server
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),

@@ -9,6 +9,7 @@ NotReadyError      UNAVAILABLE           RetryInfo; GoingAwayError likewise
 UnfitMapError      FAILED_PRECONDITION   PreconditionFailure naming symbol and field
 GoneError          OUT_OF_RANGE
 QuotaError         RESOURCE_EXHAUSTED    RetryInfo; ErrorInfo naming the quota of a token
+SlowConsumerError  RESOURCE_EXHAUSTED    ErrorInfo: SLOW_CONSUMER, with epoch and last_seq
 LimitError         RESOURCE_EXHAUSTED    none: retrying does not help
 Unauthenticated    UNAUTHENTICATED       ErrorInfo: TOKEN_MISSING, _UNKNOWN or _EXPIRED
 NotAllowedError    PERMISSION_DENIED     ErrorInfo: SCOPE_MISSING
@@ -25,7 +26,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -39,6 +41,7 @@ from forcedmove_server.errors import (
     NotReadyError,
     QuotaError,
     ServerFailedError,
+    SlowConsumerError,
     UnauthenticatedError,
     UnfitMapError,
     UnknownNameError,
@@ -49,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 DETAILS_KEY = "grpc-status-details-bin"
 #: when it is worth while to look again for what has not been computed yet
-_NOT_READY_RETRY_S = 0.5
+NOT_READY_RETRY_S = 0.5
 _DOMAIN = "forcedmove"
 #: trailers share one small header budget, and a message may quote what the caller sent
 _MAX_MESSAGE_CHARS = 1_000
@@ -90,11 +93,15 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
         details = _status(code, message, ("PreconditionFailure", delimited(1, violation)))
     elif isinstance(error, UnauthenticatedError | NotAllowedError):
         details = _status(code, message, _error_info(error.reason))
+    elif isinstance(error, SlowConsumerError):
+        places = ",".join(f"{symbol}={seq}" for symbol, seq in error.last_seq.items())
+        where = {"epoch": str(error.epoch), "last_seq": places[:_MAX_MESSAGE_CHARS]}
+        details = _status(code, message, _error_info(error.reason, where))
     elif isinstance(error, QuotaError):
         info = (_error_info(error.reason),) if error.reason else ()
         details = _status(code, message, *info, _retry_info(error.retry_s))
     elif isinstance(error, NotReadyError):
-        details = _status(code, message, _retry_info(_NOT_READY_RETRY_S))
+        details = _status(code, message, _retry_info(NOT_READY_RETRY_S))
     else:
         details = b""
     return code, message, details
@@ -136,8 +143,11 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _error_info(reason: str) -> tuple[str, bytes]:
-    return "ErrorInfo", delimited(1, reason.encode()) + delimited(2, _DOMAIN.encode())
+def _error_info(reason: str, metadata: Mapping[str, str] = MappingProxyType({})) -> tuple[str, bytes]:
+    entries = (
+        delimited(3, delimited(1, key.encode()) + delimited(2, value.encode())) for key, value in metadata.items()
+    )
+    return "ErrorInfo", delimited(1, reason.encode()) + delimited(2, _DOMAIN.encode()) + b"".join(entries)
 
 
 def _retry_info(delay_s: float) -> tuple[str, bytes]:

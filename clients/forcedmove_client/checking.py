@@ -1,0 +1,124 @@
+"""What a stream promises, checked while it runs: nothing is lost in silence, and every copy of a map is the same."""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+
+from forcedmove.v1 import heatmap_pb2
+from forcedmove_client.frames import MapFrame
+
+#: maps of which the checksum is remembered, and problems that are kept in words
+_REMEMBERED, _MOST_TOLD = 100_000, 100
+
+
+class StreamChecker:
+    """Checks one stream: give it to ``AsyncClient.subscribe`` as ``checker``, and read ``problems`` whenever you like.
+
+    What is checked, of every call, request, response and frame:
+
+    * the first response to a subscription has its terms; responses with maps are numbered without a gap, and no more of
+      them are unacknowledged than the terms allow;
+    * the seq of a symbol rises within an epoch, and an epoch does not come back;
+    * a gap in the seq of symbols that stay subscribed was told as skipped, also where a lost connection caused it; with
+      delivery "every" there is none (a stream with ``max_rate_hz`` leaves out what it does not tell, and is not checked
+      for gaps);
+    * a heartbeat never tells a head behind what was sent.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.frames = self.gaps = self.skipped = 0
+        self._seqs: dict[str, int] = {}
+        self._epoch = 0
+        self._past_epochs: set[int] = set()
+        self._wanted = heatmap_pb2.Subscription()
+        self._number = self._acked = 0
+        self._owed_terms: set[int] = set()
+
+    def opened(self) -> None:
+        """Note a new call."""
+        self._number = self._acked = 0
+        self._owed_terms.clear()
+
+    def requested(self, request: heatmap_pb2.SubscribeRequest) -> None:
+        """Note what was sent."""
+        if request.HasField("ack"):
+            self._acked = max(self._acked, request.ack.number)
+        if not request.HasField("subscription"):
+            return
+        self._wanted = request.subscription
+        self._owed_terms.add(request.request_id)
+        resumes = self._wanted.resume_seq if self._wanted.resume_epoch == self._epoch else {}
+        self._seqs = dict(resumes)
+
+    def received(self, response: heatmap_pb2.SubscribeResponse) -> None:
+        """Check a response as it came, before its frames."""
+        self.skipped += response.skipped_frames
+        if response.HasField("terms"):
+            self._owed_terms.discard(response.request_id)
+        if response.frames or response.zstd_frames or response.HasField("fragment"):
+            if response.request_id in self._owed_terms:
+                self._tell(f"maps of request {response.request_id} before its terms")
+            if response.number != self._number + 1:
+                self._tell(f"response {response.number} follows {self._number}")
+            self._number = response.number
+            if (window := self._wanted.max_unacked) and self._number - self._acked > window:
+                self._tell(
+                    f"response {self._number} where {self._acked} is acknowledged and {window} may be on their way"
+                )
+        if response.HasField("heartbeat") and response.heartbeat.epoch == self._epoch:
+            for symbol, seq in self._seqs.items():
+                if response.heartbeat.head_seq.get(symbol, seq) < seq:
+                    self._tell(f"{symbol}: the heartbeat's head is behind {seq}")
+
+    def applied(self, frame: MapFrame) -> None:
+        """Check a frame in the order of the stream."""
+        self.frames += 1
+        if frame.epoch != self._epoch:
+            if frame.epoch in self._past_epochs:
+                self._tell(f"epoch {frame.epoch} comes back")
+            self._past_epochs.add(self._epoch)
+            self._epoch = frame.epoch
+            self._seqs.clear()
+        before = self._seqs.get(frame.symbol)
+        self._seqs[frame.symbol] = frame.seq
+        if before is None:
+            return
+        if frame.seq <= before:
+            self._tell(f"{frame.symbol}: frame {frame.seq} follows {before}")
+            return
+        gap = frame.seq - before - 1
+        self.gaps += gap
+        if gap and self._wanted.delivery == heatmap_pb2.DELIVERY_EVERY:
+            self._tell(f"{frame.symbol}: frames {before + 1} to {frame.seq - 1} are missing")
+        elif self.gaps > self.skipped and not self._wanted.max_rate_hz:
+            self._tell(f"{frame.symbol}: frames {before + 1} to {frame.seq - 1} were skipped and not told")
+
+    def _tell(self, problem: str) -> None:
+        if len(self.problems) < _MOST_TOLD:
+            self.problems.append(problem)
+
+
+class CopiesChecker:
+    """Checks that all copies of a map are the same, whichever way they came: streams, snapshots, other clients.
+
+    Copies are of one view and quantum. The newest 100 000 maps are remembered, by their checksums.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.compared = 0
+        self._seen: OrderedDict[tuple[int, str, int], int] = OrderedDict()
+
+    def note(self, frame: MapFrame, by: str) -> None:
+        """Compare a copy with those seen before; ``by`` names where it comes from."""
+        key = frame.epoch, frame.symbol, frame.seq
+        facts = repr((frame.mark_price, frame.axes, frame.price_low[:2].tolist(), frame.markets, frame.clusters))
+        checksum = zlib.crc32(facts.encode(), zlib.crc32(frame.grid.tobytes()))
+        known = self._seen.setdefault(key, checksum)
+        if known != checksum and len(self.problems) < _MOST_TOLD:
+            self.problems.append(f"{by}: {frame.symbol} {frame.epoch}/{frame.seq} differs from another copy")
+        self.compared += 1
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)

@@ -1,0 +1,106 @@
+"""One view of one symbol in one format, that somebody reads: its newest frame, and those of late for who wants each."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from forcedmove_server.engine.frames import ViewSpec
+from forcedmove_server.rpc.encoding import EncodedFrame, ViewEncoder
+from forcedmove_server.rpc.formats import FrameFormat
+from forcedmove_server.rpc.limits import Limits
+
+if TYPE_CHECKING:
+    from forcedmove_server.rpc.subscriber import Subscriber
+
+#: symbol, view and format
+TopicKey = tuple[str, ViewSpec, FrameFormat]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """The bytes of a frame, without the grid they were made of: what a reader of the frame before gets."""
+
+    symbol: str
+    seq: int
+    prev_seq: int
+    encoded: bytes
+    is_delta: bool
+
+    def expected_bytes(self, position: int) -> int:
+        """Its length."""
+        return len(self.encoded)
+
+    def is_ready(self, position: int) -> bool:
+        """Always."""
+        return True
+
+    def continues(self, position: int) -> bool:
+        """Whether it is the delta to ``position``."""
+        return self.is_delta and position == self.prev_seq
+
+    def chunk(self, position: int) -> bytes:
+        """The chunk."""
+        return self.encoded
+
+    def encode_snapshot(self) -> bytes:
+        """The chunk; a frame without a delta is kept as a snapshot."""
+        return self.encoded
+
+
+#: a frame as a reader gets it
+Sendable = EncodedFrame | KeptFrame
+
+
+class Topic:
+    """``encoder`` is the engine thread's, all else the event loop's.
+
+    Frames are kept from the first reader on that wants every one; the newest may always be kept, whatever its length.
+    """
+
+    __slots__ = (
+        "_kept", "_kept_bytes", "_limits", "encoder", "keeps", "latest", "readers", "stop_watching", "symbol",
+        "unread_until",
+    )  # fmt: skip
+
+    def __init__(self, key: TopicKey, encoder: ViewEncoder, limits: Limits) -> None:
+        self.symbol = key[0]
+        self.encoder = encoder
+        self.latest: EncodedFrame | None = None
+        self.readers: set[Subscriber] = set()
+        self.keeps = False
+        #: loop time up to which it is kept for readers that come back
+        self.unread_until = 0.0
+        self.stop_watching: Callable[[], None] = lambda: None
+        self._limits = limits
+        self._kept: deque[KeptFrame] = deque()
+        self._kept_bytes = 0
+
+    def publish(self, frame: EncodedFrame) -> None:
+        """Take the next frame."""
+        self.latest = frame
+        if not self.keeps:
+            return
+        encoded = frame.delta if frame.delta is not None else frame.encode_snapshot()
+        kept = KeptFrame(frame.symbol, frame.seq, frame.prev_seq, encoded, frame.delta is not None)
+        self._kept.append(kept)
+        self._kept_bytes += len(kept.encoded)
+        while len(self._kept) > self._limits.every_frames or (
+            self._kept_bytes > self._limits.every_bytes and len(self._kept) > 1
+        ):
+            self._kept_bytes -= len(self._kept.popleft().encoded)
+
+    def after(self, seq: int) -> Sequence[KeptFrame] | None:
+        """Return the frames that follow ``seq``, oldest first; None where they are not kept, or were never there."""
+        if self.latest is not None and self.latest.seq == seq:
+            return ()
+        for place, kept in enumerate(self._kept):
+            if kept.prev_seq == seq:
+                return list(self._kept)[place:]
+        return None
+
+    def has_dropped(self, seq: int) -> bool:
+        """Whether a reader that was sent ``seq`` can no longer have every frame since."""
+        return bool(self._kept) and self._kept[0].prev_seq > seq
