@@ -17,7 +17,7 @@ from forcedmove_server.gateway.server import serve_gateway
 from forcedmove_server.gateway.totals import GatewayTotals
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
-from tests.integration.fake_engine import FakeEngine
+from tests.integration.fake_engine import FakeEngine, eventually
 
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
@@ -79,12 +79,25 @@ async def gateway(
 async def serving_through_gateway(
     engine: FakeEngine, limits: Limits | None = None, port: int = 0, **access: Any
 ) -> AsyncIterator[RpcServer]:
-    """Like ``fake_engine.serving``, with a gateway in between."""
+    """Like ``fake_engine.serving``, with a gateway in between.
+
+    Subscriptions wait for the tick that the engine has made before them, or is about to make by itself, which is on its
+    way to the gateway.
+    """
     try:
         async with (
             engine_process(engine, limits) as inner,
             gateway(inner.address, limits=limits, port=port, **access) as outer,
         ):
+            hub = outer.server.hub
+            subscribe = hub.subscribe
+
+            async def subscribe_then(*arguments: Any) -> None:
+                made = engine._tick.number if engine._tick is not None else int(engine._interval_s is not None)
+                await eventually(lambda: not made or (hub.tick is not None and hub.tick.number >= made))
+                await subscribe(*arguments)
+
+            hub.subscribe = subscribe_then  # type: ignore[method-assign]
             yield outer.server
     finally:
         engine.close()
