@@ -17,10 +17,11 @@ class GatewayHub(Hub):
     def _deliver(self, tick: Tick, news: Iterable[tuple[Topic, EncodedFrame | LimitError]]) -> None:
         news = list(news)
         for topic, frame in news:
-            # a symbol's seq rises by one whenever it changes, and a watched view comes with each change
-            if topic.latest is None or not isinstance(frame, EncodedFrame):
+            if topic.latest is None or not isinstance(frame, EncodedFrame) or frame.delta is not None:
                 continue
+            # a symbol's seq rises by one whenever it changes, and a watched view comes with each change
             if missed := frame.seq - topic.latest.seq - 1:
+                frame.prev_seq = 0  # nothing continues across the gap, neither now nor for readers that resume
                 for reader in topic.readers:
                     reader.missed(missed)
         super()._deliver(tick, news)

@@ -191,8 +191,6 @@ class ViewEncoder:
         if previous is not None and part.symbol_map.seq <= previous.seq:
             return None
         self._limits.check_frame(part.symbol_map.symbol, self._spec, view)
-        if previous is not None and part.symbol_map.seq > previous.seq + 1:
-            previous = None  # what came between never reached this process: nothing continues across it
         self._previous = EncodedFrame(part, self._spec, view, previous, self._counts, written=self._format)
         return self._previous
 
