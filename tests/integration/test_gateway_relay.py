@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from forcedmove_server.access.store import TokenStore
 from forcedmove_server.access.tokens import create_token
 from forcedmove_server.config import Config, SecurityConfig
 from forcedmove_server.engine.engine import Engine
-from forcedmove_server.errors import GoingAwayError
+from forcedmove_server.errors import GoingAwayError, NotAllowedError
 from forcedmove_server.gateway.relay import Relay
 from forcedmove_server.gateway.server import SERVED
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.methods import METHODS
 from forcedmove_server.rpc.server import SERVICES
-from forcedmove_server.rpc.status import DETAILS_KEY
+from forcedmove_server.rpc.status import DETAILS_KEY, guarded
 from tests.integration.fake_engine import FakeEngine, eventually
 from tests.integration.gateway_front import Gateway, engine_process, gateway
 from tests.integration.real_engine import fed_engine
@@ -197,6 +198,34 @@ async def test_streams_end_with_the_gateway_and_questions_do_not(relayed: Any) -
     finish.set()
     assert await scan.read() is grpc.aio.EOF
     assert await scan.code() is grpc.StatusCode.OK
+
+
+async def test_a_later_request_that_is_refused_ends_the_call_with_its_status(relayed: Any, tmp_path: Path) -> None:
+    upstream, relay, _ = relayed
+    upstream.behaviour = lambda _: asyncio.Event().wait()
+
+    async def refuse_the_second(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        yield await anext(requests)
+        await anext(requests)
+        raise NotAllowedError("not for this producer")
+
+    @guarded
+    async def handle(_: object, requests: Any, context: Any) -> None:
+        await relay.stream(SCAN, refuse_the_second(aiter(requests)), context, ends=False)
+
+    server = grpc.aio.server()
+    handler = grpc.stream_stream_rpc_method_handler(partial(handle, None))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("some.Service", {"Talk": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(10):
+        call: Any = channel.stream_stream("/some.Service/Talk")()
+        await call.write(b"1")
+        await upstream.reached.wait()
+        await call.write(b"2")
+        assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
+        await upstream.cancelled.wait()
+    await server.stop(0)
 
 
 async def test_what_cannot_be_parsed_is_refused_where_a_quota_looks_at_it(relayed: Any) -> None:

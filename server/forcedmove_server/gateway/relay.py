@@ -1,8 +1,9 @@
 """Calls that a gateway does not answer itself, handed on to the engine process and back as they are.
 
-Messages stay bytes both ways. Deadline, cancellation, metadata, status, message and trailers pass; a token does not,
-since the gateway has judged it. Where a stream's reader is slow the gateway reads no further, so that the engine
-process' handler waits, which is a coroutine beside the engine.
+Messages stay bytes both ways, except for requests that the gatekeeper weighs: it gets the message. Deadline,
+cancellation, metadata, status, message and trailers pass; a token does not, since the gateway has judged it. Where a
+stream's reader is slow the gateway reads no further, so that the engine process' handler waits, which is a coroutine
+beside the engine.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
 
-from forcedmove_server.errors import GoingAwayError
+from forcedmove_server.errors import ForcedMoveError, GoingAwayError
 from forcedmove_server.rpc.methods import METHODS
 from forcedmove_server.rpc.status import DETAILS_KEY, abort, guarded
 
@@ -26,16 +26,11 @@ _OWN_METADATA = ("authorization", "user-agent", "te", "content-type")
 _OWN_PREFIXES = ("grpc-", ":")
 
 
-class Admitted:
-    """A request as it came, with the message in it for a gatekeeper who asks what it costs."""
+class _Refused:
+    """Why a later request of a stream was refused by the gatekeeper, once it was."""
 
-    __slots__ = ("_message", "raw")
-
-    def __init__(self, raw: bytes, message: Message) -> None:
-        self.raw, self._message = raw, message
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._message, name)
+    def __init__(self) -> None:
+        self.error: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
 
 class Relay(grpc.GenericRpcHandler):
@@ -66,13 +61,9 @@ class Relay(grpc.GenericRpcHandler):
     def _handler(self, path: str, method: MethodDescriptor) -> Any:
         rules, kinds = METHODS[path], ("unary", "stream")
         make = getattr(grpc, f"{kinds[method.client_streaming]}_{kinds[method.server_streaming]}_rpc_method_handler")
-        request_class = message_factory.GetMessageClass(method.input_type)
-
-        def admitted(raw: bytes) -> Admitted:
-            return Admitted(raw, request_class.FromString(raw))
-
-        # without quotas to count and deadlines to ask for nobody looks inside
-        is_weighed = rules.cost is not None or rules.needs_deadline is not None or bool(rules.holds)
+        # a gatekeeper looks inside for costs, deadlines, symbols and producers, and nobody else does
+        is_weighed = rules.scope == "ingest" or bool(rules.cost or rules.needs_deadline or rules.holds)
+        read = message_factory.GetMessageClass(method.input_type).FromString if is_weighed else bytes
 
         @guarded
         async def stream(relay: Relay, request: Any, context: Any) -> None:
@@ -83,13 +74,14 @@ class Relay(grpc.GenericRpcHandler):
             return await relay.answer(path, request, context)
 
         behaviour = partial(stream if method.server_streaming else answer, self)
-        return make(behaviour, admitted if is_weighed else None)
+        return make(behaviour, read)
 
     async def answer(self, path: str, request: Any, context: Any) -> bytes:
         """Relay a call that has one answer."""
-        call = self._call(path, request, context)
+        refused = _Refused()
+        call = self._call(path, request, context, refused)
         try:
-            message = await _read(call)
+            message = await self._next(call, context, refused, ends=False)
             await self._begin(call, context)
             await self._finish(call, context)
         finally:
@@ -99,28 +91,33 @@ class Relay(grpc.GenericRpcHandler):
 
     async def stream(self, path: str, request: Any, context: Any, *, ends: bool) -> None:
         """Relay a call that has many answers; where it ``ends`` with the server, it is told so."""
-        call = self._call(path, request, context)
+        refused = _Refused()
+        call = self._call(path, request, context, refused)
         try:
-            await self._begin(call, context)
-            while (message := await self._next(call, context, ends)) is not grpc.aio.EOF:
+            message = await self._next(call, context, refused, ends=ends)
+            await self._begin(call, context)  # it is there with the first message, or with the end
+            while message is not grpc.aio.EOF:
                 await context.write(message)
+                message = await self._next(call, context, refused, ends=ends)
             await self._finish(call, context)
         finally:
             call.cancel()
 
-    async def _next(self, call: Any, context: Any, ends: bool) -> Any:
-        if not ends:
-            return await _read(call)
+    async def _next(self, call: Any, context: Any, refused: _Refused, *, ends: bool) -> Any:
+        """Return the next message, EOF at the end; raise what a request was refused with."""
         reading = asyncio.ensure_future(_read(call))
+        others = (refused.error, self._ended) if ends else (refused.error,)
         try:
-            await asyncio.wait((reading, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reading, *others), return_when=asyncio.FIRST_COMPLETED)
+            if refused.error.done():
+                raise refused.error.result()
             if reading.done():
                 return await reading
             await abort(context, self._ended.result())
         finally:
             reading.cancel()
 
-    def _call(self, path: str, request: Any, context: Any) -> Any:
+    def _call(self, path: str, request: Any, context: Any, refused: _Refused) -> Any:
         metadata = tuple(
             (key, value)
             for key, value in context.invocation_metadata() or ()
@@ -128,7 +125,7 @@ class Relay(grpc.GenericRpcHandler):
         )
         # on the wire a single message is a stream of one: every kind of call is relayed alike
         open_call: Any = self._channel.stream_stream(path)
-        return open_call(_raw_messages(request), timeout=context.time_remaining(), metadata=metadata)
+        return open_call(_raw_messages(request, refused), timeout=context.time_remaining(), metadata=metadata)
 
     @staticmethod
     async def _begin(call: Any, context: Any) -> None:
@@ -155,15 +152,18 @@ async def _read(call: Any) -> Any:
         return grpc.aio.EOF
 
 
-async def _raw_messages(request: Any) -> AsyncIterator[bytes]:
+async def _raw_messages(request: Any, refused: _Refused) -> AsyncIterator[bytes]:
     if hasattr(request, "__aiter__"):
-        async for each in request:
-            yield _raw(each)
+        try:
+            async for each in request:
+                yield _raw(each)
+        except ForcedMoveError as error:
+            refused.error.set_result(error)
+            await asyncio.Event().wait()  # grpcio would only cancel the call: whoever reads ends it with its status
     else:
         yield _raw(request)
 
 
 def _raw(request: Any) -> bytes:
-    if isinstance(request, bytes):
-        return request
-    return request.raw if isinstance(request, Admitted) else bytes(request.SerializeToString())
+    # what the message's class does not know of it is kept
+    return request if isinstance(request, bytes) else bytes(request.SerializeToString())
