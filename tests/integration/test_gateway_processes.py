@@ -73,6 +73,9 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         assert "Traceback" not in log.read_text(), log.read_text()
         assert "Fatal" not in log.read_text(), log.read_text()
     finally:
+        if process.poll() is None:
+            process.terminate()
+            await asyncio.wait((asyncio.ensure_future(asyncio.to_thread(process.wait)),), timeout=30)
         for each in started or [psutil.Process(process.pid)]:
             if each.is_running():
                 each.kill()
