@@ -67,7 +67,14 @@ from forcedmove_client.scorecard import (
     ScoringRules,
     Unscored,
 )
-from forcedmove_client.server_status import Health, JournalStatus, QuestionCounts, ServerStatus, StageTime
+from forcedmove_client.server_status import (
+    GatewayStatus,
+    Health,
+    JournalStatus,
+    QuestionCounts,
+    ServerStatus,
+    StageTime,
+)
 from forcedmove_client.subscription import StreamStats, Subscription
 from forcedmove_client.sync import BlockingEvents, BlockingIngest, BlockingScan, BlockingSubscription, Client
 from forcedmove_client.whatif import Outlook, Touch, WhatIf, WhatIfRow
@@ -96,6 +103,7 @@ __all__ = [
     "Figure",
     "ForcedMoveClientError",
     "Forecast",
+    "GatewayStatus",
     "Headline",
     "Health",
     "HeldPosition",

@@ -66,6 +66,20 @@ class JournalStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """One of the processes that hold the streams, where the engine has its own; counts since the server began."""
+
+    number: int
+    streams: int
+    subscribers: int
+    views: int
+    sent_bytes: int
+    sent_frames: int
+    conflated_frames: int
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """Counts since the server started, and what is going on now.
 
@@ -92,6 +106,7 @@ class ServerStatus:
     device_used_bytes: int
     device_total_bytes: int
     journal: JournalStatus | None = None
+    gateways: tuple[GatewayStatus, ...] = ()
 
 
 class StatusCalls(Calls):
@@ -143,6 +158,19 @@ def status_of(message: server_status_pb2.GetServerStatusResponse) -> ServerStatu
         device_used_bytes=message.device_used_bytes,
         device_total_bytes=message.device_total_bytes,
         journal=_journal_of(message.journal) if message.HasField("journal") else None,
+        gateways=tuple(
+            GatewayStatus(
+                each.number,
+                each.streams,
+                each.subscribers,
+                each.views,
+                each.sent_bytes,
+                each.sent_frames,
+                each.conflated_frames,
+                each.resident_bytes,
+            )
+            for each in message.gateways
+        ),
     )
 
 

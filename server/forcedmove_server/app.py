@@ -24,6 +24,9 @@ from forcedmove_server.engine.exact.file import follow_file
 from forcedmove_server.engine.frames import Tick
 from forcedmove_server.engine.recovery.resume import lost_feeds, resume
 from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
+from forcedmove_server.gateway.child import LISTENING, READY, Inside
+from forcedmove_server.gateway.feed import TickFeed
+from forcedmove_server.gateway.totals import GatewayMetrics, GatewayTotals
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import PositionAck, PositionChange
@@ -52,11 +55,13 @@ _SCRAPE_WAIT_S = 1.0
 _WRITABLE_LOOK_S = 0.5
 
 
-async def run_server(config: Config, ready_file: Path | None = None) -> None:
+async def run_server(config: Config, ready_file: Path | None = None, inside: Inside | None = None) -> None:
     """Serve until SIGINT or SIGTERM; a source that merely ends leaves its last map being served.
 
-    ``ready_file`` receives ``host:port`` once there is a map and every simulated history has been played. Raises what a
-    source or the engine failed with.
+    ``ready_file`` receives ``host:port`` once there is a map and every simulated history has been played. With
+    ``inside`` it serves gateways only, which have admitted whoever asks, and the supervisor is told instead.
+
+    Raises what a source or the engine failed with.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -66,28 +71,15 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(stop.set)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGTERM,) if inside else (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    tokens, certificates = _protection(config)
+    tokens, certificates = (None, None) if inside else protection_of(config)
     engine = Engine(config, InstrumentRegistry(), on_failure=stop_soon)
     _LOG.info("backend %s", engine.pipeline.backend_choice.describe())
     _resumed(config, engine)
     pumps = _pumps(config, engine, stop_soon)
-    heartbeat_s = config.server.heartbeat_ms / 1000
-    stale_after_days = config.margin.tiers_stale_after_days
-    limits = Limits(
-        heartbeat_s=heartbeat_s,
-        tiers_stale_after_days=stale_after_days,
-        max_age_s=config.exact.max_age_s,
-        typical_position_usd=config.model.typical_position_usd,
-        ingest=config.ingest,
-        scan=config.scan,
-        security=config.security,
-        stalled_after_s=config.server.stalled_after_ms / 1000,
-        every_frames=config.server.every_frames,
-        resume_window_s=config.server.resume_window_s,
-        overload=config.overload,
-    )
+    totals = GatewayTotals()
+    feed = TickFeed(engine, totals, config.server.gateway_stalled_after_s) if inside else None
     book = engine.pipeline.book
 
     def feeds() -> list[FeedStatus]:
@@ -95,25 +87,30 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         return [status for source in live for status in source.feeds()]
 
     choice = engine.pipeline.backend_choice
-    figures = EngineFigures(choice.name, engine.stages.read, lambda: device_bytes(choice), engine.journal_status)
+    figures = EngineFigures(
+        choice.name, engine.stages.read, lambda: device_bytes(choice), engine.journal_status, totals.by_gateway
+    )
     server = await serve(
         engine,
-        config.server.host,
+        inside.address if inside else config.server.host,
         config.server.port,
-        limits=limits,
+        limits=limits_of(config),
         book=book,
         feeds=feeds,
         figures=figures,
         tokens=tokens,
         certificates=certificates,
-        reflects=config.server.reflection,
+        reflects=config.server.reflection and not inside,
+        streams=totals if feed else None,
+        internal=(feed.handler(),) if feed else (),
     )
+    if inside:
+        inside.tell(LISTENING)
     metrics: MetricsEndpoint | None = None
     try:
         if config.server.metrics_port:
-            metrics = MetricsEndpoint(
-                _collectors(engine, server, feeds), config.server.metrics_host, config.server.metrics_port
-            )
+            collectors = _collectors(engine, server, feeds, totals if feed else None)
+            metrics = MetricsEndpoint(collectors, config.server.metrics_host, config.server.metrics_port)
     except InputError:
         await server.drain()
         raise
@@ -123,7 +120,11 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
         pump.start()
     try:
         async with asyncio.TaskGroup() as tasks:
-            ready = tasks.create_task(_announce(engine, server, config.server.host, pumps, ready_file))
+            if inside:
+                announcement = _tell_ready(engine, pumps, inside)
+            else:
+                announcement = _announce(engine, server, config.server.host, pumps, ready_file)
+            ready = tasks.create_task(announcement)
             defects = tasks.create_task(defect_log.watch())
             faults = tasks.create_task(server.raise_failure(), name="faults of the server")
             exact = tasks.create_task(feed_exact(config.exact, engine), name="exact positions")
@@ -136,6 +137,8 @@ async def run_server(config: Config, ready_file: Path | None = None) -> None:
             await asyncio.to_thread(metrics.close)
         # whoever reads is told first; then nothing new comes in, and the tick in progress ends
         await server.drain()
+        if feed:
+            feed.close()
         await asyncio.to_thread(_stop_threads, engine, pumps)
         defect_log.tell()
     if engine.failure:
@@ -164,7 +167,7 @@ async def tell_writable(engine: Engine, server: RpcServer) -> None:
         await asyncio.sleep(_WRITABLE_LOOK_S)
 
 
-def _protection(config: Config) -> tuple[TokenStore | None, Certificates | None]:
+def protection_of(config: Config) -> tuple[TokenStore | None, Certificates | None]:
     """Read tokens and certificates. Raises ConfigError."""
     server, tokens = config.server, config.security.tokens
     if server.insecure:
@@ -176,7 +179,26 @@ def _protection(config: Config) -> tuple[TokenStore | None, Certificates | None]
     return store, Certificates(Path(server.tls_certificate), Path(server.tls_key), authorities)
 
 
-def _collectors(engine: Engine, server: RpcServer, feeds: Callable[[], list[FeedStatus]]) -> tuple[Collector, ...]:
+def limits_of(config: Config) -> Limits:
+    """Return what a server of this configuration hands out."""
+    return Limits(
+        heartbeat_s=config.server.heartbeat_ms / 1000,
+        tiers_stale_after_days=config.margin.tiers_stale_after_days,
+        max_age_s=config.exact.max_age_s,
+        typical_position_usd=config.model.typical_position_usd,
+        ingest=config.ingest,
+        overload=config.overload,
+        scan=config.scan,
+        security=config.security,
+        stalled_after_s=config.server.stalled_after_ms / 1000,
+        every_frames=config.server.every_frames,
+        resume_window_s=config.server.resume_window_s,
+    )
+
+
+def _collectors(
+    engine: Engine, server: RpcServer, feeds: Callable[[], list[FeedStatus]], totals: GatewayTotals | None
+) -> tuple[Collector, ...]:
     choice = engine.pipeline.backend_choice
 
     def headline() -> ShortScore | None:
@@ -187,11 +209,12 @@ def _collectors(engine: Engine, server: RpcServer, feeds: Callable[[], list[Feed
 
     return (
         EngineMetrics(engine, choice.name, headline, lambda: device_bytes(choice)),
-        StreamMetrics(server.hub, {"scan": server.scans, "forecast": server.turns}),
+        StreamMetrics(totals or server.hub, server.questions),
         LoadMetrics(server.admission),
         IngestMetrics(server.hub.ingest),
         FeedMetrics(feeds),
         JournalMetrics(engine.journal_status),
+        *((GatewayMetrics(totals),) if totals else ()),
     )
 
 
@@ -257,7 +280,22 @@ def _stop_threads(engine: Engine, pumps: list[Pump]) -> None:
 
 
 async def _announce(engine: Engine, server: RpcServer, host: str, pumps: list[Pump], ready_file: Path | None) -> None:
-    """Write the ready file when there is a map and what is played at once is behind it, or all that there is."""
+    """Write the ready file when the maps are ready."""
+    await _caught_up(engine, pumps)
+    _LOG.info("serving on %s:%d", host, server.port)
+    if ready_file is not None:
+        partial = ready_file.with_name(ready_file.name + ".part")
+        partial.write_text(f"{host}:{server.port}")
+        os.replace(partial, ready_file)
+
+
+async def _tell_ready(engine: Engine, pumps: list[Pump], inside: Inside) -> None:
+    await _caught_up(engine, pumps)
+    inside.tell(READY)
+
+
+async def _caught_up(engine: Engine, pumps: list[Pump]) -> None:
+    """Wait until there is a map and what is played at once is behind it, or all that there is."""
     first = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -271,11 +309,6 @@ async def _announce(engine: Engine, server: RpcServer, host: str, pumps: list[Pu
         await first.wait()
     finally:
         remove()
-    _LOG.info("serving on %s:%d", host, server.port)
-    if ready_file is not None:
-        partial = ready_file.with_name(ready_file.name + ".part")
-        partial.write_text(f"{host}:{server.port}")
-        os.replace(partial, ready_file)
 
 
 class DefectLog:

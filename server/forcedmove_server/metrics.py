@@ -23,7 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from forcedmove_server.engine.recovery.journal import JournalStatus
-from forcedmove_server.engine.stages import BOUNDS_S, StageTimes
+from forcedmove_server.engine.stages import BOUNDS_S, StageHistogram, StageTimes
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.scorecard.summary import ShortScore
@@ -98,11 +98,23 @@ class Ingesting(Protocol):
     outcomes: Counter[str]
 
 
+class StageReading(Protocol):
+    """Durations of stages."""
+
+    def read(self) -> tuple[StageHistogram, ...]:
+        """Return them as they are now."""
+
+
 class Streaming(Protocol):
     """What is told of streams."""
 
-    encoding_times: StageTimes
-    publish_times: StageTimes
+    @property
+    def encoding_times(self) -> StageReading:
+        """Times of encoding."""
+
+    @property
+    def publish_times(self) -> StageReading:
+        """Times of handing to readers."""
 
     @property
     def traffic(self) -> Traffic:
@@ -202,7 +214,7 @@ class EngineMetrics(Collector):
 class StreamMetrics(Collector):
     """Streams of maps, and questions that are computed beside the engine, by kind."""
 
-    def __init__(self, hub: Streaming, answering: dict[str, Answering]) -> None:
+    def __init__(self, hub: Streaming, answering: Mapping[str, Answering]) -> None:
         self._hub, self._answering = hub, answering
 
     def collect(self) -> Iterator[Metric]:
@@ -313,7 +325,7 @@ class FeedMetrics(Collector):
             yield counter
 
 
-def _stages(name: str, text: str, of: Iterable[StageTimes]) -> HistogramMetricFamily:
+def _stages(name: str, text: str, of: Iterable[StageReading]) -> HistogramMetricFamily:
     family = HistogramMetricFamily(name, text, labels=("stage",))
     for histogram in (found for times in of for found in times.read()):
         bounds = [*map(str, BOUNDS_S), "+Inf"]

@@ -46,6 +46,12 @@ class ServerConfig:
         bool, Key("", "listen beyond this machine without TLS or tokens: whoever reaches the port may do everything")
     ] = False
     reflection: Annotated[bool, Key("", "describe the services to tools such as grpcurl")] = False
+    gateways: Annotated[
+        int, Key("processes", "that hold the streams, apart from the engine's; 0 serves from the engine's own", 0, 64)
+    ] = 0
+    gateway_stalled_after_s: Annotated[
+        float, Key("s", "a gateway that takes no ticks or does not answer for so long is started anew", 3, 600)
+    ] = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Who may know whom: the import directions of the four packages, names, docstrings and sizes, read from the source.
 
 ``proto <- clients``; ``proto <- server.rpc``; ``kernels <- server.engine, server.inference``; inside the server
-``market <- margin, collectors <- sources, inference <- engine <- rpc <- app``.
+``market <- margin, collectors <- sources, inference <- engine <- rpc <- gateway <- app``.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ SERVER = {
     "scorecard": frozenset({"errors", "market", "inference", "saved_arrays"}),
     "engine": _BASE | {"market", "margin", "inference", "scorecard", "sources"},
     "rpc": _BASE | {"access", "market", "margin", "scorecard", "engine"},
+    "gateway": _BASE | {"access", "market", "scorecard", "engine", "rpc"},
     "metrics": frozenset({"errors", "market", "scorecard", "engine"}),
     "log_format": frozenset[str](),
     "app": _ANYTHING,
+    "process": _ANYTHING,
     "commands": _ANYTHING,
 }
 #: who may import the integer kernels and the wire
 MAY_USE_KERNELS = {"engine", "inference", "scorecard", "app", "commands"}
-MAY_USE_PROTO = {"rpc", "app"}
+MAY_USE_PROTO = {"rpc", "gateway", "app"}
 #: what arrays-in, arrays-out code has no business with
 NOT_IN_KERNELS = {"asyncio", "grpc", "aiohttp", "websockets", "httpx", "requests", "socket", "google", "msgspec"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from forcedmove_client import AsyncClient, Client, Health, UnavailableError
 from forcedmove_server.engine.stages import StageTimes
-from forcedmove_server.rpc.server import _SERVICES, serve
+from forcedmove_server.rpc.server import SERVICES, serve
 from forcedmove_server.rpc.server_status import EngineFigures
 from tests.integration.fake_engine import FakeEngine, eventually, serving
 
@@ -17,7 +17,7 @@ from tests.integration.fake_engine import FakeEngine, eventually, serving
 async def test_every_service_serves_from_the_first_map_until_the_drain() -> None:
     engine = FakeEngine()
     async with serving(engine) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
-        names = ("", *_SERVICES)
+        names = ("", *SERVICES)
         assert {await client.health(name) for name in names} == {Health.NOT_SERVING}
         engine.step()
         await eventually(lambda: server.hub.tick)

@@ -31,13 +31,14 @@ NAN = float("nan")
 
 
 async def test_a_restarted_server_is_taken_up_with_a_snapshot(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(FakeEngine(epoch=1)) as server:
-        server.hub._engine.step()
+    engine = FakeEngine(epoch=1)
+    async with serving(engine) as server:
+        engine.step()
         client = AsyncClient(f"127.0.0.1:{server.port}")
         stream = client.subscribe("BTC", **WHOLE)
         first = asyncio.create_task(anext(stream))
-        await eventually(lambda: server.hub._topics)
-        server.hub._engine.step()
+        await eventually(lambda: engine.watched)
+        engine.step()
         assert (await first).epoch == 1
         waiting = asyncio.create_task(anext(stream))
     engine = FakeEngine(epoch=2, seed=9)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from forcedmove_client import Feed, Health, QuestionCounts, ServerStatus, StageTime
+from forcedmove_client import Feed, GatewayStatus, Health, QuestionCounts, ServerStatus, StageTime
 from forcedmove_client.cli.top import Look, view
 from tests.unit.cli_server import FakeClient, call
 
@@ -45,6 +45,15 @@ def test_rates_are_those_between_two_looks() -> None:
     assert "encode – – – 0" in lines
     assert "scan 1 0 5" in lines
     assert any(line.startswith("binance 3/4") and line.endswith("[red]odd[/] words") for line in lines)
+
+
+def test_gateways_have_a_row_each_with_their_own_rate() -> None:
+    first, second = GatewayStatus(1, 3, 2, 40, 1_000, 50, 0, 120_000_000), GatewayStatus(2, 1, 1, 4, 7_000, 9, 1, 0)
+    before = Look(10.0, Health.SERVING, dataclasses.replace(STATUS, gateways=(first,)), {})
+    grown = dataclasses.replace(first, sent_bytes=3_001_000)
+    lines = _shown(before, Look(12.0, Health.SERVING, dataclasses.replace(STATUS, gateways=(grown, second)), {}))
+    assert "1 3 2 40 1.5 MB/s 120.0 MB" in lines
+    assert "2 1 1 4 0 B/s 0 B" in lines  # it was not there before: no rate yet
 
 
 def test_a_server_that_began_anew_has_no_negative_rates() -> None:

@@ -68,6 +68,7 @@ def test_public_names() -> None:
         "Figure",
         "ForcedMoveClientError",
         "Forecast",
+        "GatewayStatus",
         "Headline",
         "Health",
         "HeldPosition",

@@ -121,6 +121,8 @@ def view(target: str, before: Look, now: Look) -> Group:
     if status.journal is not None:
         heads.add_row("journal", _journal(status.journal))
     parts: list[Table | str] = [heads, "", _stages(before, now)]
+    if status.gateways:
+        parts += ["", _gateways(before, now)]
     if status.questions:
         parts += ["", _questions(status)]
     if now.feeds:
@@ -157,6 +159,23 @@ def _stages(before: Look, now: Look) -> Table:
             _milliseconds(each.sum_s / each.count) if each.count else "–",
             _milliseconds((each.sum_s - then.sum_s) / recent) if then and recent > 0 else "–",
             f"{each.count:,}",
+        )
+    return rows
+
+
+def _gateways(before: Look, now: Look) -> Table:
+    rows = table("gateway", "streams", "subscribed", "views", "sent", "memory", left=("gateway",))
+    earlier = {each.number: each.sent_bytes for each in before.status.gateways}
+    seconds = now.at_s - before.at_s
+    for each in now.status.gateways:
+        sent = each.sent_bytes - earlier.get(each.number, each.sent_bytes)
+        rows.add_row(
+            f"{each.number}",
+            f"{each.streams:,}",
+            f"{each.subscribers:,}",
+            f"{each.views:,}",
+            f"{_bytes(sent / seconds)}/s" if seconds > 0 else "–",
+            _bytes(each.resident_bytes),
         )
     return rows
 

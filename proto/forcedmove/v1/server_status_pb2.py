@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!forcedmove/v1/server_status.proto\x12\rforcedmove.v1\"\x18\n\x16GetServerStatusRequest\"\xd7\x04\n\x17GetServerStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x10\n\x08uptime_s\x18\x03 \x01(\x01\x12\r\n\x05ticks\x18\x04 \x01(\x04\x12\x14\n\x0cmissed_ticks\x18\x05 \x01(\x04\x12\x15\n\revent_time_ns\x18\x06 \x01(\x03\x12\x0f\n\x07symbols\x18\x07 \x01(\r\x12(\n\x06stages\x18\x08 \x03(\x0b\x32\x18.forcedmove.v1.StageTime\x12\x0f\n\x07streams\x18\t \x01(\r\x12\x13\n\x0bsubscribers\x18\n \x01(\r\x12\r\n\x05views\x18\x0b \x01(\r\x12\x12\n\nsent_bytes\x18\x0c \x01(\x04\x12\x13\n\x0bsent_frames\x18\r \x01(\x04\x12\x18\n\x10\x63onflated_frames\x18\x0e \x01(\x04\x12\x30\n\tquestions\x18\x0f \x03(\x0b\x32\x1d.forcedmove.v1.QuestionCounts\x12\x16\n\x0eresident_bytes\x18\x10 \x01(\x04\x12\x19\n\x11\x64\x65vice_used_bytes\x18\x11 \x01(\x04\x12\x1a\n\x12\x64\x65vice_total_bytes\x18\x12 \x01(\x04\x12\x17\n\x0f\x63\x61lls_in_flight\x18\x13 \x01(\r\x12&\n\x04shed\x18\x14 \x03(\x0b\x32\x18.forcedmove.v1.ShedCount\x12(\n\x06queues\x18\x15 \x03(\x0b\x32\x18.forcedmove.v1.QueueWait\x12-\n\x07journal\x18\x16 \x01(\x0b\x32\x1c.forcedmove.v1.JournalStatus\"(\n\tShedCount\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x04\"*\n\tQueueWait\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06wait_s\x18\x02 \x01(\x01\"\xe5\x01\n\rJournalStatus\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x13\n\x0bkept_record\x18\x02 \x01(\x04\x12\x17\n\x0fwaiting_records\x18\x03 \x01(\r\x12\x17\n\x0fsnapshot_record\x18\x04 \x01(\x04\x12\x16\n\x0esnapshot_age_s\x18\x05 \x01(\x01\x12\x16\n\x0esnapshot_bytes\x18\x06 \x01(\x04\x12\x18\n\x10snapshot_pause_s\x18\x07 \x01(\x01\x12\x11\n\tlog_bytes\x18\x08 \x01(\x04\x12\r\n\x05syncs\x18\t \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\n \x01(\x04\"H\n\tStageTime\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06last_s\x18\x02 \x01(\x01\x12\r\n\x05sum_s\x18\x03 \x01(\x01\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\"Q\n\x0eQuestionCounts\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12\x0f\n\x07refused\x18\x04 \x01(\x04\x32q\n\rStatusService\x12`\n\x0fGetServerStatus\x12%.forcedmove.v1.GetServerStatusRequest\x1a&.forcedmove.v1.GetServerStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!forcedmove/v1/server_status.proto\x12\rforcedmove.v1\"\x18\n\x16GetServerStatusRequest\"\x87\x05\n\x17GetServerStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x10\n\x08uptime_s\x18\x03 \x01(\x01\x12\r\n\x05ticks\x18\x04 \x01(\x04\x12\x14\n\x0cmissed_ticks\x18\x05 \x01(\x04\x12\x15\n\revent_time_ns\x18\x06 \x01(\x03\x12\x0f\n\x07symbols\x18\x07 \x01(\r\x12(\n\x06stages\x18\x08 \x03(\x0b\x32\x18.forcedmove.v1.StageTime\x12\x0f\n\x07streams\x18\t \x01(\r\x12\x13\n\x0bsubscribers\x18\n \x01(\r\x12\r\n\x05views\x18\x0b \x01(\r\x12\x12\n\nsent_bytes\x18\x0c \x01(\x04\x12\x13\n\x0bsent_frames\x18\r \x01(\x04\x12\x18\n\x10\x63onflated_frames\x18\x0e \x01(\x04\x12\x30\n\tquestions\x18\x0f \x03(\x0b\x32\x1d.forcedmove.v1.QuestionCounts\x12\x16\n\x0eresident_bytes\x18\x10 \x01(\x04\x12\x19\n\x11\x64\x65vice_used_bytes\x18\x11 \x01(\x04\x12\x1a\n\x12\x64\x65vice_total_bytes\x18\x12 \x01(\x04\x12\x17\n\x0f\x63\x61lls_in_flight\x18\x13 \x01(\r\x12&\n\x04shed\x18\x14 \x03(\x0b\x32\x18.forcedmove.v1.ShedCount\x12(\n\x06queues\x18\x15 \x03(\x0b\x32\x18.forcedmove.v1.QueueWait\x12-\n\x07journal\x18\x16 \x01(\x0b\x32\x1c.forcedmove.v1.JournalStatus\x12.\n\x08gateways\x18\x17 \x03(\x0b\x32\x1c.forcedmove.v1.GatewayStatus\"(\n\tShedCount\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x04\"*\n\tQueueWait\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06wait_s\x18\x02 \x01(\x01\"\xe5\x01\n\rJournalStatus\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x13\n\x0bkept_record\x18\x02 \x01(\x04\x12\x17\n\x0fwaiting_records\x18\x03 \x01(\r\x12\x17\n\x0fsnapshot_record\x18\x04 \x01(\x04\x12\x16\n\x0esnapshot_age_s\x18\x05 \x01(\x01\x12\x16\n\x0esnapshot_bytes\x18\x06 \x01(\x04\x12\x18\n\x10snapshot_pause_s\x18\x07 \x01(\x01\x12\x11\n\tlog_bytes\x18\x08 \x01(\x04\x12\r\n\x05syncs\x18\t \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\n \x01(\x04\"\xaf\x01\n\rGatewayStatus\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07streams\x18\x02 \x01(\r\x12\x13\n\x0bsubscribers\x18\x03 \x01(\r\x12\r\n\x05views\x18\x04 \x01(\r\x12\x12\n\nsent_bytes\x18\x05 \x01(\x04\x12\x13\n\x0bsent_frames\x18\x06 \x01(\x04\x12\x18\n\x10\x63onflated_frames\x18\x07 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x08 \x01(\x04\"H\n\tStageTime\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06last_s\x18\x02 \x01(\x01\x12\r\n\x05sum_s\x18\x03 \x01(\x01\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\"Q\n\x0eQuestionCounts\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12\x0f\n\x07refused\x18\x04 \x01(\x04\x32q\n\rStatusService\x12`\n\x0fGetServerStatus\x12%.forcedmove.v1.GetServerStatusRequest\x1a&.forcedmove.v1.GetServerStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERSTATUSREQUEST']._serialized_start=52
   _globals['_GETSERVERSTATUSREQUEST']._serialized_end=76
   _globals['_GETSERVERSTATUSRESPONSE']._serialized_start=79
-  _globals['_GETSERVERSTATUSRESPONSE']._serialized_end=678
-  _globals['_SHEDCOUNT']._serialized_start=680
-  _globals['_SHEDCOUNT']._serialized_end=720
-  _globals['_QUEUEWAIT']._serialized_start=722
-  _globals['_QUEUEWAIT']._serialized_end=764
-  _globals['_JOURNALSTATUS']._serialized_start=767
-  _globals['_JOURNALSTATUS']._serialized_end=996
-  _globals['_STAGETIME']._serialized_start=998
-  _globals['_STAGETIME']._serialized_end=1070
-  _globals['_QUESTIONCOUNTS']._serialized_start=1072
-  _globals['_QUESTIONCOUNTS']._serialized_end=1153
-  _globals['_STATUSSERVICE']._serialized_start=1155
-  _globals['_STATUSSERVICE']._serialized_end=1268
+  _globals['_GETSERVERSTATUSRESPONSE']._serialized_end=726
+  _globals['_SHEDCOUNT']._serialized_start=728
+  _globals['_SHEDCOUNT']._serialized_end=768
+  _globals['_QUEUEWAIT']._serialized_start=770
+  _globals['_QUEUEWAIT']._serialized_end=812
+  _globals['_JOURNALSTATUS']._serialized_start=815
+  _globals['_JOURNALSTATUS']._serialized_end=1044
+  _globals['_GATEWAYSTATUS']._serialized_start=1047
+  _globals['_GATEWAYSTATUS']._serialized_end=1222
+  _globals['_STAGETIME']._serialized_start=1224
+  _globals['_STAGETIME']._serialized_end=1296
+  _globals['_QUESTIONCOUNTS']._serialized_start=1298
+  _globals['_QUESTIONCOUNTS']._serialized_end=1379
+  _globals['_STATUSSERVICE']._serialized_start=1381
+  _globals['_STATUSSERVICE']._serialized_end=1494
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,7 @@ class GetServerStatusResponse(_message.Message):
     SHED_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
     JOURNAL_FIELD_NUMBER: _builtins.int
+    GATEWAYS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """For example "0.1.0"."""
     backend: _builtins.str
@@ -101,6 +102,12 @@ class GetServerStatusResponse(_message.Message):
     def journal(self) -> Global___JournalStatus:
         """What outlasts a crash; unset where nothing does (no recovery.path)."""
 
+    @_builtins.property
+    def gateways(self) -> _containers.RepeatedCompositeFieldContainer[Global___GatewayStatus]:
+        """Processes that hold the streams apart from the engine; what is told of streams above is their sum, and the stages
+        "encode" and "publish" are theirs. Empty where one process does both.
+        """
+
     def __init__(
         self,
         *,
@@ -126,10 +133,11 @@ class GetServerStatusResponse(_message.Message):
         shed: _abc.Iterable[Global___ShedCount] | None = ...,
         queues: _abc.Iterable[Global___QueueWait] | None = ...,
         journal: Global___JournalStatus | None = ...,
+        gateways: _abc.Iterable[Global___GatewayStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["journal", b"journal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "calls_in_flight", b"calls_in_flight", "conflated_frames", b"conflated_frames", "device_total_bytes", b"device_total_bytes", "device_used_bytes", b"device_used_bytes", "event_time_ns", b"event_time_ns", "journal", b"journal", "missed_ticks", b"missed_ticks", "questions", b"questions", "queues", b"queues", "resident_bytes", b"resident_bytes", "sent_bytes", b"sent_bytes", "sent_frames", b"sent_frames", "shed", b"shed", "stages", b"stages", "streams", b"streams", "subscribers", b"subscribers", "symbols", b"symbols", "ticks", b"ticks", "uptime_s", b"uptime_s", "version", b"version", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "calls_in_flight", b"calls_in_flight", "conflated_frames", b"conflated_frames", "device_total_bytes", b"device_total_bytes", "device_used_bytes", b"device_used_bytes", "event_time_ns", b"event_time_ns", "gateways", b"gateways", "journal", b"journal", "missed_ticks", b"missed_ticks", "questions", b"questions", "queues", b"queues", "resident_bytes", b"resident_bytes", "sent_bytes", b"sent_bytes", "sent_frames", b"sent_frames", "shed", b"shed", "stages", b"stages", "streams", b"streams", "subscribers", b"subscribers", "symbols", b"symbols", "ticks", b"ticks", "uptime_s", b"uptime_s", "version", b"version", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,6 +245,49 @@ class JournalStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JournalStatus: _TypeAlias = JournalStatus  # noqa: Y015
+
+@_typing.final
+class GatewayStatus(_message.Message):
+    """One gateway, with what its forerunners under the same number have counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    SUBSCRIBERS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    SENT_FRAMES_FIELD_NUMBER: _builtins.int
+    CONFLATED_FRAMES_FIELD_NUMBER: _builtins.int
+    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    streams: _builtins.int
+    subscribers: _builtins.int
+    views: _builtins.int
+    sent_bytes: _builtins.int
+    sent_frames: _builtins.int
+    conflated_frames: _builtins.int
+    resident_bytes: _builtins.int
+    """Memory of its process; 0 where the system does not tell."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        streams: _builtins.int = ...,
+        subscribers: _builtins.int = ...,
+        views: _builtins.int = ...,
+        sent_bytes: _builtins.int = ...,
+        sent_frames: _builtins.int = ...,
+        conflated_frames: _builtins.int = ...,
+        resident_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflated_frames", b"conflated_frames", "number", b"number", "resident_bytes", b"resident_bytes", "sent_bytes", b"sent_bytes", "sent_frames", b"sent_frames", "streams", b"streams", "subscribers", b"subscribers", "views", b"views"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GatewayStatus: _TypeAlias = GatewayStatus  # noqa: Y015
 
 @_typing.final
 class StageTime(_message.Message):

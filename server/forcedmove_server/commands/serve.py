@@ -23,9 +23,12 @@ from forcedmove_server.commands.arguments import (
 )
 from forcedmove_server.config import Config, SimulateSourceConfig, load_config
 from forcedmove_server.errors import ForcedMoveError, InputError
+from forcedmove_server.gateway.supervisor import Supervisor
 from forcedmove_server.log_format import configure_logging
 
 HELP = "run the server"
+#: what a supervisor starts
+PROCESS = "forcedmove_server.process"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend_argument(parser)
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes any free one (default: 7878)")
+    parser.add_argument(
+        "--gateways",
+        type=int,
+        metavar="N",
+        help="serve from N processes apart from the engine's (default: 0, from one)",
+    )
     parser.add_argument("--source", choices=("simulate", "replay", "live"), help="replaces the sources of the config")
     parser.add_argument("--speed", type=float, help="event seconds per second; 0 as fast as possible")
     parser.add_argument("--warmup-hours", type=float, help="simulated history played at once before the stream starts")
@@ -62,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     configure_logging(config.server.log_format, args.log_level.upper())
     try:
+        if config.server.gateways:
+            return asyncio.run(Supervisor(PROCESS, config, args.log_level.upper(), args.ready_file).run())
         asyncio.run(run_server(config, args.ready_file))
     except ForcedMoveError:
         raise
@@ -72,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> Config:
-    server = {key: value for key in ("host", "port", "log_format") if (value := getattr(args, key)) is not None}
+    keys = ("host", "port", "gateways", "log_format")
+    server = {key: value for key in keys if (value := getattr(args, key)) is not None}
     config = load_config(args.config, {"server": server, **backend_override(args)})
     if args.source == "replay":
         if args.input is None:

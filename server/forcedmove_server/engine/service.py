@@ -20,13 +20,11 @@ from forcedmove_server.scorecard.summary import MarketRow, Summary, Where
 T = TypeVar("T")
 
 
-class EngineService(Protocol):
-    """The engine as its readers see it."""
+class ViewService(Protocol):
+    """The engine as streams of maps see it: what a gateway has of it."""
 
     epoch: int
     registry: InstrumentRegistry
-    #: what armed, triggered and came of it; any thread may read it
-    events: EventLog
     #: deadlines skipped because a tick overran
     missed_ticks: int
 
@@ -47,6 +45,13 @@ class EngineService(Protocol):
     def render(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, RenderedView]]:
         """Render one view now. The future raises UnknownNameError, NotReadyError or InputError."""
         ...
+
+
+class EngineService(ViewService, Protocol):
+    """The engine as its readers see it."""
+
+    #: what armed, triggered and came of it; any thread may read it
+    events: EventLog
 
     def uncertainty(self, symbol: str, spec: ViewSpec) -> Future[tuple[SymbolMap, Uncertainty]]:
         """Render one view now, with what its credible bands are made of; any thread may then ask for one.

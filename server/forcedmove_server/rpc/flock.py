@@ -31,13 +31,15 @@ class Flock:
     when they *are* ``before``: the objects themselves, so that telling costs nothing, whatever the number of symbols.
     """
 
-    __slots__ = ("_frames", "_tick_chunks", "before", "positions", "readers", "topics")
+    __slots__ = ("_frames", "_tick_chunks", "before", "missed", "positions", "readers", "topics")
 
     def __init__(self) -> None:
         self.topics: dict[str, Topic] = {}
         self.readers: set[Subscriber] = set()
         #: seq of every topic's newest frame, and of the newest but for the last tick
         self.positions = self.before = _NOWHERE
+        #: frames that never came here before the last tick's, where the engine is elsewhere
+        self.missed = 0
         self._frames: Sequence[EncodedFrame] = ()
         self._tick_chunks: TickChunks | None = None
 
@@ -53,6 +55,9 @@ class Flock:
         self.before = self.positions
         self.positions = {**self.before, **{frame.symbol: frame.seq for frame in frames}}
         self._frames, self._tick_chunks = frames, None
+        # a symbol's seq rises by one whenever it changes, and a watched view comes with each change
+        was = self.before
+        self.missed = sum(max(0, f.seq - was[f.symbol] - 1) for f in frames if f.symbol in was)
 
     def tick_chunks(self, max_bytes: int) -> TickChunks:
         """Return what a reader that is one tick behind gets, joined where that is not too long."""

@@ -221,7 +221,7 @@ def _with(handler: Any, call: Any) -> Any:
         except DecodeError as error:
             return InputError("request", f"{len(request)} bytes", f"is no message of this method: {error}")
 
-    return _parts(handler)[1](call, parse, handler.response_serializer)
+    return _parts(handler)[1](call, parse if read is not None else None, handler.response_serializer)
 
 
 def _foreign(handler: Any) -> Any:
@@ -236,7 +236,7 @@ def _foreign(handler: Any) -> Any:
     async def call(request: Any, context: Any) -> Any:
         if isinstance(request, InputError):
             await abort(context, request)
-        return await answer(request, context)
+        return await answer(_readable(request) if handler.request_streaming else request, context)
 
     async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
         try:
@@ -245,7 +245,7 @@ def _foreign(handler: Any) -> Any:
         except InputError as error:
             await abort(context, error)
 
-    return _with(handler, stream if handler.request_streaming else call)
+    return _with(handler, stream if inspect.isasyncgenfunction(answer) else call)
 
 
 async def _readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

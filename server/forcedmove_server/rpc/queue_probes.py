@@ -29,8 +29,9 @@ class QueueProbes:
     server calls itself, over a socket in a folder that only its own user may enter.
     """
 
-    def __init__(self, admission: Admission, engine: EngineService, hub: Hub) -> None:
-        self._admission, self._engine, self._hub = admission, engine, hub
+    def __init__(self, admission: Admission, engine: EngineService | None, hub: Hub) -> None:
+        """``engine`` None: it is in another process, which asks it."""
+        self.admission, self._engine, self._hub = admission, engine, hub
         self._temporary = tempfile.TemporaryDirectory(prefix="forcedmove-")
         self.folder = Path(self._temporary.name)
         self._address = f"unix:{self.folder / 'own'}"
@@ -42,12 +43,13 @@ class QueueProbes:
 
     async def run(self) -> None:
         """Probe until cancelled."""
-        gates = self._admission.gates
+        gates = self.admission.gates
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(self._address))
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_HEALTH)
             tasks.create_task(self._ask(gates["calls"], lambda: call(b"")))
-            tasks.create_task(self._ask(gates["engine"], lambda: asyncio.wrap_future(self._engine.at_tick(_nothing))))
+            if (engine := self._engine) is not None:
+                tasks.create_task(self._ask(gates["engine"], lambda: asyncio.wrap_future(engine.at_tick(_nothing))))
             tasks.create_task(self._ask(gates["snapshots"], lambda: self._hub.off_loop(_nothing, None)))
             clock = asyncio.get_running_loop().time
             began = clock()
@@ -55,7 +57,7 @@ class QueueProbes:
                 await asyncio.sleep(WINDOW_S)
                 now = clock()
                 so_far = {gate.name: now - since for gate, since in self._since.items()}
-                self._admission.end_window(now - began, so_far)
+                self.admission.end_window(now - began, so_far)
                 began = now
 
     def close(self) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -35,7 +39,7 @@ from forcedmove_server.rpc.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-_SERVICES = (
+SERVICES = (
     heatmap.SERVICE,
     cascade.SERVICE,
     events.SERVICE,
@@ -49,9 +53,19 @@ _SERVICES = (
 )
 #: calls in the core's queue, which hold their requests
 _MOST_PENDING = 1_000
-_HEALTH_NAMES = ("", *_SERVICES)
+_UNCOUNTED = 2**31 - 1
+_HEALTH_NAMES = ("", *SERVICES)
 #: those that change something
 _WRITING = (positions.SERVICE, ingest.SERVICE)
+#: how an address begins that is a socket file
+UNIX = "unix:"
+
+
+class Worker(server_status.Answering, Protocol):
+    """Answers questions on threads of its own, until it is closed."""
+
+    def close(self) -> None:
+        """End the threads."""
 
 
 class RpcServer:
@@ -64,22 +78,22 @@ class RpcServer:
         self,
         server: grpc.aio.Server,
         hub: Hub,
-        workers: tuple[scan.ScanHandlers, Turns],
+        workers: Mapping[str, Worker],
         healthy: health.aio.HealthServicer,
         first_map: asyncio.Event,
         port: int,
-        admission: Admission,
         probes: QueueProbes,
     ) -> None:
         self.port = port
         self.hub = hub
-        self._workers = workers
-        self.scans, self.turns = workers
+        self.first_map = first_map
+        #: questions that are computed beside the engine, by kind
+        self.questions = workers
         self._server, self._health = server, healthy
         self._is_up, self._is_writable = False, True
         self._announcement = asyncio.create_task(self._announce(first_map), name="announce health")
         self._announcement.add_done_callback(self._ended)
-        self.admission = admission
+        self.admission = probes.admission
         self._probes = probes
         self._probing = asyncio.create_task(probes.run(), name="queue probes")
         self._probing.add_done_callback(self._ended)
@@ -105,10 +119,10 @@ class RpcServer:
         self.hub.end_streams()
         await self._server.stop(grace_s)
         self.hub.close()
-        for threads in self._workers:
+        for threads in self.questions.values():
             threads.close()
         self._probes.close()
-        logger.info("port %d is closed", self.port)
+        logger.info("the server is closed")
 
     async def wait_closed(self) -> None:
         """Wait until the server has stopped."""
@@ -144,38 +158,99 @@ async def serve(
     tokens: TokenStore | None = None,
     certificates: Certificates | None = None,
     reflects: bool = False,
+    streams: server_status.Streams | None = None,
+    internal: Sequence[grpc.GenericRpcHandler] = (),
 ) -> RpcServer:
-    """Start a server; port 0 takes any free one. Health turns to SERVING with the engine's first map.
+    """Start a server; port 0 takes any free one, and a ``host`` of ``unix:PATH`` is a socket file.
+
+    Health turns to SERVING with the engine's first map.
 
     ``book`` has the ladders that questions about single positions are answered from; default: the shipped ones.
     ``feeds`` tells how live feeds are doing, ``figures`` what its status says of the engine. Without ``tokens`` nobody
     needs one, without ``certificates`` the port is plain text; ``reflects`` describes the services to tools.
+    ``streams`` are told of in its status where they are not its own; ``internal`` handlers come beside the services.
 
     Raises InputError when the address cannot be bound.
     """
     limits = limits or Limits()
     first_map = asyncio.Event()
     hub = Hub(engine, limits, first_map.set)
+    book = book or shipped_book()
     scans, turns = scan.ScanHandlers(engine, limits), Turns(limits.answers_at_once, limits.answers_waiting)
     admission = Admission(limits.overload, lambda: turns.expected_wait_s)
+    questions: dict[str, Worker] = {"scan": scans, "forecast": turns}
+    figures = figures or server_status.EngineFigures()
+    handlers = (
+        heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),
+        cascade.CascadeHandlers(engine, turns).handler(),
+        events.EventHandlers(engine, hub, limits).handler(),
+        margin.MarginHandlers(book, limits).handler(),
+        positions.PositionsHandlers(engine, limits).handler(),
+        ingest.IngestHandlers(engine, hub, book, limits).handler(),
+        scorecard.ScorecardHandlers(engine, limits).handler(),
+        scans.handler(),
+        whatif.WhatIfHandlers(engine, book, limits, turns).handler(),
+        server_status.StatusHandlers(engine, streams or hub, figures, questions, admission).handler(),
+        *internal,
+    )
+    return await start(
+        hub,
+        first_map,
+        handlers,
+        host,
+        port,
+        limits,
+        tokens,
+        certificates,
+        QueueProbes(admission, engine, hub),
+        reflects=reflects,
+        questions=questions,
+    )
+
+
+async def start(
+    hub: Hub,
+    first_map: asyncio.Event,
+    handlers: Sequence[grpc.GenericRpcHandler],
+    host: str,
+    port: int,
+    limits: Limits,
+    tokens: TokenStore | None,
+    certificates: Certificates | None,
+    probes: QueueProbes,
+    *,
+    reflects: bool = False,
+    shares_port: bool = False,
+    questions: Mapping[str, Worker] = MappingProxyType({}),
+) -> RpcServer:
+    """Start a server of ``handlers`` in front of ``hub``, with health and the gatekeeper; see ``serve``.
+
+    ``shares_port`` lets other processes of this user listen on the port too: the system gives each a part of the
+    connections. Raises InputError when the address cannot be bound.
+    """
+    is_internal = host.startswith(UNIX)
+    # a deadline that a gateway has judged grows by what its transport rounds up
+    max_deadline_s = math.inf if is_internal else limits.max_deadline_s
     gatekeeper = Gatekeeper(
         tokens,
         limits.quotas,
-        limits.max_deadline_s,
+        max_deadline_s,
         lambda: len(hub.tick.maps) if hub.tick is not None else 1,
-        admission,
+        probes.admission,
     )
     server = grpc.aio.server(
         interceptors=(gatekeeper,),
         options=(
-            # two servers on one port would share its connections at random
-            ("grpc.so_reuseport", 0),
+            # two servers on one port share its connections at random: gateways of one engine only
+            ("grpc.so_reuseport", int(shares_port)),
             # calls that nobody has looked at yet: beyond these the core refuses them, at random at first
             ("grpc.server.max_pending_requests", _MOST_PENDING),
             ("grpc.server.max_pending_requests_hard_limit", 2 * _MOST_PENDING),
-            ("grpc.max_concurrent_streams", limits.max_calls_per_connection),
-            ("grpc.max_receive_message_length", limits.max_request_bytes),
-            ("grpc.max_send_message_length", 2 * limits.max_answer_bytes),
+            # a gateway is one connection, and has counted its own
+            ("grpc.max_concurrent_streams", _UNCOUNTED if is_internal else limits.max_calls_per_connection),
+            # gateways have judged the requests that they hand on, and take ticks of any length
+            ("grpc.max_receive_message_length", -1 if is_internal else limits.max_request_bytes),
+            ("grpc.max_send_message_length", -1 if is_internal else 2 * limits.max_answer_bytes),
             # readers that vanish without closing are noticed, and readers may ask the same of the server
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
@@ -185,28 +260,11 @@ async def serve(
     healthy = health.aio.HealthServicer()
     for name in _HEALTH_NAMES:
         await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
-    book = book or shipped_book()
-    probes = QueueProbes(admission, engine, hub)
-    server.add_generic_rpc_handlers(
-        (
-            heatmap.HeatmapHandlers(engine, hub, limits, feeds).handler(),
-            cascade.CascadeHandlers(engine, turns).handler(),
-            events.EventHandlers(engine, hub, limits).handler(),
-            margin.MarginHandlers(book, limits).handler(),
-            positions.PositionsHandlers(engine, limits).handler(),
-            ingest.IngestHandlers(engine, hub, book, limits).handler(),
-            scorecard.ScorecardHandlers(engine, limits).handler(),
-            scans.handler(),
-            whatif.WhatIfHandlers(engine, book, limits, turns).handler(),
-            server_status.StatusHandlers(
-                engine, hub, figures or server_status.EngineFigures(), {"scan": scans, "forecast": turns}, admission
-            ).handler(),
-        )
-    )
+    server.add_generic_rpc_handlers(handlers)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     if reflects:
-        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    address = address_of(host, port)
     try:
         probes.listen(server)
         bound = (
@@ -216,10 +274,17 @@ async def serve(
         )
     except RuntimeError as error:
         hub.close()
-        scans.close()
-        turns.close()
+        for threads in questions.values():
+            threads.close()
         probes.close()
         raise InputError("server.port", address, f"cannot listen there: {error}") from error
     await server.start()
-    logger.info("listening on %s:%d", host, bound)
-    return RpcServer(server, hub, (scans, turns), healthy, first_map, bound, admission, probes)
+    logger.info("listening on %s", host if is_internal else f"{host}:{bound}")
+    return RpcServer(server, hub, questions, healthy, first_map, bound, probes)
+
+
+def address_of(host: str, port: int) -> str:
+    """Return an address as gRPC writes it."""
+    if host.startswith(UNIX):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +18,8 @@ from forcedmove_server.engine.service import EngineService
 from forcedmove_server.engine.stages import StageHistogram
 from forcedmove_server.errors import NotReadyError
 from forcedmove_server.rpc.admission import Admission
-from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.status import guarded
+from forcedmove_server.rpc.traffic import TrafficCounts
 
 if TYPE_CHECKING:  # the stubs are generic, the classes are not
     from grpc.aio import ServicerContext
@@ -29,14 +29,50 @@ if TYPE_CHECKING:  # the stubs are generic, the classes are not
 SERVICE = server_status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name
 
 
+class GatewayFigures(Protocol):
+    """What is told of one gateway; as in GatewayStatus."""
+
+    @property
+    def streams(self) -> int:
+        """Streams of maps that it has open."""
+
+    @property
+    def subscribers(self) -> int:
+        """Those that have asked for symbols."""
+
+    @property
+    def views(self) -> int:
+        """Pairs of a symbol and a view that they read."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of its responses, heartbeats aside."""
+
+    @property
+    def frames(self) -> int:
+        """Maps in them."""
+
+    @property
+    def conflated(self) -> int:
+        """Maps replaced before a slow reader took them."""
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of its process that is in RAM."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """What only the engine's owner knows: backend, stages of ticks, bytes used and in all of the GPU, journal."""
+    """What only the engine's owner knows.
+
+    The backend's name, stages of ticks, bytes used and in all of the GPU, journal, and gateways by their number.
+    """
 
     backend: str = ""
     stages: Callable[[], tuple[StageHistogram, ...]] = tuple
     device_bytes: Callable[[], tuple[int, int] | None] = lambda: None
     journal: Callable[[], JournalStatus | None] = lambda: None
+    gateways: Callable[[], Mapping[int, GatewayFigures]] = dict
 
 
 class Answering(Protocol):
@@ -53,15 +89,50 @@ class Answering(Protocol):
         """Questions that wait for a turn."""
 
 
+class StageReading(Protocol):
+    """Durations of stages."""
+
+    def read(self) -> tuple[StageHistogram, ...]:
+        """Return them as they are now."""
+
+
+class Streams(Protocol):
+    """What is told of streams of maps: a hub's, or those of all gateways."""
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+
+    @property
+    def subscribers(self) -> int:
+        """Streams that have asked for symbols."""
+
+    @property
+    def views(self) -> int:
+        """Pairs of a symbol and a view that somebody reads."""
+
+    @property
+    def traffic(self) -> TrafficCounts:
+        """What was sent and left out."""
+
+    @property
+    def encoding_times(self) -> StageReading:
+        """Times of encoding."""
+
+    @property
+    def publish_times(self) -> StageReading:
+        """Times of handing to readers."""
+
+
 class StatusHandlers:
     """Handlers of one server; ``answering`` are its questions by kind."""
 
     def __init__(
         self,
         engine: EngineService,
-        hub: Hub,
+        hub: Streams,
         figures: EngineFigures,
-        answering: dict[str, Answering],
+        answering: Mapping[str, Answering],
         admission: Admission,
     ) -> None:
         self._admission = admission
@@ -86,7 +157,8 @@ class StatusHandlers:
         self, request: server_status_pb2.GetServerStatusRequest, context: StatusContext
     ) -> server_status_pb2.GetServerStatusResponse:
         """Tell all there is; before the first map there are no ticks."""
-        hub, traffic = self._hub, self._hub.traffic
+        hub = self._hub
+        traffic = hub.traffic
         try:
             tick = self._engine.latest()
         except NotReadyError:
@@ -127,6 +199,19 @@ class StatusHandlers:
                 for name, wait_s in self._admission.waits_s.items()
             ],
             journal=_journal(self._figures.journal()),
+            gateways=[
+                server_status_pb2.GatewayStatus(
+                    number=number,
+                    streams=each.streams,
+                    subscribers=each.subscribers,
+                    views=each.views,
+                    sent_bytes=each.sent_bytes,
+                    sent_frames=each.frames,
+                    conflated_frames=each.conflated,
+                    resident_bytes=each.resident_bytes,
+                )
+                for number, each in self._figures.gateways().items()
+            ],
         )
 
 

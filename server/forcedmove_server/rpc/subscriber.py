@@ -116,6 +116,11 @@ class Subscriber:
         """Whether no frame may be left out."""
         return self.subscription is not None and self.subscription.delivery == "every"
 
+    @property
+    def _counts_skips(self) -> bool:
+        """What max_rate_hz leaves out is what the reader asked for, and no sign of slowness."""
+        return self.subscription is not None and not self.subscription.min_interval_s
+
     def raise_error(self) -> None:
         """Raise what the stream was ended with."""
         if self._error is not None:
@@ -201,9 +206,11 @@ class Subscriber:
         if not self._round:
             interval = self.subscription.min_interval_s if self.subscription else 0.0
             self._due = self._clock() + interval if interval else 0.0
-            if self._positions is flock.before:
+            if self._positions is flock.before and not (flock.missed and self.wants_every):
                 self._positions = self._seen = flock.positions
-                return Taken([], flock.tick_chunks(max_bytes), 0)
+                missed = flock.missed if self._counts_skips else 0
+                self._traffic.conflated += missed
+                return Taken([], flock.tick_chunks(max_bytes), missed)
             self._positions = dict(self._positions)
             self._round_of = flock.positions
             self._round.extend(s for s, seq in flock.positions.items() if seq != self._positions.get(s))
@@ -217,7 +224,6 @@ class Subscriber:
     def _taken(self, positions: dict[str, int], max_bytes: int) -> Taken:
         frames: list[tuple[Sendable, int]] = []
         skipped, room = 0, max_bytes
-        counts_skips = self.subscription is not None and not self.subscription.min_interval_s
         while self._round:
             symbol = self._round[0]
             for frame in self._following(self.flock.topics[symbol]):
@@ -227,7 +233,7 @@ class Subscriber:
                     return self._counted(frames, skipped)
                 frames.append((frame, position))
                 positions[symbol] = frame.seq
-                if position and counts_skips:
+                if position and self._counts_skips:
                     skipped += max(0, frame.seq - position - 1)
             self._round.popleft()
         return self._counted(frames, skipped)

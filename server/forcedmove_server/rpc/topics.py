@@ -80,6 +80,8 @@ class Topic:
 
     def publish(self, frame: EncodedFrame) -> None:
         """Take the next frame."""
+        if self.latest is not None and frame.delta is None and frame.seq - self.latest.seq > 1:
+            frame.prev_seq = 0  # of what lies between nothing came here: nothing continues across the gap
         self.latest = frame
         if not self.keeps:
             return
