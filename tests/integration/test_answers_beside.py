@@ -129,7 +129,7 @@ async def test_who_finds_the_queue_full_is_told_to_ask_again(ask: Ask, server: R
     await eventually(lambda: held.begun == 1)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         simulate = cascade_pb2_grpc.CascadeServiceStub(channel).Simulate  # type: ignore[no-untyped-call]
-        await eventually(lambda: server._workers[1]._taken == 2)
+        await eventually(lambda: server.questions["forecast"]._taken == 2)
         with pytest.raises(grpc.aio.AioRpcError, match="2 questions are being answered") as caught:
             await simulate(cascade_pb2.SimulateRequest(symbol="BTC", move_fraction=-0.01))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -146,7 +146,7 @@ async def test_a_deadline_that_passes_in_the_queue_computes_nothing(ask: Ask, se
     await eventually(lambda: held.begun == 1)
     with pytest.raises(UnavailableError):
         await ask(0.2)
-    await eventually(lambda: server._workers[1]._taken == 1)
+    await eventually(lambda: server.questions["forecast"]._taken == 1)
     held.let_go.set()
     await first
     assert held.begun == 1
@@ -158,7 +158,7 @@ async def test_work_that_nobody_waits_for_keeps_its_thread_to_the_end(ask: Ask, 
         await ask(0.4)
     assert held.begun == 1
     next_one = asyncio.create_task(ask())
-    await eventually(lambda: server._workers[1]._taken == 2)
+    await eventually(lambda: server.questions["forecast"]._taken == 2)
     await asyncio.sleep(0.05)
     assert held.begun == 1, "two at once"
     held.let_go.set()

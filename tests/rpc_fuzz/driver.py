@@ -51,6 +51,7 @@ LIMITS = Limits(
     heartbeat_s=0.05,
     scan=CONFIG.scan,
     answers_waiting=_AT_ONCE,
+    resume_window_s=0.1,
     overload=OverloadConfig(60_000, 60_000, 60_000, 60_000, 100_000),
 )
 

@@ -8,6 +8,7 @@ from forcedmove.v1 import (
     cascade_pb2,
     events_pb2,
     heatmap_pb2,
+    ingest_pb2,
     margin_pb2,
     model_pb2,
     positions_pb2,
@@ -45,16 +46,36 @@ _POSITION = positions_pb2.Position(key=_KEY, quantity=3, liquidation_price_usd=9
 _SHORT = positions_pb2.Position(
     key=positions_pb2.PositionKey(venue="hyperliquid", symbol="BTC", side=2), notional_usd=1e6, leverage=10
 )
+_DELTA = ingest_pb2.PositionDelta(
+    venue="binance", symbol="BTCUSDT", side=1, quantity=0.5, entry_price_usd=97_000, leverage=10
+)
 
 GOOD: dict[str, tuple[Message, ...]] = {
     "Subscribe": (
         heatmap_pb2.SubscribeRequest(subscription=heatmap_pb2.Subscription(symbols=["BTC"])),
+        heatmap_pb2.SubscribeRequest(ping=heatmap_pb2.Ping(nonce=5)),
+        heatmap_pb2.SubscribeRequest(ack=heatmap_pb2.Ack(number=0)),
         heatmap_pb2.SubscribeRequest(
             request_id=3,
             subscription=heatmap_pb2.Subscription(
                 view=_VIEW, max_rate_hz=50, resume_epoch=1, resume_seq={"BTC": 1, "ETH": 2}
             ),
         ),
+    ),
+    "Watch": (
+        heatmap_pb2.WatchRequest(subscription=heatmap_pb2.Subscription(symbols=["BTC"], delivery=2)),
+        heatmap_pb2.WatchRequest(
+            subscription=heatmap_pb2.Subscription(
+                encoding=heatmap_pb2.Encoding(snapshots_only=True, quantum_usd=100, compression=2)
+            )
+        ),
+    ),
+    "Ingest": (
+        ingest_pb2.IngestRequest(producer="stream", open=ingest_pb2.IngestOpen(session=7)),
+        ingest_pb2.IngestRequest(
+            producer="stream", sequence=1, deltas=ingest_pb2.PositionDeltas(deltas=[_DELTA], representative=True)
+        ),
+        ingest_pb2.IngestRequest(producer="stream", sequence=2, positions=ingest_pb2.PositionSet(positions=[_SHORT])),
     ),
     "GetSnapshot": (
         heatmap_pb2.GetSnapshotRequest(symbols=["BTC", "ETH"]),

@@ -23,7 +23,7 @@ async def well(served: World) -> None:
     """Nothing is held any more, and good questions are answered."""
     server = served.server
     await eventually(lambda: not server.hub.streams and not server.hub.views and not server.admission.in_flight)
-    await eventually(lambda: not server.scans.running and not server.turns.running)
+    await eventually(lambda: not any(each.running for each in server.questions.values()))
     async with AsyncClient(f"127.0.0.1:{server.port}") as client:
         assert await client.symbols()
         assert set(await client.snapshot("BTC")) == {"BTC"}
@@ -57,7 +57,7 @@ async def test_rubbish_is_told_to_be_rubbish_by_every_method() -> None:
     async with world() as served, complaints() as found:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{served.server.port}") as channel:
             for name in (*NAMES, "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"):
-                streaming = name.endswith("/Subscribe")
+                streaming = DESCRIBED[name].client_streaming if name in DESCRIBED else False
                 call = (
                     channel.stream_stream(name)()
                     if streaming
@@ -80,7 +80,7 @@ async def test_requests_beyond_the_limit_are_refused_unread() -> None:
         giant = bytes(LIMITS.max_request_bytes + 1)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{served.server.port}") as channel:
             for name in NAMES:
-                if name.endswith(("/Subscribe", "/Scan", "/WatchEvents")):
+                if DESCRIBED[name].client_streaming or DESCRIBED[name].server_streaming:
                     continue
                 call = channel.unary_unary(name)(giant, timeout=5)
                 assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, name

@@ -42,6 +42,7 @@ CLIENT_COMMANDS = (
     "positions",
     "ingest",
     "top",
+    "check-stream",
     "health",
 )
 
@@ -108,7 +109,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"forcedmove {version('forcedmove')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in CLIENT_COMMANDS:
-        module = import_module(f"{__name__}.{name}")
+        module = import_module(f"{__name__}.{name.replace('-', '_')}")
         _add(commands, name, module)
     installed = [name for name in extensions.found() if name not in extensions.HIDDEN]
     named = next((argument for argument in arguments if not argument.startswith("-")), None)
