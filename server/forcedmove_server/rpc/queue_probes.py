@@ -18,7 +18,10 @@ from forcedmove_server.rpc.hub import Hub
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S = 0.02
+#: between two questions, and while nobody waits for anything: asking takes time that streams could use
+_EVERY_S, _QUIETLY_EVERY_S = 0.02, 0.08
+#: a wait that nobody would notice
+_QUIET_S = 0.005
 _HEALTH = "/grpc.health.v1.Health/Check"
 
 
@@ -79,8 +82,9 @@ class QueueProbes:
             else:
                 told = False
                 gate.saw(clock() - begin)
+            is_quiet = not self.admission.in_flight and clock() - begin < _QUIET_S
             del self._since[gate]
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(_QUIETLY_EVERY_S if is_quiet else _EVERY_S)
 
 
 def _nothing(_: object) -> None:
