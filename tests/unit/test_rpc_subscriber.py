@@ -178,6 +178,22 @@ async def test_a_reader_of_every_frame_is_cut_off_where_frames_are_not_kept_any_
     assert (caught.value.epoch, caught.value.last_seq) == (1, {"BTC": 1})
 
 
+async def test_nobody_is_led_across_a_gap_in_silence() -> None:
+    """Where the engine is elsewhere, frames may be missing here."""
+    made = frames("BTC", 6)
+    gap = EncodedFrame(made[4]._part, ViewSpec(), made[4]._view, None, EncodingCounts())
+    every, latest = Read(Clock(), delivery="every"), Read(Clock())
+    for read in (every, latest):
+        read.offer(made[0])
+        read.take()
+    every.offer(made[1], gap)  # behind by one when the gap comes
+    with pytest.raises(SlowConsumerError) as caught:
+        every.take()
+    assert caught.value.last_seq == {"BTC": 1}
+    latest.offer(gap)  # in step when it comes
+    assert latest.take() == ([("BTC", 5, "snapshot")], 3)
+
+
 async def test_long_frames_are_kept_for_less_long() -> None:
     made = frames("BTC", 4)
     assert made[1].delta is not None

@@ -82,6 +82,8 @@ class Topic:
         """Take the next frame."""
         if self.latest is not None and frame.delta is None and frame.seq - self.latest.seq > 1:
             frame.prev_seq = 0  # of what lies between nothing came here: nothing continues across the gap
+            self._kept.clear()
+            self._kept_bytes = 0
         self.latest = frame
         if not self.keeps:
             return
