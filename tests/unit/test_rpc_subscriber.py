@@ -241,6 +241,17 @@ async def test_of_long_responses_two_may_be_on_their_way() -> None:
     assert (reader.may_send(), reader._unacked_bytes) == (True, 0)
 
 
+async def test_what_was_owed_is_not_owed_to_a_subscription_without_acknowledgements() -> None:
+    read = Read(Clock(), max_unacked=1)
+    send(read.reader)
+    assert not read.reader.may_send()
+    read.reader.restart(Subscription(None, ViewSpec()), read.flock, {})
+    send(read.reader)
+    read.reader.restart(read.wants, read.flock, {})
+    assert read.reader.may_send()
+    read.reader.acknowledge(2)
+
+
 async def test_a_reader_that_acknowledges_nothing_is_cut_off_once_there_is_something_to_send() -> None:
     clock = Clock()
     read, made = Read(clock, max_unacked=1), frames("BTC", 2)

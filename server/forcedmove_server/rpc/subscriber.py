@@ -73,6 +73,9 @@ class Subscriber:
         self._round.clear()
         self._due = 0.0
         self._blocked_since = None
+        if not subscription.max_unacked:  # nobody owes an acknowledgement any more
+            self._unacked.clear()
+            self._unacked_bytes = 0
         self._wake.set()
 
     def notify(self) -> None:
