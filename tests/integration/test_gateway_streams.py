@@ -8,7 +8,14 @@ import pytest
 
 from forcedmove_server.gateway import feed
 from forcedmove_server.rpc.server import RpcServer
-from tests.integration import test_access, test_stream, test_stream_client, test_stream_contract, test_stream_errors
+from tests.integration import (
+    test_access,
+    test_stream,
+    test_stream_client,
+    test_stream_contract,
+    test_stream_errors,
+    test_stream_formats,
+)
 from tests.integration.fake_engine import FakeEngine
 from tests.integration.gateway_front import serving_through_gateway
 from tests.integration.test_access import *  # noqa: F403
@@ -16,6 +23,7 @@ from tests.integration.test_stream import *  # noqa: F403
 from tests.integration.test_stream_client import *  # noqa: F403
 from tests.integration.test_stream_contract import *  # noqa: F403
 from tests.integration.test_stream_errors import *  # noqa: F403
+from tests.integration.test_stream_formats import *  # noqa: F403
 
 # gateways share their port, which the supervisor has reserved
 del test_a_port_in_use_is_named  # noqa: F821
@@ -32,7 +40,14 @@ del test_every_frame_after_a_restart_is_out_of_range_once  # noqa: F821
 def through_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     # tests make ticks in one go, on the loop that would send them on: all of them wait
     monkeypatch.setattr(feed, "BACKLOG", 1_000)
-    for module in (test_access, test_stream, test_stream_client, test_stream_contract, test_stream_errors):
+    for module in (
+        test_access,
+        test_stream,
+        test_stream_client,
+        test_stream_contract,
+        test_stream_errors,
+        test_stream_formats,
+    ):
         monkeypatch.setattr(module, "serving", serving_through_gateway)
 
 
