@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 from forcedmove.v1 import heatmap_pb2
 from forcedmove_client.frames import MapFrame
@@ -17,7 +17,7 @@ class StreamChecker:
 
     What is checked, of every call, request, response and frame:
 
-    * the first response to a subscription has its terms; responses with maps are numbered without a gap, and no more of
+    * the first response to a subscription has its terms; the numbers of responses with maps rise, and no more of
       them are unacknowledged than the terms allow;
     * the seq of a symbol rises within an epoch, and an epoch does not come back;
     * a gap in the seq of symbols that stay subscribed was told as skipped, also where a lost connection caused it; with
@@ -33,18 +33,22 @@ class StreamChecker:
         self._epoch = 0
         self._past_epochs: set[int] = set()
         self._wanted = heatmap_pb2.Subscription()
-        self._number = self._acked = 0
+        self._number = 0
+        #: numbers of responses that were not acknowledged yet
+        self._unacked: deque[int] = deque()
         self._owed_terms: set[int] = set()
 
     def opened(self) -> None:
         """Note a new call."""
-        self._number = self._acked = 0
+        self._number = 0
+        self._unacked.clear()
         self._owed_terms.clear()
 
     def requested(self, request: heatmap_pb2.SubscribeRequest) -> None:
         """Note what was sent."""
         if request.HasField("ack"):
-            self._acked = max(self._acked, request.ack.number)
+            while self._unacked and self._unacked[0] <= request.ack.number:
+                self._unacked.popleft()
         if not request.HasField("subscription"):
             return
         self._wanted = request.subscription
@@ -60,13 +64,13 @@ class StreamChecker:
         if response.frames or response.zstd_frames or response.HasField("fragment"):
             if response.request_id in self._owed_terms:
                 self._tell(f"maps of request {response.request_id} before its terms")
-            if response.number != self._number + 1:
+            if response.number <= self._number:
                 self._tell(f"response {response.number} follows {self._number}")
             self._number = response.number
-            if (window := self._wanted.max_unacked) and self._number - self._acked > window:
-                self._tell(
-                    f"response {self._number} where {self._acked} is acknowledged and {window} may be on their way"
-                )
+            if window := self._wanted.max_unacked:
+                self._unacked.append(response.number)
+                if len(self._unacked) > window:
+                    self._tell(f"with response {self._number} {len(self._unacked)} are unacknowledged, not {window}")
         if response.HasField("heartbeat") and response.heartbeat.epoch == self._epoch:
             for symbol, seq in self._seqs.items():
                 if response.heartbeat.head_seq.get(symbol, seq) < seq:

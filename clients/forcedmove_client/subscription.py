@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: a server whose fresh snapshots do not match their own checksums this often is not going to get better
 _MAX_RESYNCS_IN_A_ROW = 3
-#: a server stops at a mebibyte that is not acknowledged
-_ACKNOWLEDGED_BYTES = 256 << 10
+#: of what a server sends unacknowledged, the part after which it is told: each time costs it about as much as a map
+_ACKNOWLEDGED_SHARE, _ACKNOWLEDGED_BYTES = 0.75, 512 << 10
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
         self._wanted = make(**arguments)
         self._checker = checker
         self._request_id = 0
-        self._received = self._acknowledged = self._unacknowledged_bytes = 0
+        self._received = self._unacknowledged = self._unacknowledged_bytes = 0
         self._untold_skips = 0
         self._epoch = 0
         self._states: dict[str, SymbolState] = {}
@@ -133,7 +133,7 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
     async def _open(self) -> None:
         self._resyncs.clear()
         self._fragments = FragmentJoiner()
-        self._received = self._acknowledged = self._unacknowledged_bytes = 0
+        self._received = self._unacknowledged = self._unacknowledged_bytes = 0
         for _, answer in self._pings.values():
             if not answer.done():
                 answer.set_exception(self._no_connection())
@@ -149,9 +149,10 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
 
     async def _read(self) -> heatmap_pb2.SubscribeResponse:
         """Read a response. Whoever asks for another one has consumed those before."""
-        window, consumed = self._wanted.max_unacked, self._received - self._acknowledged
-        if window and (consumed >= max(1, window // 2) or self._unacknowledged_bytes >= _ACKNOWLEDGED_BYTES):
-            self._acknowledged, self._unacknowledged_bytes = self._received, 0
+        most = max(1, int(_ACKNOWLEDGED_SHARE * self._wanted.max_unacked))
+        is_due = self._unacknowledged >= most or self._unacknowledged_bytes >= _ACKNOWLEDGED_BYTES
+        if self._wanted.max_unacked and is_due:
+            self._unacknowledged = self._unacknowledged_bytes = 0
             await self._write(heatmap_pb2.SubscribeRequest(ack=heatmap_pb2.Ack(number=self._received)))
         return await super()._read()
 
@@ -170,6 +171,7 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
             self._checker.received(response)
         if response.number:
             self._received = response.number
+            self._unacknowledged += 1
             self._unacknowledged_bytes += response.ByteSize()
         if response.HasField("heartbeat"):
             self.stats.missed_ticks = response.heartbeat.missed_ticks

@@ -24,6 +24,7 @@ from forcedmove_server.engine.exact.file import follow_file
 from forcedmove_server.engine.frames import Tick
 from forcedmove_server.engine.recovery.resume import lost_feeds, resume
 from forcedmove_server.errors import ForcedMoveError, InputError, NotReadyError
+from forcedmove_server.garbage import settle
 from forcedmove_server.gateway.child import LISTENING, READY, Inside
 from forcedmove_server.gateway.feed import TickFeed
 from forcedmove_server.gateway.totals import GatewayMetrics, GatewayTotals
@@ -309,6 +310,7 @@ async def _caught_up(engine: Engine, pumps: list[Pump]) -> None:
         await first.wait()
     finally:
         remove()
+    settle()
 
 
 class DefectLog:

@@ -201,7 +201,7 @@ async def test_no_more_responses_than_agreed_are_on_their_way(engine: FakeEngine
             engine.step()
             await asyncio.sleep(0.01)
         (reader,) = server.hub._readers
-        assert reader._sent == 2
+        assert reader.number == 2
         numbers, skipped = [], 0
         for _ in range(3):
             response = await response_with(call, "frames")

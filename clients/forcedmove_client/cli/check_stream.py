@@ -68,7 +68,11 @@ async def check(server: str, symbols: list[str], duration_s: float, seed: int) -
         async def follow(watched: _Watched) -> None:
             draw = random.Random(seed)
             watched.stream = client.subscribe(
-                symbols, delivery=watched.delivery, compress=watched.compress, checker=watched.checker
+                symbols,
+                delivery=watched.delivery,
+                compress=watched.compress,
+                max_unacked=1 if watched.pauses else None,  # so that pauses leave frames out
+                checker=watched.checker,
             )
             while True:
                 try:

@@ -354,7 +354,9 @@ class SubscribeResponse(_message.Message):
     request_id: _builtins.int
     """The subscription that is answered; 0 before the first."""
     number: _builtins.int
-    """Counts the responses of this call that have frames or a fragment, from 1; 0 on others. What an Ack refers to."""
+    """Rises with every response of this call that has frames or a fragment, by 1 or more; 0 on others. What an Ack refers
+    to.
+    """
     @_builtins.property
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___Frame]: ...
     @_builtins.property

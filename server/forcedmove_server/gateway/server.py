@@ -15,6 +15,7 @@ from forcedmove.v1 import heatmap_pb2
 from forcedmove_server.access.store import TokenStore
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import GoingAwayError
+from forcedmove_server.garbage import settle
 from forcedmove_server.gateway.relay import Relay
 from forcedmove_server.gateway.remote import RemoteEngine
 from forcedmove_server.gateway.wire import Report
@@ -143,6 +144,7 @@ async def run_gateway(
 
         async def announce() -> None:
             await server.first_map.wait()
+            settle()
             tell("ready")
 
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from forcedmove_server.engine.frames import ViewSpec
 from forcedmove_server.rpc.encoding import EncodedFrame
 from forcedmove_server.rpc.formats import FrameFormat
+from forcedmove_server.rpc.responses import whole_response
 from forcedmove_server.rpc.topics import Topic
 
 if TYPE_CHECKING:
@@ -19,11 +20,37 @@ FlockKey = tuple[tuple[str, ...] | None, ViewSpec, FrameFormat]
 _NOWHERE: Mapping[str, int] = MappingProxyType({})
 
 
-class TickChunks(NamedTuple):
-    """The frames of a tick, one after the other in as many chunks or in one."""
+class SharedResponse(NamedTuple):
+    """A response that goes to many readers as it is."""
 
-    chunks: list[bytes]
+    number: int
+    message: bytes
     frames: int
+    has_heartbeat: bool
+
+
+class TickShare:
+    """What a tick brings to the readers that are in step: its chunks, and the whole response where one is enough.
+
+    A response that all of them get as it is saves two copies of it for each.
+    """
+
+    __slots__ = ("_heartbeat", "_responses", "chunks", "frames")
+
+    def __init__(self, chunks: list[bytes], frames: int, heartbeat: bytes) -> None:
+        """``heartbeat``: the field that goes with it, or nothing."""
+        self.chunks, self.frames, self._heartbeat = chunks, frames, heartbeat
+        self._responses: dict[int, SharedResponse] = {}
+
+    def response(self, request_id: int, numbers: Iterator[int], max_bytes: int) -> SharedResponse | None:
+        """Return the response to whoever asked under this id; None where one is not enough."""
+        known = self._responses.get(request_id)
+        if known is None and sum(map(len, self.chunks)) <= max_bytes:
+            number = next(numbers)
+            message = whole_response(number, request_id, (*self.chunks, self._heartbeat))
+            known = SharedResponse(number, message, self.frames, bool(self._heartbeat))
+            self._responses[request_id] = known
+        return known
 
 
 class Flock:
@@ -31,7 +58,7 @@ class Flock:
     when they *are* ``before``: the objects themselves, so that telling costs nothing, whatever the number of symbols.
     """
 
-    __slots__ = ("_frames", "_tick_chunks", "before", "missed", "positions", "readers", "topics")
+    __slots__ = ("_frames", "_share", "before", "heartbeat", "missed", "positions", "readers", "topics")
 
     def __init__(self) -> None:
         self.topics: dict[str, Topic] = {}
@@ -40,8 +67,10 @@ class Flock:
         self.positions = self.before = _NOWHERE
         #: frames that never came here before the last tick's, where the engine is elsewhere
         self.missed = 0
+        #: the field that goes with the last tick's frames, or nothing
+        self.heartbeat = b""
         self._frames: Sequence[EncodedFrame] = ()
-        self._tick_chunks: TickChunks | None = None
+        self._share: TickShare | None = None
 
     def add(self, topic: Topic) -> None:
         """Read another topic."""
@@ -54,16 +83,14 @@ class Flock:
         """Take the frames of a tick."""
         self.before = self.positions
         self.positions = {**self.before, **{frame.symbol: frame.seq for frame in frames}}
-        self._frames, self._tick_chunks = frames, None
+        self._frames, self._share = frames, None
         # a symbol's seq rises by one whenever it changes, and a watched view comes with each change
         was = self.before
         self.missed = sum(max(0, f.seq - was[f.symbol] - 1) for f in frames if f.symbol in was)
 
-    def tick_chunks(self, max_bytes: int) -> TickChunks:
-        """Return what a reader that is one tick behind gets, joined where that is not too long."""
-        if self._tick_chunks is None:
+    def share(self) -> TickShare:
+        """Return what a reader that is one tick behind gets."""
+        if self._share is None:
             chunks = [frame.chunk(self.before.get(frame.symbol, 0)) for frame in self._frames]
-            if sum(map(len, chunks)) <= max_bytes:
-                chunks = [b"".join(chunks)]
-            self._tick_chunks = TickChunks(chunks, len(self._frames))
-        return self._tick_chunks
+            self._share = TickShare(chunks, len(self._frames), self.heartbeat)
+        return self._share

@@ -9,7 +9,9 @@ them.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
@@ -30,6 +32,7 @@ from forcedmove_server.rpc.encoding import EncodedFrame, EncodingCounts, SymbolP
 from forcedmove_server.rpc.flock import Flock, FlockKey
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
+from forcedmove_server.rpc.responses import heartbeat
 from forcedmove_server.rpc.subscriber import Subscriber
 from forcedmove_server.rpc.topics import Sendable, Topic, TopicKey
 from forcedmove_server.rpc.traffic import IngestCounts, TrafficCounts
@@ -53,6 +56,8 @@ class Hub:
         #: the first is the engine thread's, the second the event loop's
         self.encoding_times, self.publish_times = StageTimes("encode"), StageTimes("publish")
         self.tick: Tick | None = None
+        #: of responses with maps, whichever stream they are on
+        self.numbers = itertools.count(1)
         self._engine, self._limits, self._on_first_map = engine, limits, on_first_map
         self._loop = asyncio.get_running_loop()
         self._topics: dict[TopicKey, Topic] = {}
@@ -65,6 +70,7 @@ class Hub:
         self._closed = False
         self.failure: asyncio.Future[None] = self._loop.create_future()
         self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="forcedmove-snapshots")
+        self._heartbeat_due = 0.0
         self._pulse_s = min(0.25, limits.heartbeat_s / 4, limits.stalled_after_s / 8)
         self._pulse = self._loop.call_later(self._pulse_s, self._beat)
         self._stop_ticks = engine.on_tick(self._encode_tick)
@@ -140,9 +146,13 @@ class Hub:
             else:
                 topic.publish(frame)
                 frames[topic] = frame
+        is_due = self._loop.time() >= self._heartbeat_due
+        if is_due:  # somewhat early, so that nobody in step needs one of its own
+            self._heartbeat_due = self._loop.time() + 0.75 * self._limits.heartbeat_s
         for flock in self._flocks.values():
             if own := [frames[topic] for topic in flock.topics.values() if topic in frames]:
                 flock.advance(own)
+                flock.heartbeat = self.heartbeat(flock) if is_due else b""
                 for reader in flock.readers:
                     reader.notify()
         if appeared:
@@ -184,7 +194,7 @@ class Hub:
             raise self._failed()
         if len(self._readers) >= self._limits.max_streams:
             raise QuotaError(f"{self._limits.max_streams} streams are open, which is this server's limit (max_streams)")
-        reader = Subscriber(self._loop.time, self.traffic, self._limits.stalled_after_s)
+        reader = Subscriber(time.monotonic, self.traffic, self._limits.stalled_after_s)
         self._readers.add(reader)
         return reader
 
@@ -246,6 +256,10 @@ class Hub:
                 )
         return positions
 
+    def heartbeat(self, flock: Flock) -> bytes:
+        """Return the field that tells where the engine and the symbols of a flock are; nothing before the first map."""
+        return heartbeat(self.tick, self._engine.missed_ticks, flock.positions) if self.tick is not None else b""
+
     async def encode(self, frames: list[tuple[Sendable, int]]) -> list[bytes]:
         """Return the chunk of every frame for a reader at the position beside it."""
         late = [frame for frame, position in frames if not frame.is_ready(position)]
@@ -259,7 +273,7 @@ class Hub:
 
     def _beat(self) -> None:
         """One timer for all readers: a timer for each would cost more than what it watches over."""
-        now = self._loop.time()
+        now = time.monotonic()
         for reader in self._readers:
             reader.pulse(now)
         self._pulse = self._loop.call_later(self._pulse_s, self._beat)

@@ -19,7 +19,7 @@ from forcedmove_server.rpc.hub import Hub
 logger = logging.getLogger(__name__)
 
 #: between two questions, and while nobody waits for anything: asking takes time that streams could use
-_EVERY_S, _QUIETLY_EVERY_S = 0.02, 0.08
+_EVERY_S, _QUIETLY_EVERY_S = 0.02, 0.2
 #: a wait that nobody would notice
 _QUIET_S = 0.005
 _HEALTH = "/grpc.health.v1.Health/Check"

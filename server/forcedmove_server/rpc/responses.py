@@ -57,6 +57,11 @@ def numbered(number: int, body: list[bytes]) -> bytes:
     return b"".join((varint_field(_NUMBER_FIELD, number), *body))
 
 
+def whole_response(number: int, request_id: int, fields: Iterable[bytes]) -> bytes:
+    """Return a numbered response of fields that need not be divided."""
+    return numbered(number, [varint_field(_REQUEST_FIELD, request_id), *fields])
+
+
 def with_request(request_id: int, field: bytes) -> bytes:
     """Return a response of one field that answers a request."""
     return varint_field(_REQUEST_FIELD, request_id) + field

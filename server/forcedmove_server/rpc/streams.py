@@ -1,22 +1,20 @@
-"""The streams of maps: what a reader asks for is followed, what it may have is written."""
+"""The streams of maps: what a reader asks for is followed."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from forcedmove.v1 import heatmap_pb2
 from forcedmove_server.engine.service import EngineService
-from forcedmove_server.errors import GoingAwayError, InputError
+from forcedmove_server.errors import InputError
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
-from forcedmove_server.rpc.requests import Subscription, subscription_of
-from forcedmove_server.rpc.responses import bodies, going_away, heartbeat, numbered, pong, terms, with_request
-from forcedmove_server.rpc.status import NOT_READY_RETRY_S, guarded
+from forcedmove_server.rpc.requests import subscription_of
+from forcedmove_server.rpc.status import guarded
+from forcedmove_server.rpc.stream_writer import StreamWriter
 from forcedmove_server.rpc.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
@@ -43,7 +41,8 @@ class StreamHandlers:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow(requests, reader), name="subscription requests")
-                await self._write(reader, context)
+                writer = StreamWriter(reader, context, self._hub, self._limits)
+                tasks.create_task(writer.run(), name="subscription responses")
         finally:
             self._leave(reader, context)
 
@@ -56,7 +55,7 @@ class StreamHandlers:
         reader = self._hub.add_reader()
         try:
             await self._hub.subscribe(reader, subscription_of(wanted, 0, self._engine.registry, self._limits))
-            await self._write(reader, context)
+            await StreamWriter(reader, context, self._hub, self._limits).run()
         finally:
             self._leave(reader, context)
 
@@ -79,55 +78,3 @@ class StreamHandlers:
                 reader.wake()
             else:
                 raise InputError("request", None, "set subscription, ack or ping: this server knows no other kind")
-
-    async def _write(self, reader: Subscriber, context: Context) -> None:
-        try:
-            await self._write_all(reader, context)
-        except GoingAwayError:
-            with contextlib.suppress(Exception):  # who cannot be told sees the stream end
-                await reader.write(context, going_away(NOT_READY_RETRY_S, reader.request_id))
-            raise
-
-    async def _write_all(self, reader: Subscriber, context: Context) -> None:
-        clock, limits, traffic = asyncio.get_running_loop().time, self._limits, self._hub.traffic
-        heartbeat_due = clock() + limits.heartbeat_s
-        told: Subscription | None = None
-        outbox: deque[list[bytes]] = deque()
-        while True:
-            reader.raise_error()
-            subscription = reader.subscription
-            if subscription is not None and subscription is not told:
-                outbox.clear()  # what was wanted before is not wanted any more
-                told = subscription
-                await reader.write(context, terms(subscription, limits))
-            elif reader.pings:
-                await reader.write(context, pong(reader.pings.popleft(), reader.request_id))
-            elif outbox and reader.may_send():
-                body = outbox.popleft()
-                if clock() >= heartbeat_due:
-                    body.append(self._heartbeat(reader))
-                    heartbeat_due = clock() + limits.heartbeat_s
-                message = numbered(reader.next_number(), body)
-                reader.sent(len(message))
-                await reader.write(context, message)
-                traffic.sent(message)
-            elif not outbox and reader.has_news() and reader.may_send():
-                taken = reader.take(limits.max_message_bytes)
-                if taken.tick is not None:
-                    chunks, frames = taken.tick
-                else:
-                    chunks, frames = await self._hub.encode(taken.frames), len(taken.frames)
-                if reader.subscription is subscription:  # another request may have come meanwhile
-                    outbox.extend(bodies(chunks, taken.skipped, reader.request_id, limits.max_message_bytes))
-                    traffic.frames += frames
-            elif clock() >= heartbeat_due:
-                if alive := self._heartbeat(reader):
-                    await reader.write(context, with_request(reader.request_id, alive))
-                heartbeat_due = clock() + limits.heartbeat_s
-            else:
-                await reader.wait(heartbeat_due, bool(outbox))
-
-    def _heartbeat(self, reader: Subscriber) -> bytes:
-        if (tick := self._hub.tick) is None:
-            return b""
-        return heartbeat(tick, self._engine.missed_ticks, reader.flock.positions)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from forcedmove_server.errors import InputError, SlowConsumerError
-from forcedmove_server.rpc.flock import Flock, TickChunks
+from forcedmove_server.rpc.flock import Flock, SharedResponse, TickShare
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.topics import Sendable, Topic
 from forcedmove_server.rpc.traffic import TrafficCounts
@@ -19,12 +19,10 @@ _MOST_UNACKED_BYTES = 1 << 20
 
 
 class Taken(NamedTuple):
-    """Frames with the position each one follows, or those of a tick that are put together already; how many were left
-    out.
-    """
+    """Frames with the position each one follows, or what a tick brings to all in step; how many were left out."""
 
     frames: list[tuple[Sendable, int]]
-    tick: TickChunks | None
+    share: TickShare | None
     skipped: int
 
 
@@ -42,6 +40,10 @@ class Subscriber:
         self._clock, self._stalled_after_s = clock, stalled_after_s
         self._traffic = traffic or TrafficCounts()
         self.subscription: Subscription | None = None
+        #: of the subscription: which request is being answered, 0 before the first; whether no frame may be left out
+        self.request_id = 0
+        self.wants_every = False
+        self._window, self._min_interval_s = 0, 0.0
         self.flock = Flock()
         #: what a stream answers at once: nonces of pings
         self.pings: deque[int] = deque()
@@ -52,104 +54,88 @@ class Subscriber:
         self._round: deque[str] = deque()
         self._round_of = self._seen
         self._due = 0.0
-        self._sent = 0
+        #: number of the newest response
+        self.number = 0
         #: numbers and sizes of the responses that are to be acknowledged, and the sum of the sizes
         self._unacked: deque[tuple[int, int]] = deque()
         self._unacked_bytes = 0
         self._blocked_since: float | None = None
-        #: when the hub's pulse wakes the writer, and what it cancels where a write takes too long
+        #: when the hub's pulse wakes the writer, whose task it is, and since when it waits for gRPC to take a message
         self._wake_at = math.inf
-        self._writing: tuple[float, asyncio.Task[Any]] | None = None
+        self.writer: asyncio.Task[Any] | None = None
+        self.writing_since: float | None = None
         self._was_cut = False
-        self._error: Exception | None = None
-        self._wake = asyncio.Event()
+        #: what the stream is to end with
+        self.error: Exception | None = None
+        self._waiting: asyncio.Future[None] | None = None
 
     # --- what the hub tells ------------------------------------------------------------------------------------------
 
     def restart(self, subscription: Subscription, flock: Flock, positions: Mapping[str, int]) -> None:
         """Begin another subscription from ``positions``; what was not taken of the one before is dropped."""
         self.subscription, self.flock, self._positions = subscription, flock, positions
+        self.request_id, self.wants_every = subscription.request_id, subscription.delivery == "every"
+        self._window, self._min_interval_s = subscription.max_unacked, subscription.min_interval_s
         self._seen = {}
         self._round.clear()
         self._due = 0.0
         self._blocked_since = None
-        if not subscription.max_unacked:  # nobody owes an acknowledgement any more
+        if not self._window:  # nobody owes an acknowledgement any more
             self._unacked.clear()
             self._unacked_bytes = 0
-        self._wake.set()
+        self.wake()
 
     def notify(self) -> None:
         """Note that the flock has moved on."""
-        if self.wants_every and self._positions is not self.flock.before:
+        if self._positions is not self.flock.before and self.wants_every:
             for symbol, topic in self.flock.topics.items():
                 if (position := self._positions.get(symbol)) and topic.has_dropped(position):
                     self.fail(self._slow(f"{symbol}: fell behind by more frames than are kept"))
-        self._wake.set()
+        self.wake()
 
     def fail(self, error: Exception) -> None:
         """End the stream with ``error``."""
-        self._error = self._error or error
-        self._wake.set()
+        self.error = self.error or error
+        self.wake()
 
     def wake(self) -> None:
-        """Let the writer look again."""
-        self._wake.set()
+        """Let the writer look again, if it waits: it looks at everything before it waits."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     # --- what the reader tells ---------------------------------------------------------------------------------------
 
     def acknowledge(self, number: int) -> None:
         """Note what was consumed. Raises InputError for a response that was not sent."""
-        if number > self._sent:
-            raise InputError("ack.number", number, f"the newest response has number {self._sent}")
+        if number > self.number:
+            raise InputError("ack.number", number, f"the newest response has number {self.number}")
         if self._unacked and self._unacked[0][0] <= number and self._blocked_since is not None:
             self._blocked_since = None
-            self._wake.set()
+            self.wake()
         while self._unacked and self._unacked[0][0] <= number:
             self._unacked_bytes -= self._unacked.popleft()[1]
 
     # --- what the writer asks ----------------------------------------------------------------------------------------
 
-    @property
-    def request_id(self) -> int:
-        """Which request is being answered; 0 before the first."""
-        return self.subscription.request_id if self.subscription else 0
-
-    @property
-    def wants_every(self) -> bool:
-        """Whether no frame may be left out."""
-        return self.subscription is not None and self.subscription.delivery == "every"
-
-    @property
-    def _counts_skips(self) -> bool:
-        """What max_rate_hz leaves out is what the reader asked for, and no sign of slowness."""
-        return self.subscription is not None and not self.subscription.min_interval_s
-
-    def raise_error(self) -> None:
-        """Raise what the stream was ended with."""
-        if self._error is not None:
-            raise self._error
-
     def may_send(self) -> bool:
         """Whether another response may be sent just now."""
-        window = self.subscription.max_unacked if self.subscription else 0
-        if not window:
+        if not self._window:
             return True
         # several short ones may be on their way, not several long ones
-        return len(self._unacked) < window and (len(self._unacked) < 2 or self._unacked_bytes < _MOST_UNACKED_BYTES)
+        unacked = len(self._unacked)
+        return unacked < self._window and (unacked < 2 or self._unacked_bytes < _MOST_UNACKED_BYTES)
 
     def has_news(self) -> bool:
         """Whether there is something to take that max_rate_hz does not hold back."""
-        return bool(self._round) or (self._seen is not self.flock.positions and self._clock() >= self._due)
+        if self._seen is self.flock.positions:
+            return bool(self._round)
+        return bool(self._round) or not self._due or self._clock() >= self._due
 
-    def next_number(self) -> int:
-        """Return the number of the next response."""
-        self._sent += 1
-        return self._sent
-
-    def sent(self, size: int) -> None:
-        """Note how long the newest response is."""
-        if self.subscription is not None and self.subscription.max_unacked:
-            self._unacked.append((self._sent, size))
+    def sends(self, number: int, size: int) -> None:
+        """Note the number and the length of the newest response."""
+        self.number = number
+        if self._window:
+            self._unacked.append((number, size))
             self._unacked_bytes += size
 
     async def wait(self, until: float, has_more: bool) -> None:
@@ -158,7 +144,7 @@ class Subscriber:
         Raises SlowConsumerError when nothing could be sent for too long.
         """
         now = self._clock()
-        if not self.may_send() and (has_more or self.has_news()):
+        if (has_more or self.has_news()) and not self.may_send():
             if self._blocked_since is None:
                 self._blocked_since = now
             stalled_at = self._blocked_since + self._stalled_after_s
@@ -169,51 +155,58 @@ class Subscriber:
             until = min(until, self._due)
         if until <= now:
             return
-        self._wake.clear()
         self._wake_at = until
+        self._waiting = asyncio.get_running_loop().create_future()
+        if until != self._due:
+            await self._waiting
+            return
         # the pulse is too coarse for rates, and costs less than a timer for everybody
-        due = asyncio.get_running_loop().call_at(until, self._wake.set) if until == self._due else None
+        due = asyncio.get_running_loop().call_later(until - now, self.wake)
         try:
-            await self._wake.wait()
+            await self._waiting
         finally:
-            self._wake_at = math.inf
-            if due is not None:
-                due.cancel()
+            due.cancel()
 
     def pulse(self, now: float) -> None:
         """Wake the writer where it is time, and cut off a write that takes too long; the hub calls this often."""
         if now >= self._wake_at:
-            self._wake.set()
-        if self._writing is not None and now - self._writing[0] >= self._stalled_after_s and not self._was_cut:
+            self.wake()
+        since = self.writing_since
+        if since is not None and now - since >= self._stalled_after_s and self.writer is not None:
             self._was_cut = True
-            self._writing[1].cancel()
+            self.writer.cancel()
+            self.writer = None
 
-    async def write(self, context: Any, message: bytes) -> None:
-        """Hand a message to gRPC. Raises SlowConsumerError where nothing could be written for too long."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._writing = self._clock(), task
-        try:
-            await context.write(message)
-        except asyncio.CancelledError:
-            if not self._was_cut:
-                raise
+    def raise_cut(self, task: asyncio.Task[Any] | None) -> None:
+        """Raise SlowConsumerError where the pulse cancelled ``task``, the writer's."""
+        if self._was_cut and task is not None:
             task.uncancel()
             raise self._slow(f"nothing was read for {self._stalled_after_s:g} s") from None
-        finally:
-            self._writing = None
+
+    def take_shared(self, numbers: Iterator[int], max_bytes: int) -> SharedResponse | None:
+        """Take the response to a tick that others get as well; None where this reader needs one of its own."""
+        flock = self.flock
+        if self._positions is not flock.before or flock.missed or self._round or self._min_interval_s:
+            return None
+        response = flock.share().response(self.request_id, numbers, max_bytes)
+        if response is None or response.number <= self.number:  # what it has of its own came in between
+            return None
+        self._positions = self._seen = flock.positions
+        return response
 
     def take(self, max_bytes: int) -> Taken:
-        """Take frames of about ``max_bytes`` at most, at least one where there are any. Raises SlowConsumerError."""
+        """Take frames of about ``max_bytes`` at most, at least one where there are any; or a tick's, of any length.
+
+        Raises SlowConsumerError.
+        """
         flock = self.flock
         if not self._round:
-            interval = self.subscription.min_interval_s if self.subscription else 0.0
-            self._due = self._clock() + interval if interval else 0.0
+            self._due = self._clock() + self._min_interval_s if self._min_interval_s else 0.0
             if self._positions is flock.before and not (flock.missed and self.wants_every):
                 self._positions = self._seen = flock.positions
-                missed = flock.missed if self._counts_skips else 0
+                missed = 0 if self._min_interval_s else flock.missed
                 self._traffic.conflated += missed
-                return Taken([], flock.tick_chunks(max_bytes), missed)
+                return Taken([], flock.share(), missed)
             self._positions = dict(self._positions)
             self._round_of = flock.positions
             self._round.extend(s for s, seq in flock.positions.items() if seq != self._positions.get(s))
@@ -236,7 +229,7 @@ class Subscriber:
                     return self._counted(frames, skipped)
                 frames.append((frame, position))
                 positions[symbol] = frame.seq
-                if position and self._counts_skips:
+                if position and not self._min_interval_s:  # what that leaves out is no sign of slowness
                     skipped += max(0, frame.seq - position - 1)
             self._round.popleft()
         return self._counted(frames, skipped)

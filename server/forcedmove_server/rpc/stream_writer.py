@@ -1,0 +1,113 @@
+"""What one reader of a stream may have is written, in the order that it matters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from forcedmove_server.errors import GoingAwayError
+from forcedmove_server.rpc.hub import Hub
+from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.requests import Subscription
+from forcedmove_server.rpc.responses import bodies, going_away, numbered, pong, terms, with_request
+from forcedmove_server.rpc.status import NOT_READY_RETRY_S
+from forcedmove_server.rpc.subscriber import Subscriber, Taken
+
+if TYPE_CHECKING:  # the stubs are generic, the classes are not
+    from grpc.aio import ServicerContext
+
+    Context = ServicerContext[Any, bytes]
+
+
+class StreamWriter:
+    """Writes to one call, from one task. Most readers are in step with the engine and have nothing of their own to say:
+    those take the shortest way through here, and get bytes that are made once for all.
+    """
+
+    def __init__(self, reader: Subscriber, context: Context, hub: Hub, limits: Limits) -> None:
+        self._reader, self._context, self._hub, self._limits = reader, context, hub, limits
+        self._clock = time.monotonic
+        self._told: Subscription | None = None
+        #: responses that are ready but for their number
+        self._outbox: deque[list[bytes]] = deque()
+        #: what the responses behind it are to be made of
+        self._taken: Taken | None = None
+        self._heartbeat_due = self._clock() + limits.heartbeat_s
+
+    async def run(self) -> None:
+        """Write until the stream ends, and say so before where the server goes away. Raises what it ends with."""
+        reader, context, clock = self._reader, self._context, self._clock
+        reader.writer = task = asyncio.current_task()
+        try:
+            while True:  # in one coroutine: each one on the way to gRPC would cost every message
+                if message := self._next():
+                    reader.writing_since = clock()
+                    await context.write(message)
+                    reader.writing_since = None
+                elif self._taken is not None:
+                    await self._prepare(self._taken)
+                    self._taken = None
+                else:
+                    await reader.wait(self._heartbeat_due, bool(self._outbox))
+        except GoingAwayError:
+            with contextlib.suppress(Exception):  # who cannot be told sees the stream end
+                await context.write(going_away(NOT_READY_RETRY_S, reader.request_id))
+            raise
+        except asyncio.CancelledError:
+            reader.raise_cut(task)
+            raise
+
+    def _next(self) -> bytes:
+        """Return what is to be written now; nothing where maps have to be prepared first, or there is nothing."""
+        reader = self._reader
+        if reader.error is not None:
+            raise reader.error
+        if reader.subscription is not self._told:
+            self._outbox.clear()  # what was wanted before is not wanted any more
+            self._told = reader.subscription
+            return terms(self._told, self._limits) if self._told is not None else b""
+        if reader.pings:
+            return pong(reader.pings.popleft(), reader.request_id)
+        if (self._outbox or reader.has_news()) and reader.may_send():
+            return self._maps()
+        if self._clock() >= self._heartbeat_due and (alive := self._beat()):
+            return with_request(reader.request_id, alive)
+        return b""
+
+    def _maps(self) -> bytes:
+        reader, traffic = self._reader, self._hub.traffic
+        if self._outbox:
+            body = self._outbox.popleft()
+            if self._clock() >= self._heartbeat_due:
+                body.append(self._beat())
+            number = next(self._hub.numbers)
+            message = numbered(number, body)
+        elif response := reader.take_shared(self._hub.numbers, self._limits.max_message_bytes):
+            number, message, frames, has_heartbeat = response
+            traffic.frames += frames
+            if has_heartbeat:
+                self._put_off_heartbeat()
+        else:
+            self._taken = reader.take(self._limits.max_message_bytes)
+            return b""
+        reader.sends(number, len(message))
+        traffic.sent(message)
+        return message
+
+    async def _prepare(self, taken: Taken) -> None:
+        reader, share = self._reader, taken.share
+        chunks = share.chunks if share is not None else await self._hub.encode(taken.frames)
+        if reader.subscription is self._told:  # another request may have come meanwhile
+            self._outbox.extend(bodies(chunks, taken.skipped, reader.request_id, self._limits.max_message_bytes))
+            self._hub.traffic.frames += share.frames if share is not None else len(taken.frames)
+
+    def _beat(self) -> bytes:
+        """Return the field that says the stream is alive."""
+        self._put_off_heartbeat()
+        return self._hub.heartbeat(self._reader.flock)
+
+    def _put_off_heartbeat(self) -> None:
+        self._heartbeat_due = self._clock() + self._limits.heartbeat_s
