@@ -14,6 +14,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,14 +23,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import psutil
 
-from forcedmove_client import AsyncClient, MapFrame, Position, PositionKey, UnavailableError
+from forcedmove_client import AsyncClient, MapFrame, UnavailableError
 from forcedmove_server.config import RecoveryConfig, load_config
-from forcedmove_server.engine.core import SET_POSITIONS, EngineCore
+from forcedmove_server.engine.core import INGEST, SET_POSITIONS, EngineCore
 from forcedmove_server.engine.frames import ViewSpec
 from forcedmove_server.engine.recovery.digest import digests
 from forcedmove_server.engine.recovery.log import segments
@@ -39,18 +40,21 @@ from forcedmove_server.engine.recovery.resume import resume
 from forcedmove_server.engine.recovery.snapshot import read_snapshot, snapshots
 from forcedmove_server.engine.recovery.state import restore
 from forcedmove_server.engine.views import render_view
+from forcedmove_server.market.ingest import IngestAck, IngestRequest, Outcome
 from forcedmove_server.market.instruments import InstrumentRegistry
 from forcedmove_server.market.positions import PositionAck, PositionChange
+from tests.recovery.producers import Asking, Faults, Streaming
 
-PRODUCERS = 4
+#: clients of each kind
+ASKING, STREAMING = 2, 3
 #: share of kills that hit a server that is still starting
 EARLY = 0.2
-_CONNECTIONS = 10
+_CONNECTIONS = 50
 #: keeps of the last frame all that a map has
 KEEP: Any = ("venue", "side", "leverage", "price")
 _CONFIG = """
 [server]
-port = 0
+port = {port}
 [engine]
 backend = "cpu"
 tick_interval_ms = 100
@@ -69,19 +73,18 @@ seed = {seed}
 warmup_hours = 0.25
 symbols = ["BTC", "ETH"]
 """
-_MARKETS = (("binance", "BTCUSDT", 97_500.0), ("bybit", "BTCUSDT", 97_500.0), ("binance", "ETHUSDT", 3_400.0))
 
 
 @dataclass
-class Result:
+class Result(Faults):
     """What a run of kills has cost; times are seconds from the start of a process to its first map, or first answer."""
 
     kills: int = 0
     early_kills: int = 0
     acked: int = 0
-    lost: int = 0
+    streamed: int = 0
+    resumed: int = 0
     twice: int = 0
-    wrong: int = 0
     records: int = 0
     reconnected: int = 0
     back_s: list[float] = field(default_factory=list)
@@ -95,7 +98,7 @@ class Result:
     def is_good(self) -> bool:
         """Whether nothing was lost, nothing was done twice, and everything is equal."""
         counted = self.lost or self.twice or self.wrong or self.differing
-        return not counted and self.grid_equal and self.shown_equal and self.acked > 0
+        return not counted and self.grid_equal and self.shown_equal and min(self.acked, self.streamed) > 0
 
     def text(self) -> str:
         """Return it in lines."""
@@ -103,7 +106,8 @@ class Result:
         return "\n".join(
             (
                 f"kills                     {self.kills}, {self.early_kills} of them before the first map",
-                f"acknowledged changes      {self.acked}",
+                f"acknowledged changes      {self.acked} of calls",
+                f"acknowledged requests     {self.streamed} of streams, connected {self.resumed} times anew",
                 f"acknowledged and lost     {self.lost}",
                 f"applied twice             {self.twice}",
                 f"positions that are wrong  {self.wrong}",
@@ -117,59 +121,6 @@ class Result:
                 f"{np.quantile(answered, 0.95):.2f} s, worst {answered.max():.2f} s "
                 f"(connections made anew: {self.reconnected})",
             )
-        )
-
-
-@dataclass
-class Producer:
-    """A client that changes its positions all the time, and sends again what was not acknowledged."""
-
-    name: str
-    draw: random.Random
-    sequence: int = 0
-    acked: int = 0
-    acks: int = 0
-    told: dict[PositionKey, float] = field(default_factory=dict)
-    pending: list[Position] | None = None
-
-    async def run(self, client: AsyncClient) -> None:
-        """Send until the server is gone."""
-        with contextlib.suppress(UnavailableError):
-            while True:
-                if self.pending is None:
-                    self.sequence += 1
-                    accounts = self.draw.sample(range(40), self.draw.randrange(1, 6))
-                    self.pending = [self._position(account) for account in accounts]
-                await client.set_positions(self.pending, producer=self.name, replace=False, sequence=self.sequence)
-                self._done()
-
-    async def check(self, client: AsyncClient, result: Result) -> None:
-        """Compare what the server holds with what it acknowledged; what was under way may be there or not."""
-        held = await client.positions(self.name)
-        if held.sequence < self.acked:
-            result.lost += self.acked - held.sequence
-        elif held.sequence > self.acked:
-            assert self.pending is not None
-            assert held.sequence == self.sequence
-            self._done()
-        found = {one.position.key: one.position.quantity for one in held.positions}
-        result.wrong += sum(found.get(key) != quantity for key, quantity in self.told.items())
-        result.wrong += len(found.keys() - self.told.keys())
-
-    def _done(self) -> None:
-        assert self.pending is not None
-        self.told |= {position.key: float(position.quantity or 0) for position in self.pending}
-        self.acked, self.pending = self.sequence, None
-        self.acks += 1
-
-    def _position(self, account: int) -> Position:
-        venue, market, price = self.draw.choice(_MARKETS)
-        side: Any = self.draw.choice(("long", "short"))
-        return Position(
-            PositionKey(venue, market, side, f"account-{account}"),
-            quantity=round(self.draw.uniform(0.1, 20.0), 3),
-            liquidation_price=price * (0.6 if side == "long" else 1.4) * self.draw.uniform(0.99, 1.01),
-            leverage=self.draw.choice((2.0, 3.0, 5.0)),
         )
 
 
@@ -200,6 +151,12 @@ class Process:
         times = psutil.Process(self._process.pid).cpu_times()
         return float(times.user + times.system)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
     def kill(self) -> None:
         """End it as a loss of the process would."""
         self._process.send_signal(signal.SIGKILL)
@@ -212,42 +169,55 @@ async def run(folder: Path, kills: int, seed: int, say: Any = None) -> Result:
     result, draw = Result(), random.Random(seed)
     kept, archive = folder / "kept", folder / "archive"
     archive.mkdir()
-    (folder / "config.toml").write_text(_CONFIG.format(path=kept, seed=seed))
-    producers = [Producer(f"desk-{k}", random.Random((seed, k).__repr__())) for k in range(PRODUCERS)]
+    port = free_port()
+    (folder / "config.toml").write_text(_CONFIG.format(path=kept, seed=seed, port=port))
+    asking = [Asking(f"desk-{k}", random.Random((seed, k).__repr__())) for k in range(ASKING)]
+    streaming = [Streaming(f"feed-{k}", random.Random((seed, -k).__repr__())) for k in range(STREAMING)]
+    producers = [*asking, *streaming]
+    lasting, at_the_end = AsyncClient(f"127.0.0.1:{port}", reconnect_timeout_s=None), asyncio.Event()
+    streams = [asyncio.create_task(each.run(lasting, at_the_end)) for each in streaming]
     shown: MapFrame | None = None
     while shown is None:
-        process = Process(folder)
-        early = result.kills > 0 and draw.random() < EARLY and result.kills < kills
-        until_s = process.began_s + (draw.uniform(0.0, 2.5) if early else 60.0)
-        target = await process.ready(until_s)
-        if target is not None:
-            result.back_s.append(time.monotonic() - process.began_s)
-            result.worked_s.append(process.worked_s())
-            async with await _reached(target, producers, result) as client:
-                result.answered_s.append(time.monotonic() - process.began_s)
-                sending = [asyncio.create_task(producer.run(client)) for producer in producers]
-                if result.kills == kills:
-                    await asyncio.sleep(1.0)
-                    shown = (await client.snapshot("BTC", keep=KEEP, price_range=0))["BTC"]
-                    await _one_more(producers)
-                else:
-                    await asyncio.sleep(draw.uniform(0.0, 2.5))
+        with Process(folder) as process:
+            early = result.kills > 0 and draw.random() < EARLY and result.kills < kills
+            until_s = process.began_s + (draw.uniform(0.0, 2.5) if early else 60.0)
+            target = await process.ready(until_s)
+            if target is not None:
+                result.back_s.append(time.monotonic() - process.began_s)
+                result.worked_s.append(process.worked_s())
+                async with await _reached(target, producers, result) as client:
+                    result.answered_s.append(time.monotonic() - process.began_s)
+                    sending = [asyncio.create_task(producer.run(client)) for producer in asking]
+                    if result.kills == kills:
+                        await asyncio.sleep(1.0)
+                        shown = (await client.snapshot("BTC", keep=KEEP, price_range=0))["BTC"]
+                        await _one_more(producers)
+                        at_the_end.set()
+                        result.resumed = sum(await asyncio.gather(*streams))
+                        for producer in streaming:
+                            await producer.check_all(client, result)
+                    else:
+                        await asyncio.sleep(draw.uniform(0.0, 2.5))
+                    process.kill()
+                    await asyncio.gather(*sending)
+            else:
+                assert early, "no map within a minute: see server.log"
                 process.kill()
-                await asyncio.gather(*sending)
-        else:
-            assert early, "no map within a minute: see server.log"
-            process.kill()
-            result.early_kills += 1
+                result.early_kills += 1
+        for stream in streams:
+            if stream.done() and shown is None:
+                stream.result()  # it has lost what was acknowledged, or is wrong
         result.kills += shown is None
         _keep(kept, archive)
         if say is not None:
             say(f"{result.kills}/{kills}: {sum(p.acks for p in producers)} acknowledged, lost {result.lost}")
-    result.acked = sum(producer.acks for producer in producers)
+    await lasting.close()
+    result.acked, result.streamed = (sum(producer.acks for producer in kind) for kind in (asking, streaming))
     await asyncio.to_thread(compare, folder, shown, result)
     return result
 
 
-async def _reached(target: str, producers: list[Producer], result: Result) -> AsyncClient:
+async def _reached(target: str, producers: list[Asking | Streaming], result: Result) -> AsyncClient:
     """Connect, and compare what the server holds with what it acknowledged; a connection that hangs is made anew."""
     for _ in range(_CONNECTIONS):
         client = AsyncClient(target, timeout_s=3.0)
@@ -257,12 +227,20 @@ async def _reached(target: str, producers: list[Producer], result: Result) -> As
         except UnavailableError:
             result.reconnected += 1
             await client.close()
+            await asyncio.sleep(0.2)  # gRPC may hold an address back for two seconds
         else:
             return client
     raise AssertionError(f"nobody answers at {target}: see server.log")
 
 
-async def _one_more(producers: list[Producer]) -> None:
+def free_port() -> int:
+    """Return a port that nothing listens on just now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+async def _one_more(producers: list[Asking | Streaming]) -> None:
     """Wait until a change that came later is acknowledged: then what was shown before is kept."""
     before = [producer.acks for producer in producers]
     while all(  # noqa: ASYNC110  they count what a server tells them
@@ -288,13 +266,19 @@ def compare(folder: Path, shown: MapFrame, result: Result) -> None:
     assert start.position.number == 0
     restore(first, start.captured())
     applied: Counter[tuple[str, int]] = Counter()
+    take = first.exact.ingest
+
+    def streamed(request: IngestRequest) -> IngestAck:
+        answer = take(request)
+        applied[request.producer, request.sequence] += answer.outcome is Outcome.APPLIED and request.sequence > 0
+        return answer
 
     def counted(change: PositionChange) -> PositionAck:
         answer = first.exact.change(change)
         applied[change.producer, change.sequence] += answer.applied
         return answer
 
-    first.changes[SET_POSITIONS] = counted
+    first.changes |= {SET_POSITIONS: counted, INGEST: streamed}
     for record in _records(folder / "archive"):
         record.repeat(first)
         result.records += 1

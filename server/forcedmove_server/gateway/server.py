@@ -76,10 +76,10 @@ async def serve_gateway(
 ) -> RpcServer:
     """Start a gateway's server on a port that others of this user may share. Raises InputError where it cannot."""
     first_map = asyncio.Event()
-    engine = cast("EngineService", remote)  # a hub asks no more of it than a ViewService has
-    hub = Hub(engine, limits, first_map.set)
+    hub = Hub(remote, limits, first_map.set)
     relay = Relay(channel, SERVICES, SERVED)
     hub.on_end.append(relay.end)
+    engine = cast("EngineService", remote)  # only bands ask for more than a ViewService has, and those are relayed
     handlers = (_Served(heatmap.HeatmapHandlers(engine, hub, limits), relay), relay)
     return await start(
         hub,

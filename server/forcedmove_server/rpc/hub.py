@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
 from forcedmove_server.engine.frames import Tick, ViewSpec
-from forcedmove_server.engine.service import EngineService
+from forcedmove_server.engine.service import ViewService
 from forcedmove_server.engine.stages import StageTimes
 from forcedmove_server.errors import (
     GoingAwayError,
@@ -49,7 +49,7 @@ class Hub:
     ``failure`` is set to an exception by a bug that nobody waits for. There are no streams from then on.
     """
 
-    def __init__(self, engine: EngineService, limits: Limits, on_first_map: Callable[[], None]) -> None:
+    def __init__(self, engine: ViewService, limits: Limits, on_first_map: Callable[[], None]) -> None:
         self.counts = EncodingCounts()
         self.traffic = TrafficCounts()
         self.ingest = IngestCounts()

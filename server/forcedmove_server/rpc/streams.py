@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from forcedmove.v1 import heatmap_pb2
-from forcedmove_server.engine.service import EngineService
+from forcedmove_server.engine.service import ViewService
 from forcedmove_server.errors import InputError
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # the stubs are generic, the classes are not
 class StreamHandlers:
     """``subscribe`` and ``watch`` of one server. Responses leave as bytes that are serialised already."""
 
-    def __init__(self, engine: EngineService, hub: Hub, limits: Limits) -> None:
+    def __init__(self, engine: ViewService, hub: Hub, limits: Limits) -> None:
         self._engine, self._hub, self._limits = engine, hub, limits
 
     @guarded
