@@ -25,6 +25,7 @@ from tests.unit.exact_book import HYPERLIQUID, INVERSE, LINEAR, LONG, SHORT, Boo
         (position(LONG, 1, leverage=0.0), r"positions\[1\]\.leverage = 0\.0"),
         (position(LONG, 1, account="a\nb"), r"positions\[1\]\.key\.account"),
         (position(LONG, 1e9), r"positions\[1\]\.quantity = 1000000000.*not a plausible position"),
+        (position(LONG, 1e305), r"quantity = 1e\+305.*not a plausible position"),  # USD of it are beyond float64
         (replace(position(), quantity=None), r"positions\[1\]\.size"),
         (position(LONG, 2, account="first"), r"positions\[1\] = .*told twice"),
     ],

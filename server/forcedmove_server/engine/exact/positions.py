@@ -210,7 +210,7 @@ class ExactPositions:
         if market is None or not self._rows.is_ready(market):
             return held
         price = float(self._pipeline.inference.markets.price[market])
-        mark = price * self._pipeline.inference.markets.bin_width[market] / (1 << PRICE_BITS)
+        mark = price * float(self._pipeline.inference.markets.bin_width[market]) / (1 << PRICE_BITS)
         if not self._rows.place(market, held):
             raise InputError(
                 f"{field_name}.liquidation_price_usd",
