@@ -16,9 +16,11 @@ run: .venv/stamp
 
 test: lint unit
 
-# A file's tests stay in one process; few processes, since some of them are heavy.
+# A file's tests stay in one process. One more process than cores, up to four: some tests are heavy, and many wait.
+WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4)))
+
 unit: .venv/stamp
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/stamp
 	$(BIN)/ruff check .

@@ -83,6 +83,14 @@ async def test_what_a_rate_holds_back_and_what_is_too_long_is_not_shared() -> No
     assert next(numbers) == 1
 
 
+def test_responses_are_kept_under_few_ids() -> None:
+    share, numbers = TickShare([b"chunk"], 1, b""), itertools.count(1)
+    made = [share.response(request_id, numbers, _ROOM) for request_id in range(20)]
+    again = [share.response(request_id, numbers, _ROOM) for request_id in range(20)]
+    assert sum(one is other for one, other in zip(made, again, strict=True)) == 8
+    assert [one.number for one in made if one] == list(range(1, 21))
+
+
 def test_a_heartbeat_comes_with_maps() -> None:
     engine = FakeEngine()
     engine.step()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: symbols (None: all), view and format
 FlockKey = tuple[tuple[str, ...] | None, ViewSpec, FrameFormat]
+#: ids of requests under which a tick's response is kept: clients count them from 1, so most have the same few
+_MOST_IDS = 8
 _NOWHERE: Mapping[str, int] = MappingProxyType({})
 
 
@@ -49,7 +51,8 @@ class TickShare:
             number = next(numbers)
             message = whole_response(number, request_id, (*self.chunks, self._heartbeat))
             known = SharedResponse(number, message, self.frames, bool(self._heartbeat))
-            self._responses[request_id] = known
+            if len(self._responses) < _MOST_IDS:
+                self._responses[request_id] = known
         return known
 
 
