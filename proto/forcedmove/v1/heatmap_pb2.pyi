@@ -160,16 +160,22 @@ class Ack(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Its number. One that was acknowledged before does no harm; one that was not sent yet is an error."""
+    window: _builtins.int
+    """How many responses may be unacknowledged from now on, at most Subscription.max_unacked; 0: as before. A reader that
+    is slow and wants what is new asks for few, one that is fast for many and acknowledges seldom.
+    """
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
+        window: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,7 +67,7 @@ class StreamHandlers:
         async for request in requests:
             kind = request.WhichOneof("request")
             if kind == "ack":
-                reader.acknowledge(request.ack.number)
+                reader.acknowledge(request.ack.number, request.ack.window)
             elif kind == "subscription":
                 wanted = subscription_of(request.subscription, request.request_id, self._engine.registry, self._limits)
                 await self._hub.subscribe(reader, wanted)

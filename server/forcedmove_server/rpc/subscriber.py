@@ -105,10 +105,16 @@ class Subscriber:
 
     # --- what the reader tells ---------------------------------------------------------------------------------------
 
-    def acknowledge(self, number: int) -> None:
-        """Note what was consumed. Raises InputError for a response that was not sent."""
+    def acknowledge(self, number: int, window: int = 0) -> None:
+        """Note what was consumed, and how many responses may be unacknowledged from now on (0: as before).
+
+        Raises InputError for a response that was not sent.
+        """
         if number > self.number:
             raise InputError("ack.number", number, f"the newest response has number {self.number}")
+        if window and self.subscription is not None:
+            self._window = min(window, self.subscription.max_unacked)
+            self.wake()
         if self._unacked and self._unacked[0][0] <= number and self._blocked_since is not None:
             self._blocked_since = None
             self.wake()
