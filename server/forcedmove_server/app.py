@@ -283,6 +283,7 @@ def _stop_threads(engine: Engine, pumps: list[Pump]) -> None:
 async def _announce(engine: Engine, server: RpcServer, host: str, pumps: list[Pump], ready_file: Path | None) -> None:
     """Write the ready file when the maps are ready."""
     await _caught_up(engine, pumps)
+    settle()
     _LOG.info("serving on %s:%d", host, server.port)
     if ready_file is not None:
         partial = ready_file.with_name(ready_file.name + ".part")
@@ -292,6 +293,7 @@ async def _announce(engine: Engine, server: RpcServer, host: str, pumps: list[Pu
 
 async def _tell_ready(engine: Engine, pumps: list[Pump], inside: Inside) -> None:
     await _caught_up(engine, pumps)
+    settle()
     inside.tell(READY)
 
 
@@ -310,7 +312,6 @@ async def _caught_up(engine: Engine, pumps: list[Pump]) -> None:
         await first.wait()
     finally:
         remove()
-    settle()
 
 
 class DefectLog:

@@ -247,6 +247,50 @@ async def test_a_reader_without_acknowledgements_is_cut_off_when_the_wire_is_ful
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_who_was_cut_off_and_does_not_read_it_keeps_its_place(engine: FakeEngine) -> None:
+    """Else any number of them could each leave a message in the server's memory."""
+    engine.close()
+    engine = FakeEngine(bins=50_000)
+    async with (
+        serving(engine, Limits(stalled_after_s=0.2, max_streams=2)) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", (("grpc.http2.bdp_probe", 0),)) as channel,
+    ):
+        engine.step()
+        wanted = heatmap_pb2.WatchRequest(subscription=heatmap_pb2.Subscription(symbols=["BTC"]))
+        stalled = [heatmaps(channel).Watch(wanted) for _ in range(2)]
+        await eventually(lambda: len(server.hub._readers) == 2)
+        await eventually(lambda: (engine.step(changed_share=0.9), not server.hub._readers)[1])
+        with pytest.raises(grpc.aio.AioRpcError, match="2 streams are open, which is this server's limit"):
+            await read_all(heatmaps(channel).Watch(wanted))
+        stalled[0].cancel()
+        await eventually(lambda: server.hub.streams == 1)
+        assert (await heatmaps(channel).Watch(wanted).read()).HasField("terms")
+
+
+async def test_views_that_were_replaced_are_not_kept_for_who_comes_back(engine: FakeEngine) -> None:
+    async with serving(engine) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        engine.step()
+        stream = client.subscribe("BTC", **EVERY)
+        await first_of(engine, stream)
+        for percent in range(1, 6):
+            await stream.change(price_range=percent / 100)
+            pending = asyncio.ensure_future(anext(stream))
+            await eventually(lambda pending=pending: (engine.step(), pending.done())[1])
+        assert server.hub.views == 1
+        await stream.aclose()
+        await eventually(lambda: not server.hub._readers)
+        assert server.hub.views == 1  # kept for a while
+
+
+async def test_symbols_in_another_order_are_the_same(engine: FakeEngine) -> None:
+    async with serving(engine) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        engine.step()
+        one, other = (client.subscribe(symbols, **WHOLE) for symbols in (("BTC", "ETH"), ("ETH", "BTC")))
+        await first_of(engine, one)
+        assert (await anext(other)).seq >= 1
+        assert (len(server.hub._flocks), server.hub.views, server.hub.subscribers) == (1, 2, 2)
+
+
 async def test_watch_brings_what_subscribe_brings(engine: FakeEngine) -> None:
     async with serving(engine) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         engine.step()

@@ -57,6 +57,20 @@ async def test_a_reader_that_is_not_in_step_gets_its_own() -> None:
     assert read.take() == ([("BTC", 3, "snapshot")], 1)
 
 
+async def test_a_symbol_that_appears_begins_with_what_there_is() -> None:
+    """Of all symbols: there are none, then one that somebody else reads already."""
+    (first, second), numbers = frames("BTC", 2), itertools.count(1)
+    other, read = Read(Clock()), Read(Clock(), ())
+    assert read.take() == ([], 0)
+    other.offer(first)
+    topic = other.flock.topics["BTC"]
+    read.flock.add(topic)
+    assert read.reader.take_shared(numbers, _ROOM) is None
+    assert read.take() == ([("BTC", 1, "snapshot")], 0)
+    read.tick(second)
+    assert read.reader.take_shared(numbers, _ROOM) is not None
+
+
 async def test_numbers_of_a_stream_rise() -> None:
     """A response that was made for others before this reader's own last one comes too late for it."""
     read, made, numbers = Read(Clock()), frames("BTC", 3), itertools.count(1)

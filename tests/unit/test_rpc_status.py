@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from forcedmove_server.errors import (
     NotReadyError,
     QuotaError,
     ServerFailedError,
+    SlowConsumerError,
     UnknownNameError,
 )
 from forcedmove_server.rpc.status import status_of
@@ -101,3 +103,13 @@ def test_long_messages_are_cut() -> None:
     _, message, details = status_of(InputError("symbols", "x" * 100_000, "too long"))
     assert len(message) < 1_100
     assert len(details) < 3_000
+
+
+def test_where_a_slow_reader_was_is_told_in_whole_entries() -> None:
+    places = {f"SYMBOL{number}": 10**9 + number for number in range(100)}
+    _, _, details = status_of(SlowConsumerError("slow consumer", 7, places))
+    text = details.decode(errors="replace")
+    told = re.findall(r"(SYMBOL\d+)=(\d+)", text)
+    assert 40 < len(told) < 100
+    assert all(places[symbol] == int(seq) for symbol, seq in told)
+    assert f"last_seq_left_out\x12\x02{100 - len(told)}" in text

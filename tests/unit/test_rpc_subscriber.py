@@ -75,10 +75,7 @@ class Read:
         for frame, position in taken.frames:
             if not frame.is_ready(position):
                 frame.encode_snapshot()
-        chunks = [
-            *(taken.share.chunks if taken.share else ()),
-            *(frame.chunk(position) for frame, position in taken.frames),
-        ]
+        chunks = [frame.chunk(position) for frame, position in taken.frames]
         frames = [frame for chunk in chunks for frame in Response.FromString(chunk).frames]
         return [(f.symbol, f.seq, "delta" if f.HasField("update") else "snapshot") for f in frames], taken.skipped
 
@@ -109,6 +106,30 @@ async def test_what_does_not_fit_a_response_is_replaced_while_it_waits() -> None
     read.offer(bitcoins[1], ethers[1])
     assert read.take(1) == ([("ETH", 2, "snapshot")], 0)  # its first: nothing was promised before
     assert read.take(1) == ([("BTC", 2, "delta")], 0)
+    assert not read.reader.has_news()
+
+
+async def test_who_was_in_step_and_gets_less_than_a_tick_gets_what_is_new() -> None:
+    """A tick of many maps is not a queue: what has waited of it is replaced like anything else."""
+    read, bitcoins, ethers = Read(Clock(), ("BTC", "ETH")), frames("BTC", 4), frames("ETH", 4)
+    read.tick(bitcoins[0], ethers[0])
+    read.take()
+    read.tick(bitcoins[1], ethers[1])
+    assert read.take(1) == ([("BTC", 2, "delta")], 0)
+    for tick in (2, 3):
+        read.tick(bitcoins[tick], ethers[tick])
+    assert read.take(1) == ([("ETH", 4, "snapshot")], 2)
+    assert read.take(1) == ([("BTC", 4, "snapshot")], 1)
+
+
+async def test_the_first_map_does_not_wait_for_the_rate() -> None:
+    read, made = Read(Clock(), min_interval_s=1e9), frames("BTC", 2)
+    assert read.reader.has_news()
+    assert read.take() == ([], 0)  # of a view that nobody has read yet
+    read.offer(made[0])
+    assert read.reader.has_news()
+    assert read.take() == ([("BTC", 1, "snapshot")], 0)
+    read.offer(made[1])
     assert not read.reader.has_news()
 
 

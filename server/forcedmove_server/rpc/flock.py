@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from forcedmove_server.engine.frames import ViewSpec
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 FlockKey = tuple[tuple[str, ...] | None, ViewSpec, FrameFormat]
 #: ids of requests under which a tick's response is kept: clients count them from 1, so most have the same few
 _MOST_IDS = 8
-_NOWHERE: Mapping[str, int] = MappingProxyType({})
 
 
 class SharedResponse(NamedTuple):
@@ -67,7 +65,8 @@ class Flock:
         self.topics: dict[str, Topic] = {}
         self.readers: set[Subscriber] = set()
         #: seq of every topic's newest frame, and of the newest but for the last tick
-        self.positions = self.before = _NOWHERE
+        self.positions: Mapping[str, int] = {}
+        self.before: Mapping[str, int] = {}
         #: frames that never came here before the last tick's, where the engine is elsewhere
         self.missed = 0
         #: the field that goes with the last tick's frames, or nothing
@@ -80,7 +79,7 @@ class Flock:
         self.topics[topic.symbol] = topic
         if topic.latest is not None:
             self.positions = {**self.positions, topic.symbol: topic.latest.seq}
-            self.before = _NOWHERE  # nobody can be in step with a topic that it did not have
+            self.before = {}  # nobody can be in step with a topic that it did not have
 
     def advance(self, frames: Sequence[EncodedFrame]) -> None:
         """Take the frames of a tick."""

@@ -21,7 +21,6 @@ from forcedmove_server.engine.service import ViewService
 from forcedmove_server.engine.stages import StageTimes
 from forcedmove_server.errors import (
     GoingAwayError,
-    GoneError,
     LimitError,
     NotReadyError,
     QuotaError,
@@ -34,10 +33,13 @@ from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.responses import heartbeat
 from forcedmove_server.rpc.subscriber import Subscriber
-from forcedmove_server.rpc.topics import Sendable, Topic, TopicKey
+from forcedmove_server.rpc.topics import Sendable, Topic, TopicKey, resumed
 from forcedmove_server.rpc.traffic import IngestCounts, TrafficCounts
 
 logger = logging.getLogger(__name__)
+
+#: part of the time between heartbeats after which they go along with maps
+_EARLY = 0.75
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -65,6 +67,8 @@ class Hub:
         self._rendered: dict[tuple[str, ViewSpec], tuple[Topic, ...]] = {}
         self._flocks: dict[FlockKey, Flock] = {}
         self._readers: set[Subscriber] = set()
+        #: calls that have not ended, also where their reader is gone: what was written last may still wait for the peer
+        self._places = 0
         #: are told once why streams end, those that the hub does not keep
         self.on_end: list[Callable[[Exception], None]] = []
         self._closed = False
@@ -148,7 +152,7 @@ class Hub:
                 frames[topic] = frame
         is_due = self._loop.time() >= self._heartbeat_due
         if is_due:  # somewhat early, so that nobody in step needs one of its own
-            self._heartbeat_due = self._loop.time() + 0.75 * self._limits.heartbeat_s
+            self._heartbeat_due = self._loop.time() + _EARLY * self._limits.heartbeat_s
         for flock in self._flocks.values():
             if own := [frames[topic] for topic in flock.topics.values() if topic in frames]:
                 flock.advance(own)
@@ -174,7 +178,7 @@ class Hub:
     @property
     def streams(self) -> int:
         """Streams of maps that are open."""
-        return len(self._readers)
+        return self._places
 
     @property
     def subscribers(self) -> int:
@@ -187,16 +191,24 @@ class Hub:
         return len(self._topics)
 
     def add_reader(self) -> Subscriber:
-        """Make room for a reader. Raises GoingAwayError, ServerFailedError, or QuotaError when there are too many."""
+        """Make room for a reader, until ``give_place_back``.
+
+        Raises GoingAwayError, ServerFailedError, or QuotaError when there are too many.
+        """
         if self._closed:
             raise GoingAwayError("the server is going away")
         if self.failure.done():
             raise self._failed()
-        if len(self._readers) >= self._limits.max_streams:
+        if self._places >= self._limits.max_streams:
             raise QuotaError(f"{self._limits.max_streams} streams are open, which is this server's limit (max_streams)")
         reader = Subscriber(time.monotonic, self.traffic, self._limits.stalled_after_s)
         self._readers.add(reader)
+        self._places += 1
         return reader
+
+    def give_place_back(self) -> None:
+        """Note that a reader's call has ended."""
+        self._places -= 1
 
     def remove_reader(self, reader: Subscriber) -> None:
         """Forget a reader, and the topics that only it read."""
@@ -216,45 +228,25 @@ class Hub:
             return  # it left meanwhile
         if subscription.symbols is None and self.tick is not None:
             symbols = self.tick.maps.keys()
-        key = (subscription.symbols, subscription.spec, subscription.written)
+        names = subscription.symbols and tuple(sorted(subscription.symbols))  # those in another order want the same
+        key = (names, subscription.spec, subscription.written)
         flock = self._flocks.get(key)
         if flock is None:
             flock = Flock()
             wanted = [(symbol, subscription.spec, subscription.written) for symbol in symbols]
             self._check_quota(reader.flock if reader.flock.readers == {reader} else flock, set(wanted))
-            positions = self._resumed(symbols, subscription)
+            positions = resumed(symbols, subscription, self._engine.epoch, self._topics)
             self._flocks[key] = flock
             self._join(flock, wanted)
         else:
-            positions = self._resumed(symbols, subscription)
+            positions = resumed(symbols, subscription, self._engine.epoch, self._topics)
         if subscription.delivery == "every":
             for topic in flock.topics.values():
                 topic.keeps = True
         flock.readers.add(reader)
         if reader.flock is not flock:
-            self._leave(reader)
+            self._leave(reader, may_come_back=False)
         reader.restart(subscription, flock, positions)
-
-    def _resumed(self, symbols: Iterable[str], subscription: Subscription) -> dict[str, int]:
-        """Return from where symbols go on. Raises GoneError where every frame is wanted and not all are kept."""
-        every = subscription.delivery == "every"
-        if subscription.resume_epoch != self._engine.epoch:
-            if every and subscription.resume_seq:
-                raise GoneError(
-                    f"resume_epoch = {subscription.resume_epoch}: the server has restarted, its epoch is "
-                    f"{self._engine.epoch}; begin with a snapshot"
-                )
-            return {}
-        positions = {symbol: seq for symbol in symbols if (seq := subscription.resume_seq.get(symbol, 0))}
-        for symbol, seq in positions.items() if every else ():
-            topic = self._topics.get((symbol, subscription.spec, subscription.written))
-            if topic is None or topic.after(seq) is None:
-                newest = topic.latest.seq if topic is not None and topic.latest is not None else None
-                raise GoneError(
-                    f"resume_seq of {symbol} = {seq}: the frames since are not kept any more (newest: {newest}); "
-                    "begin with a snapshot"
-                )
-        return positions
 
     def heartbeat(self, flock: Flock) -> bytes:
         """Return the field that tells where the engine and the symbols of a flock are; nothing before the first map."""
@@ -361,7 +353,7 @@ class Hub:
         topic.stop_watching = self._engine.watch(symbol, spec)
         return topic
 
-    def _leave(self, reader: Subscriber) -> None:
+    def _leave(self, reader: Subscriber, may_come_back: bool = True) -> None:
         """Take a reader out of its flock, and with the last one the flock out of its topics."""
         flock = reader.flock
         flock.readers.discard(reader)
@@ -374,7 +366,7 @@ class Hub:
             if topic.flocks:
                 continue
             topic_key = topic.symbol, key[1], key[2]
-            if topic.keeps and not self._closed:
+            if topic.keeps and may_come_back and not self._closed:
                 # whoever lost its connection may come back for the frames since
                 topic.unread_until = self._loop.time() + self._limits.resume_window_s
                 self._loop.call_at(topic.unread_until, self._drop_unread, topic_key, topic)

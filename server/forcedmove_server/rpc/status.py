@@ -97,9 +97,7 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
     elif isinstance(error, UnauthenticatedError | NotAllowedError):
         details = _status(code, message, _error_info(error.reason))
     elif isinstance(error, SlowConsumerError):
-        places = ",".join(f"{symbol}={seq}" for symbol, seq in error.last_seq.items())
-        where = {"epoch": str(error.epoch), "last_seq": places[:_MAX_MESSAGE_CHARS]}
-        details = _status(code, message, _error_info(error.reason, where))
+        details = _status(code, message, _error_info(error.reason, _where(error)))
     elif isinstance(error, QuotaError):
         info = (_error_info(error.reason),) if error.reason else ()
         details = _status(code, message, *info, _retry_info(error.retry_s))
@@ -166,3 +164,18 @@ def _status(code: grpc.StatusCode, message: str, *details: tuple[str, bytes]) ->
         for kind, payload in details
     )
     return varint_field(1, number) + delimited(2, message.encode()) + b"".join(packed)
+
+
+def _where(error: SlowConsumerError) -> dict[str, str]:
+    """Return how far a reader was, by symbol, as far as trailers have room; the other symbols are counted."""
+    told, room = [], _MAX_MESSAGE_CHARS
+    for symbol, seq in error.last_seq.items():
+        place = f"{symbol}={seq}"
+        room -= len(place) + 1
+        if room < 0:
+            break
+        told.append(place)
+    where = {"epoch": str(error.epoch), "last_seq": ",".join(told)}
+    if left_out := len(error.last_seq) - len(told):
+        where["last_seq_left_out"] = str(left_out)
+    return where

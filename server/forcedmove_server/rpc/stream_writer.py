@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from forcedmove_server.errors import GoingAwayError
@@ -31,8 +31,9 @@ class StreamWriter:
         self._reader, self._context, self._hub, self._limits = reader, context, hub, limits
         self._clock = time.monotonic
         self._told: Subscription | None = None
-        #: responses that are ready but for their number
-        self._outbox: deque[list[bytes]] = deque()
+        #: the next response, ready but for its number, and those behind it
+        self._body: list[bytes] | None = None
+        self._bodies: Iterator[list[bytes]] = iter(())
         #: what the responses behind it are to be made of
         self._taken: Taken | None = None
         self._heartbeat_due = self._clock() + limits.heartbeat_s
@@ -51,7 +52,7 @@ class StreamWriter:
                     await self._prepare(self._taken)
                     self._taken = None
                 else:
-                    await reader.wait(self._heartbeat_due, bool(self._outbox))
+                    await reader.wait(self._heartbeat_due, self._body is not None)
         except GoingAwayError:
             with contextlib.suppress(Exception):  # who cannot be told sees the stream end
                 await context.write(going_away(NOT_READY_RETRY_S, reader.request_id))
@@ -66,12 +67,12 @@ class StreamWriter:
         if reader.error is not None:
             raise reader.error
         if reader.subscription is not self._told:
-            self._outbox.clear()  # what was wanted before is not wanted any more
+            self._body = None  # what was wanted before is not wanted any more
             self._told = reader.subscription
             return terms(self._told, self._limits) if self._told is not None else b""
         if reader.pings:
             return pong(reader.pings.popleft(), reader.request_id)
-        if (self._outbox or reader.has_news()) and reader.may_send():
+        if (self._body is not None or reader.has_news()) and reader.may_send():
             return self._maps()
         if self._clock() >= self._heartbeat_due and (alive := self._beat()):
             return with_request(reader.request_id, alive)
@@ -79,8 +80,8 @@ class StreamWriter:
 
     def _maps(self) -> bytes:
         reader, traffic = self._reader, self._hub.traffic
-        if self._outbox:
-            body = self._outbox.popleft()
+        if self._body is not None:
+            body, self._body = self._body, next(self._bodies, None)
             if self._clock() >= self._heartbeat_due:
                 body.append(self._beat())
             number = next(self._hub.numbers)
@@ -98,11 +99,13 @@ class StreamWriter:
         return message
 
     async def _prepare(self, taken: Taken) -> None:
-        reader, share = self._reader, taken.share
-        chunks = share.chunks if share is not None else await self._hub.encode(taken.frames)
+        reader = self._reader
+        chunks = await self._hub.encode(taken.frames)
         if reader.subscription is self._told:  # another request may have come meanwhile
-            self._outbox.extend(bodies(chunks, taken.skipped, reader.request_id, self._limits.max_message_bytes))
-            self._hub.traffic.frames += share.frames if share is not None else len(taken.frames)
+            # a long frame is divided as it is sent: a reader that stops holds one fragment of its own, not all of them
+            self._bodies = bodies(chunks, taken.skipped, reader.request_id, self._limits.max_message_bytes)
+            self._body = next(self._bodies, None)
+            self._hub.traffic.frames += len(taken.frames)
 
     def _beat(self) -> bytes:
         """Return the field that says the stream is alive."""

@@ -37,7 +37,7 @@ class StreamHandlers:
     @guarded
     async def subscribe(self, requests: AsyncIterator[heatmap_pb2.SubscribeRequest], context: Context) -> None:
         """Stream maps until the reader leaves, as it asks for them."""
-        reader = self._hub.add_reader()
+        reader = self._new_reader(context)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow(requests, reader), name="subscription requests")
@@ -52,18 +52,33 @@ class StreamHandlers:
         wanted = request.subscription
         if wanted.max_unacked:
             raise InputError("subscription.max_unacked", wanted.max_unacked, "must be 0: Watch has no acknowledgements")
-        reader = self._hub.add_reader()
+        reader = self._new_reader(context)
         try:
             await self._hub.subscribe(reader, subscription_of(wanted, 0, self._engine.registry, self._limits))
             await StreamWriter(reader, context, self._hub, self._limits).run()
         finally:
             self._leave(reader, context)
 
+    def _new_reader(self, context: Context) -> Subscriber:
+        reader = self._hub.add_reader()
+        # not where the handler ends: what a reader that stopped is told waits behind what it does not read
+        context.add_done_callback(lambda _: self._hub.give_place_back())  # type: ignore[arg-type]  # wrong stub
+        return reader
+
     def _leave(self, reader: Subscriber, context: Context) -> None:
         self._hub.remove_reader(reader)
         logger.info("%s left its stream", context.peer())
 
     async def _follow(self, requests: AsyncIterator[heatmap_pb2.SubscribeRequest], reader: Subscriber) -> None:
+        """Do as is asked. What is wrong ends the stream through its writer: cancelled within its first write, a call
+        cannot be told its status any more.
+        """
+        try:
+            await self._follow_all(requests, reader)
+        except Exception as error:  # noqa: BLE001  the writer raises it
+            reader.fail(error)
+
+    async def _follow_all(self, requests: AsyncIterator[heatmap_pb2.SubscribeRequest], reader: Subscriber) -> None:
         async for request in requests:
             kind = request.WhichOneof("request")
             if kind == "ack":

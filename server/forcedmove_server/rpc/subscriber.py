@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from forcedmove_server.errors import InputError, SlowConsumerError
-from forcedmove_server.rpc.flock import Flock, SharedResponse, TickShare
+from forcedmove_server.rpc.flock import Flock, SharedResponse
 from forcedmove_server.rpc.requests import Subscription
 from forcedmove_server.rpc.topics import Sendable, Topic
 from forcedmove_server.rpc.traffic import TrafficCounts
@@ -19,10 +19,9 @@ _MOST_UNACKED_BYTES = 1 << 20
 
 
 class Taken(NamedTuple):
-    """Frames with the position each one follows, or what a tick brings to all in step; how many were left out."""
+    """Frames with the position each one follows, and how many were left out."""
 
     frames: list[tuple[Sendable, int]]
-    share: TickShare | None
     skipped: int
 
 
@@ -48,6 +47,8 @@ class Subscriber:
         #: what a stream answers at once: nonces of pings
         self.pings: deque[int] = deque()
         self._positions: Mapping[str, int] = {}
+        #: the same while they are this reader's own
+        self._own: dict[str, int] = {}
         #: the flock's positions when everything was taken
         self._seen: Mapping[str, int] = self.flock.positions
         #: symbols whose turn it is, and the flock's positions when that was settled
@@ -201,25 +202,18 @@ class Subscriber:
         return response
 
     def take(self, max_bytes: int) -> Taken:
-        """Take frames of about ``max_bytes`` at most, at least one where there are any; or a tick's, of any length.
-
-        Raises SlowConsumerError.
-        """
+        """Take frames of about ``max_bytes`` at most, at least one where there are any. Raises SlowConsumerError."""
         flock = self.flock
         if not self._round:
-            self._due = self._clock() + self._min_interval_s if self._min_interval_s else 0.0
-            if self._positions is flock.before and not (flock.missed and self.wants_every):
-                self._positions = self._seen = flock.positions
-                missed = 0 if self._min_interval_s else flock.missed
-                self._traffic.conflated += missed
-                return Taken([], flock.share(), missed)
-            self._positions = dict(self._positions)
+            self._positions = self._own = dict(self._positions)
             self._round_of = flock.positions
-            self._round.extend(s for s, seq in flock.positions.items() if seq != self._positions.get(s))
-        taken = self._taken(self._positions, max_bytes)  # type: ignore[arg-type]  # it is this reader's own by now
+            self._round.extend(s for s, seq in flock.positions.items() if seq != self._own.get(s))
+            if self._round and self._min_interval_s:
+                self._due = self._clock() + self._min_interval_s
+        taken = self._taken(self._own, max_bytes)
         if not self._round:
             self._seen = self._round_of
-            if self._positions == flock.positions:
+            if self._own == flock.positions:
                 self._positions = flock.positions
         return taken
 
@@ -242,7 +236,7 @@ class Subscriber:
 
     def _counted(self, frames: list[tuple[Sendable, int]], skipped: int) -> Taken:
         self._traffic.conflated += skipped
-        return Taken(frames, None, skipped)
+        return Taken(frames, skipped)
 
     def _following(self, topic: Topic) -> Sequence[Sendable]:
         if topic.latest is None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forcedmove_server.engine.frames import ViewSpec
+from forcedmove_server.errors import GoneError
 from forcedmove_server.rpc.encoding import EncodedFrame, ViewEncoder
 from forcedmove_server.rpc.formats import FrameFormat
 from forcedmove_server.rpc.limits import Limits
+from forcedmove_server.rpc.requests import Subscription
 
 if TYPE_CHECKING:
     from forcedmove_server.rpc.flock import Flock
@@ -108,3 +110,27 @@ class Topic:
     def has_dropped(self, seq: int) -> bool:
         """Whether a reader that was sent ``seq`` can no longer have every frame since."""
         return bool(self._kept) and self._kept[0].prev_seq > seq
+
+
+def resumed(
+    symbols: Iterable[str], subscription: Subscription, epoch: int, topics: Mapping[TopicKey, Topic]
+) -> dict[str, int]:
+    """Return from where symbols go on. Raises GoneError where every frame is wanted and not all are kept."""
+    every = subscription.delivery == "every"
+    if subscription.resume_epoch != epoch:
+        if every and subscription.resume_seq:
+            raise GoneError(
+                f"resume_epoch = {subscription.resume_epoch}: the server has restarted, its epoch is {epoch}; begin "
+                "with a snapshot"
+            )
+        return {}
+    positions = {symbol: seq for symbol in symbols if (seq := subscription.resume_seq.get(symbol, 0))}
+    for symbol, seq in positions.items() if every else ():
+        topic = topics.get((symbol, subscription.spec, subscription.written))
+        if topic is None or topic.after(seq) is None:
+            newest = topic.latest.seq if topic is not None and topic.latest is not None else None
+            raise GoneError(
+                f"resume_seq of {symbol} = {seq}: the frames since are not kept any more (newest: {newest}); "
+                "begin with a snapshot"
+            )
+    return positions
