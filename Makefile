@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/forcedmove/v1/*.proto)
 
-.PHONY: run test unit lint proto docs bench fuzz soak soak-serving kill gpu-check clean
+.PHONY: run test unit lint proto docs bench fuzz soak soak-feeds soak-serving kill gpu-check clean
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -46,8 +46,10 @@ fuzz: .venv/stamp
 	FORCEDMOVE_FUZZ=46000 $(BIN)/python -m pytest -q tests/wire/test_fuzz.py
 	$(BIN)/python -W error -m tests.rpc_fuzz --inputs 1000000
 
+soak: soak-feeds soak-serving
+
 # Ten minutes of all venues at once under random faults, against the emulator; MINUTES=N replaces the ten.
-soak: .venv/stamp
+soak-feeds: .venv/stamp
 	$(BIN)/python -m tests.emulator.soak --minutes $(or $(MINUTES),10)
 
 # An hour of readers, scans and changes of positions against one server, and what grew; MINUTES=N replaces the sixty.

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
 from scipy import stats
 
-from forcedmove_client import AsyncClient, LimitExceededError, Position, PositionKey
+from forcedmove_client import AsyncClient, LimitExceededError, MapFrame, Position, PositionKey, Subscription
 from tests.serving_process import Served, server_process
 
 READERS = 50
@@ -81,8 +82,8 @@ async def reader(port: int, number: int, record: Record) -> None:
         async with AsyncClient(f"127.0.0.1:{port}") as client:
             leave = time.monotonic() + draw.expovariate(1 / _STAY_S)
             before: np.datetime64 | None = None
-            async with client.subscribe(**wanted) as frames:
-                async for frame in frames:
+            async with client.subscribe(**wanted) as frames, contextlib.aclosing(_counted(frames, record)) as counted:
+                async for frame in counted:
                     record.done["frames"] += 1
                     if number == 0 and before is not None and not frame.skipped:
                         record.intervals_s.append((frame.published_time - before) / _SECOND)
@@ -95,7 +96,17 @@ async def reader(port: int, number: int, record: Record) -> None:
                     # the first is the one whose stamps are compared: it stays
                     if number and time.monotonic() > leave:
                         break
-        record.done["reconnects"] += 1
+        record.done["new readers"] += 1
+
+
+async def _counted(frames: Subscription, record: Record) -> AsyncIterator[MapFrame]:
+    """Yield a stream's frames, and count how often it was cut off or lost its connection."""
+    try:
+        async for frame in frames:
+            yield frame
+    finally:
+        record.done["cut-offs"] += frames.stats.cut_offs
+        record.done["lost connections"] += frames.stats.reconnects - frames.stats.cut_offs
 
 
 async def watcher(port: int, record: Record) -> None:
@@ -194,8 +205,9 @@ def judge(record: Record) -> list[str]:
         missed.append("ticks are missed")
     print("done:", ", ".join(f"{name} {count}" for name, count in record.done.items()))
     print("told to come again:", dict(record.busy))
-    names = ("frames", "reconnects", "scans", "simulations", "snapshots", "changes of positions", "scrapes")
+    names = ("frames", "new readers", "scans", "simulations", "snapshots", "changes of positions", "scrapes")
     missed += [f"no {name}" for name in names if not record.done[name]]
+    missed += [f"{record.done[name]} {name}" for name in ("cut-offs", "lost connections") if record.done[name]]
     if record.done["complaints of the log"]:
         missed.append("the log has errors")
     return missed

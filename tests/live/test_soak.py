@@ -1,6 +1,6 @@
 """All venues at once under random faults: nothing is lost outside announced gaps, nothing comes twice, nothing leaks.
 
-A short run of what ``make soak`` does for ten minutes, and proof that its judge can say no.
+A short run of what ``make soak-feeds`` does for ten minutes, and proof that its judge can say no.
 """
 
 from __future__ import annotations
