@@ -33,7 +33,7 @@ async def test_a_server_that_keeps_its_promises(engine: FakeEngine, capsys: pyte
 async def test_a_server_that_skips_in_silence(
     engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Subscriber, "_counted", lambda _, frames, skipped: Taken(frames, None, 0))
+    monkeypatch.setattr(Subscriber, "_counted", lambda _, frames, skipped: Taken(frames, 0))
     assert await check(engine) == 1
     assert "were skipped and not told" in capsys.readouterr().out
 
