@@ -48,6 +48,7 @@ from forcedmove_server.scorecard.summary import ShortScore
 from forcedmove_server.sources.live import LiveSource
 from forcedmove_server.sources.make import make_source
 from forcedmove_server.sources.pump import Pump
+from forcedmove_server.tracing.traces import Traces, tracing
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,6 +65,11 @@ async def run_server(config: Config, ready_file: Path | None = None, inside: Ins
 
     Raises what a source or the engine failed with.
     """
+    async with tracing(config.server, "engine" if inside else "server") as traces:
+        await _serve(config, ready_file, inside, traces)
+
+
+async def _serve(config: Config, ready_file: Path | None, inside: Inside | None, traces: Traces | None) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -104,6 +110,7 @@ async def run_server(config: Config, ready_file: Path | None = None, inside: Ins
         reflects=config.server.reflection and not inside,
         streams=totals if feed else None,
         internal=(feed.handler(),) if feed else (),
+        spans=traces,
     )
     if inside:
         inside.tell(LISTENING)
@@ -116,6 +123,8 @@ async def run_server(config: Config, ready_file: Path | None = None, inside: Ins
         await server.drain()
         raise
     defect_log = DefectLog(engine, pumps)
+    if traces:
+        engine.on_tick(traces.ticks(engine.stages))
     engine.start()
     for pump in pumps:
         pump.start()

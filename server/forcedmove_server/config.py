@@ -19,7 +19,7 @@ from forcedmove_server.server_config import LogFormat as LogFormat
 from forcedmove_server.server_config import OverloadConfig as OverloadConfig
 from forcedmove_server.server_config import SecurityConfig as SecurityConfig
 from forcedmove_server.server_config import ServerConfig as ServerConfig
-from forcedmove_server.server_config import exposure_errors
+from forcedmove_server.server_config import server_errors
 from forcedmove_server.source_config import SOURCE_KINDS as SOURCE_KINDS
 from forcedmove_server.source_config import LiveSourceConfig as LiveSourceConfig
 from forcedmove_server.source_config import RecordingFormat as RecordingFormat
@@ -357,7 +357,7 @@ def read_config(
         values = fill(table, raw.get(name, {}), name, place, errors)
         values |= fill(table, (overrides or {}).get(name, {}), name, "command line", errors)
         sections[name] = table(**values)
-    errors += exposure_errors(sections["server"], sections["security"], place)
+    errors += server_errors(sections["server"], sections["security"], place)
     errors += [
         ConfigError("exact.hyperliquid_accounts", address, "must be 0x and 40 hexadecimal digits", place)
         for address in sections["exact"].hyperliquid_accounts

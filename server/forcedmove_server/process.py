@@ -13,6 +13,7 @@ from forcedmove_server.errors import ForcedMoveError
 from forcedmove_server.gateway.child import Inside, Orders, begin
 from forcedmove_server.gateway.server import run_gateway
 from forcedmove_server.log_format import configure_logging
+from forcedmove_server.tracing.traces import tracing
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +42,20 @@ async def _run(orders: Orders, tell: Callable[[str], None]) -> int:
             shutil.rmtree(orders.folder, ignore_errors=True)
         return 0
     tokens, certificates = protection_of(config)
-    return await run_gateway(
-        orders.socket_address,
-        orders.number,
-        config.server.host,
-        orders.port,
-        limits_of(config),
-        tokens,
-        certificates,
-        reflects=config.server.reflection,
-        stalled_after_s=config.server.gateway_stalled_after_s,
-        tell=tell,
-    )
+    async with tracing(config.server, f"gateway-{orders.number}") as traces:
+        return await run_gateway(
+            orders.socket_address,
+            orders.number,
+            config.server.host,
+            orders.port,
+            limits_of(config),
+            tokens,
+            certificates,
+            reflects=config.server.reflection,
+            stalled_after_s=config.server.gateway_stalled_after_s,
+            tell=tell,
+            spans=traces,
+        )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from forcedmove_server.errors import ConfigError
 from forcedmove_server.typed_toml import Key
@@ -23,6 +24,12 @@ class ServerConfig:
         "127.0.0.1"
     )
     log_format: Annotated[LogFormat, Key("", "lines of the log on stderr: words, or one JSON object each")] = "text"
+    trace_endpoint: Annotated[
+        str | None, Key("", "URL of an OpenTelemetry collector, OTLP over gRPC (`http://127.0.0.1:4317`)")
+    ] = None
+    trace_share: Annotated[
+        float, Key("", "part of the traces that begin here which is kept; a caller's trace is kept if it says so", 0, 1)
+    ] = 1.0
     heartbeat_ms: Annotated[int, Key("ms", "a stream that has been silent this long gets a heartbeat", 100, 10_000)] = (
         1_000
     )
@@ -118,6 +125,27 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def server_errors(server: ServerConfig, security: SecurityConfig, place: str) -> list[ConfigError]:
+    """Return what contradicts itself, leaves the server open to strangers, or is no address."""
+    errors = exposure_errors(server, security, place)
+    if server.trace_endpoint is not None and (reason := _endpoint_fault(server.trace_endpoint)):
+        errors.append(ConfigError("server.trace_endpoint", server.trace_endpoint, reason, place))
+    return errors
+
+
+def _endpoint_fault(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is not None
+    except ValueError as error:
+        return f"is no URL: {error}"
+    if parts.scheme not in ("http", "https") or not parts.hostname or not has_port:
+        return "must be http://HOST:PORT, or https://HOST:PORT for TLS"
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        return "is more than http://HOST:PORT: OTLP over gRPC has no paths, and no place for secrets in its URL"
+    return ""
 
 
 def exposure_errors(server: ServerConfig, security: SecurityConfig, place: str) -> list[ConfigError]:

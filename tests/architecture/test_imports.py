@@ -47,6 +47,7 @@ SERVER = {
     "garbage": frozenset[str](),
     "metrics": frozenset({"errors", "market", "scorecard", "engine"}),
     "log_format": frozenset[str](),
+    "tracing": frozenset({"errors", "config", "engine"}),
     "app": _ANYTHING,
     "process": _ANYTHING,
     "commands": _ANYTHING,
@@ -136,6 +137,8 @@ def violations(module: str, source: str, is_package: bool = False) -> list[str]:
                 reason = f"{part} does not use kernels"
             elif target == "forcedmove" and part not in MAY_USE_PROTO:
                 reason = f"{part} does not use the wire"
+            elif target == "opentelemetry" and (part != "tracing" or item.at_load):
+                reason = "OpenTelemetry is optional: only tracing imports it, inside functions"
             elif target == top and target_part and target_part != part:
                 allowed = SERVER.get(part)
                 if allowed is None:
@@ -198,6 +201,8 @@ def test_no_package_in_the_top_folders() -> None:
         ("forcedmove_server.sources.new", "import forcedmove_kernels.arrays", "kernels"),
         ("forcedmove_server.rpc.new", "import forcedmove_kernels.arrays", "kernels"),
         ("forcedmove_server.rpc.new", "from forcedmove_client import Client", "clients"),
+        ("forcedmove_server.rpc.new", "def f():\n    from opentelemetry import trace", "only tracing"),
+        ("forcedmove_server.tracing.traces", "from opentelemetry import trace", "inside functions"),
         ("forcedmove_server.novelty.new", "import forcedmove_server.market", "no place"),
         ("forcedmove.extra", "import forcedmove_server", "proto"),
     ],
@@ -217,6 +222,7 @@ def test_the_rules_catch_a_violation(module: str, source: str, reason: str) -> N
         ("forcedmove_server.sources.new", "from forcedmove_server.margin.rules import rule_for"),
         ("forcedmove_server.engine.new", "from forcedmove_kernels.arrays import Rules"),
         ("forcedmove_server.app", "from forcedmove_server.rpc import server"),
+        ("forcedmove_server.tracing.traces", "def f():\n    from opentelemetry import trace"),
     ],
 )
 def test_the_rules_let_through_what_is_right(module: str, source: str) -> None:

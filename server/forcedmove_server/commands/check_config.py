@@ -11,8 +11,9 @@ from typing import Any
 
 from forcedmove_server.commands import reports_errors
 from forcedmove_server.config import CONFIG_VARIABLE, SECTIONS, Config, read_config
-from forcedmove_server.errors import ConfigError, ForcedMoveError
+from forcedmove_server.errors import ConfigError, ForcedMoveError, InputError
 from forcedmove_server.sources.make import make_source
+from forcedmove_server.tracing.traces import require_packages
 from forcedmove_server.typed_toml import keys_of
 
 HELP = "check a config file and print what is in effect"
@@ -44,8 +45,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _unusable(config: Config, file: Path | None) -> list[ConfigError]:
-    """Return what serve would refuse: sources whose files or symbols are not there."""
+    """Return what serve would refuse: sources whose files or symbols are not there, and what needs other packages."""
     errors = []
+    if (endpoint := config.server.trace_endpoint) is not None:
+        try:
+            require_packages(endpoint)
+        except InputError as error:
+            errors.append(ConfigError(error.field, endpoint, error.reason, str(file or "")))
     for number, source in enumerate(config.sources):
         try:
             make_source(source)

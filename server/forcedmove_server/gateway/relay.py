@@ -1,9 +1,9 @@
 """Calls that a gateway does not answer itself, handed on to the engine process and back as they are.
 
 Messages stay bytes both ways, except for requests that the gatekeeper weighs: it gets the message. Deadline,
-cancellation, metadata, status, message and trailers pass; a token does not, since the gateway has judged it. Where a
-stream's reader is slow the gateway reads no further, so that the engine process' handler waits, which is a coroutine
-beside the engine.
+cancellation, metadata, status, message and trailers pass; a token does not, since the gateway has judged it, and where
+this call has a span that is the parent of the engine process' one. Where a stream's reader is slow the gateway reads no
+further, so that the engine process' handler waits, which is a coroutine beside the engine.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
 from forcedmove_server.errors import ForcedMoveError, GoingAwayError
+from forcedmove_server.rpc.call_spans import TRACEPARENT, TRACEPARENT_KEY
 from forcedmove_server.rpc.methods import METHODS
 from forcedmove_server.rpc.status import DETAILS_KEY, abort, guarded
 
@@ -123,6 +124,8 @@ class Relay(grpc.GenericRpcHandler):
             for key, value in context.invocation_metadata() or ()
             if key not in _OWN_METADATA and not key.startswith(_OWN_PREFIXES)
         )
+        if (traceparent := TRACEPARENT.get()) is not None:  # what the engine process does is part of this call
+            metadata = (*(each for each in metadata if each[0] != TRACEPARENT_KEY), (TRACEPARENT_KEY, traceparent))
         # on the wire a single message is a stream of one: every kind of call is relayed alike
         open_call: Any = self._channel.stream_stream(path)
         return open_call(_raw_messages(request, refused), timeout=context.time_remaining(), metadata=metadata)

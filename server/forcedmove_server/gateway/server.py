@@ -21,6 +21,7 @@ from forcedmove_server.gateway.remote import RemoteEngine
 from forcedmove_server.gateway.wire import Report
 from forcedmove_server.rpc import heatmap
 from forcedmove_server.rpc.admission import Admission
+from forcedmove_server.rpc.call_spans import CallSpans
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
@@ -73,6 +74,7 @@ async def serve_gateway(
     certificates: Certificates | None = None,
     *,
     reflects: bool = False,
+    spans: CallSpans | None = None,
 ) -> RpcServer:
     """Start a gateway's server on a port that others of this user may share. Raises InputError where it cannot."""
     first_map = asyncio.Event()
@@ -93,6 +95,7 @@ async def serve_gateway(
         QueueProbes(Admission(limits.overload, lambda: 0.0), None, hub),
         reflects=reflects,
         shares_port=True,
+        spans=spans,
     )
 
 
@@ -108,6 +111,7 @@ async def run_gateway(
     reflects: bool,
     stalled_after_s: float,
     tell: Callable[[str], None],
+    spans: CallSpans | None = None,
 ) -> int:
     """Serve until SIGTERM, or until the engine process is gone, and drain; return the exit status.
 
@@ -123,7 +127,9 @@ async def run_gateway(
         except GoingAwayError as error:
             logger.error("gateway %d: %s", number, error)
             return FEED_LOST
-        server = await serve_gateway(remote, channel, host, port, limits, tokens, certificates, reflects=reflects)
+        server = await serve_gateway(
+            remote, channel, host, port, limits, tokens, certificates, reflects=reflects, spans=spans
+        )
 
         async def follow() -> None:
             nonlocal status

@@ -17,6 +17,7 @@ from forcedmove_server.access.tokens import Quotas, Token
 from forcedmove_server.access.usage import Usage
 from forcedmove_server.errors import ForcedMoveError, InputError, NotAllowedError, QuotaError, UnauthenticatedError
 from forcedmove_server.rpc.admission import Admission
+from forcedmove_server.rpc.call_spans import CallSpans, spanned
 from forcedmove_server.rpc.methods import METHODS, UNLISTED, Method
 from forcedmove_server.rpc.status import abort
 
@@ -27,7 +28,10 @@ _OURS = "/forcedmove."
 
 
 class Gatekeeper(grpc.aio.ServerInterceptor):
-    """``store`` None asks nobody for a token. ``symbols`` tells how many symbols "all" are just now."""
+    """``store`` None asks nobody for a token. ``symbols`` tells how many symbols "all" are just now.
+
+    With ``spans`` every call has a span, refused ones too.
+    """
 
     def __init__(
         self,
@@ -36,16 +40,22 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         max_deadline_s: float,
         symbols: Callable[[], int],
         admission: Admission,
+        spans: CallSpans | None = None,
     ) -> None:
-        self._admission = admission
+        self._admission, self._spans = admission, spans
         self._store, self._quotas, self._max_deadline_s, self._symbols = store, quotas, max_deadline_s, symbols
         self._usage: dict[str, tuple[Token, Usage]] = {}
 
     async def intercept_service(self, continuation: Callable[[Any], Any], details: grpc.HandlerCallDetails) -> Any:
         """Return the method's handler, or one that refuses the call with its status."""
         handler = await continuation(details)
-        if handler is None:
-            return None
+        judged = self._judged(handler, details) if handler is not None else None
+        if judged is None or self._spans is None:
+            return judged
+        answer, make = _parts(judged)
+        return spanned(judged, make, answer, self._spans, details)
+
+    def _judged(self, handler: Any, details: grpc.HandlerCallDetails) -> Any:
         method = METHODS.get(details.method, UNLISTED)
         token: Token | None = None
         if self._store is not None and method.scope != "open":

@@ -14,6 +14,7 @@ import grpc
 from forcedmove_server.engine.service import EngineService
 from forcedmove_server.errors import ForcedMoveError
 from forcedmove_server.rpc.admission import WINDOW_S, Admission, Gate
+from forcedmove_server.rpc.call_spans import UNTRACED
 from forcedmove_server.rpc.hub import Hub
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class QueueProbes:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(self._address))
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_HEALTH)
-            tasks.create_task(self._ask(gates["calls"], lambda: call(b"")))
+            tasks.create_task(self._ask(gates["calls"], lambda: call(b"", metadata=UNTRACED)))
             if (engine := self._engine) is not None:
                 tasks.create_task(self._ask(gates["engine"], lambda: asyncio.wrap_future(engine.at_tick(_nothing))))
             tasks.create_task(self._ask(gates["snapshots"], lambda: self._hub.off_loop(_nothing, None)))

@@ -30,6 +30,7 @@ from forcedmove_server.rpc import (
     whatif,
 )
 from forcedmove_server.rpc.admission import Admission
+from forcedmove_server.rpc.call_spans import CallSpans
 from forcedmove_server.rpc.certificates import Certificates
 from forcedmove_server.rpc.gatekeeper import Gatekeeper
 from forcedmove_server.rpc.hub import Hub
@@ -160,6 +161,7 @@ async def serve(
     reflects: bool = False,
     streams: server_status.Streams | None = None,
     internal: Sequence[grpc.GenericRpcHandler] = (),
+    spans: CallSpans | None = None,
 ) -> RpcServer:
     """Start a server; port 0 takes any free one, and a ``host`` of ``unix:PATH`` is a socket file.
 
@@ -169,6 +171,7 @@ async def serve(
     ``feeds`` tells how live feeds are doing, ``figures`` what its status says of the engine. Without ``tokens`` nobody
     needs one, without ``certificates`` the port is plain text; ``reflects`` describes the services to tools.
     ``streams`` are told of in its status where they are not its own; ``internal`` handlers come beside the services.
+    ``spans`` begins one for every call.
 
     Raises InputError when the address cannot be bound.
     """
@@ -205,6 +208,7 @@ async def serve(
         QueueProbes(admission, engine, hub),
         reflects=reflects,
         questions=questions,
+        spans=spans,
     )
 
 
@@ -222,6 +226,7 @@ async def start(
     reflects: bool = False,
     shares_port: bool = False,
     questions: Mapping[str, Worker] = MappingProxyType({}),
+    spans: CallSpans | None = None,
 ) -> RpcServer:
     """Start a server of ``handlers`` in front of ``hub``, with health and the gatekeeper; see ``serve``.
 
@@ -237,6 +242,7 @@ async def start(
         max_deadline_s,
         lambda: len(hub.tick.maps) if hub.tick is not None else 1,
         probes.admission,
+        spans,
     )
     server = grpc.aio.server(
         interceptors=(gatekeeper,),
