@@ -91,6 +91,8 @@ async def status_of(
                 await opened
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass
+        if await opened.details() == "Internal error from Core":  # gRPC's word for a write to what was refused already
+            return await status_of(port, name, token, timeout_s)
         trailers = dict(await opened.trailing_metadata() or ())
         return await opened.code(), await opened.details() or "", trailers.get("grpc-status-details-bin", b"")
 

@@ -313,7 +313,11 @@ async def test_the_answers_are_those_of_the_engine_process_to_the_byte(real: Any
             for request in {b"", REQUESTS.get(path, heatmap_pb2.ListSymbolsRequest()).SerializeToString()}:
                 if path == SCAN and request:
                     continue  # says how long it took
-                assert await ended(through, path, request) == await ended(direct, path, request), path
+                for _ in range(5):  # a tick may fall between the two
+                    outer_answer, inner_answer = await ended(through, path, request), await ended(direct, path, request)
+                    if outer_answer == inner_answer:
+                        break
+                assert outer_answer == inner_answer, path
         messages, code, *_ = await ended(through, SCAN, REQUESTS[SCAN].SerializeToString())
         assert code is grpc.StatusCode.OK
         assert messages

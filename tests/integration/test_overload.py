@@ -79,10 +79,8 @@ async def test_a_shed_call_is_told_when_to_come_again_before_its_request_is_pars
         kind = ("unary", "stream")
         make = getattr(channel, f"{kind[method.client_streaming]}_{kind[method.server_streaming]}")
         rubbish = b"\xff" * 50
+        # a stream of requests is refused before the first: gRPC would make INTERNAL of a write to what has ended
         call = make(name)(*(() if method.client_streaming else (rubbish,)), timeout=5.0)
-        if method.client_streaming:
-            with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # it may have ended already
-                await call.write(rubbish)
         assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "overloaded" in await call.details()
         details = dict(await call.trailing_metadata())["grpc-status-details-bin"]
