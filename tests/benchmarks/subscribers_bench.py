@@ -232,11 +232,11 @@ def measure(plan: Plan, size: int = 0) -> Measured:
 
     assert reader_pipe.recv() == "begun"
     cpu_before, rss_before = ask()
-    most_rss = rss_before
+    resident = []
     for _ in range(int(0.8 * STALLED_AFTER_S)):  # while the stopped ones are not cut off yet
         if reader_pipe.poll(1.0):
             break
-        most_rss = max(most_rss, ask()[1])
+        resident.append(ask()[1])
     received = reader_pipe.recv()
     cpu_s = ask()[0] - cpu_before
     latencies, length, endings = reader_pipe.recv()
@@ -246,7 +246,7 @@ def measure(plan: Plan, size: int = 0) -> Measured:
     assert reader.exitcode == server.exitcode == 0
     p50, p99 = np.percentile(latencies, (50, 99))
     due = (READERS - plan.stalled) * MEASURED_S * TICKS_PER_S
-    memory = (most_rss - rss_before) / plan.stalled if plan.stalled else 0.0
+    memory = (float(np.median(resident)) - rss_before) / plan.stalled if plan.stalled else 0.0
     return Measured(float(p50), float(p99), cpu_s / received * 1e6, length, received / due, endings, memory)
 
 
