@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import grpc
 
-from forcedmove_client.errors import ForcedMoveClientError, UnavailableError, is_quota, translated
+from forcedmove_client.errors import ForcedMoveClientError, HistoryGoneError, UnavailableError, is_quota, translated
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class ResumingStream(ABC, Generic[Item, Response]):
 
     def __init__(self, target: str, patience: Patience, stats: Reconnects) -> None:
         self._call: Any = None
+        self._responses: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._target, self._patience, self._counts = target, patience, stats
         self._ready: deque[Item] = deque()
@@ -83,6 +84,8 @@ class ResumingStream(ABC, Generic[Item, Response]):
                 raise StopAsyncIteration
             try:
                 await self._accept(await self._read())
+            except HistoryGoneError:
+                raise  # it goes on behind what is gone
             except ForcedMoveClientError:
                 await self.aclose()
                 raise
@@ -124,16 +127,18 @@ class ResumingStream(ABC, Generic[Item, Response]):
                 if self._call is None:
                     self._loop = asyncio.get_running_loop()
                     await self._open()
+                    self._responses = aiter(self._call)
                 call = self._call
-                response: Any = await call.read()
+                # call.read() gives up once a write has failed, and what the server had to say is not heard
+                response: Response = await anext(self._responses)
         except TimeoutError:
             silence = f"no message for {self._patience.silence_timeout_s:g} s, not even a heartbeat"
             raise _lost(silence) from None
-        if response is grpc.aio.EOF:
+        except StopAsyncIteration:
             code, details = await call.code(), await call.details()
-            raise _lost(details or "the server ended the stream", code)
+            raise _lost(details or "the server ended the stream", code) from None
         self._lost_at, self._attempts = None, 0
-        return response  # type: ignore[no-any-return]
+        return response
 
     async def _recover(self, error: grpc.aio.AioRpcError) -> None:
         """Wait before the next attempt to connect. Raises where that is of no use any more."""
