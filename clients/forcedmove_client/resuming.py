@@ -127,7 +127,8 @@ class ResumingStream(ABC, Generic[Item, Response]):
                 if self._call is None:
                     self._loop = asyncio.get_running_loop()
                     await self._open()
-                    self._responses = aiter(self._call)
+                    opened: Any = self._call
+                    self._responses = aiter(opened)
                 call = self._call
                 # call.read() gives up once a write has failed, and what the server had to say is not heard
                 response: Response = await anext(self._responses)
