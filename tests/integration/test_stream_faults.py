@@ -137,10 +137,11 @@ class Consumer:
         assert not (gap and self.delivery == "every"), told
         self.gaps += gap
 
-    def check(self) -> None:
-        """Raise what ended the reading."""
+    def check(self) -> bool:
+        """Raise what ended the reading; True where nothing did."""
         if self._reading.done():
             self._reading.result()
+        return True
 
     async def stop(self) -> None:
         """Read no more."""
@@ -247,11 +248,13 @@ async def test_a_client_s_map_is_the_server_s(seed: int) -> None:
             await consumer.change(list(SYMBOLS))
             before = len(consumer.read)
             world.engine.run(0.01)
-            await eventually(lambda: len(consumer.read) > before + 12, 20)
+            await eventually(lambda: consumer.check() and len(consumer.read) > before + 12, 20)
             world.engine._interval_s = None
             world.engine.step()
             newest = {(world.epoch, symbol, world.engine.latest().maps[symbol].seq) for symbol in SYMBOLS}
-            await eventually(lambda: newest <= {(f.epoch, f.symbol, f.seq) for f in consumer.read[-12:]}, 20)
+            await eventually(
+                lambda: consumer.check() and newest <= {(f.epoch, f.symbol, f.seq) for f in consumer.read[-12:]}, 20
+            )
             await consumer.stop()
             check(consumer, world.truth)
     finally:
