@@ -251,10 +251,9 @@ async def test_a_client_s_map_is_the_server_s(seed: int) -> None:
             await eventually(lambda: consumer.check() and len(consumer.read) > before + 12, 20)
             world.engine._interval_s = None
             world.engine.step()
-            newest = {(world.epoch, symbol, world.engine.latest().maps[symbol].seq) for symbol in SYMBOLS}
-            await eventually(
-                lambda: consumer.check() and newest <= {(f.epoch, f.symbol, f.seq) for f in consumer.read[-12:]}, 20
-            )
+            maps = world.engine.latest().maps
+            newest = {symbol: (world.epoch, maps[symbol].seq) for symbol in SYMBOLS}
+            await eventually(lambda: consumer.check() and consumer.newest == newest, 20)
             await consumer.stop()
             check(consumer, world.truth)
     finally:
