@@ -101,9 +101,7 @@ class StreamChecker:
             self._past_epochs.add(self._epoch)
             self._epoch = frame.epoch
             self._seqs.clear()
-        if (
-            frame.symbol in self._symbols
-        ):  # what was told was of a tick before this one, or of what was missed until then
+        if frame.symbol in self._symbols:  # what was told was told of frames before this one
             self._settle()
         self._symbols.add(frame.symbol)
         before = self._seqs.get(frame.symbol)

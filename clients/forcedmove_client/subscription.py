@@ -18,6 +18,7 @@ from forcedmove.v1 import heatmap_pb2
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.checking import StreamChecker
 from forcedmove_client.credit import Credit
+from forcedmove_client.ending import Ending
 from forcedmove_client.errors import HistoryGoneError, ServerError, is_slow_consumer, translated
 from forcedmove_client.frames import MapFrame
 from forcedmove_client.joining import FragmentJoiner, frames_of
@@ -155,7 +156,9 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
         if self._checker is not None:
             self._checker.opened()
         self._call = self._open_call()
-        with contextlib.suppress(asyncio.InvalidStateError):  # it has ended already; the next read says why
+        self._ending = Ending(self._call)
+        # where it has ended already, or does so meanwhile, the next read says why
+        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
             async with self._one_write:
                 for request in self._next_requests():
                     if self._checker is not None:
@@ -262,7 +265,7 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
         except grpc.aio.AioRpcError:
-            pass  # it ended while this was written: the next read raises the same
+            pass  # it ended while this was written: reads bring what came before, then say why
 
     def _note_resync(self, symbol: str, error: OutOfStepError) -> None:
         self.stats.resyncs += 1
