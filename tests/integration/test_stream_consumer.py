@@ -124,6 +124,7 @@ async def test_a_damaged_frame_is_history_gone_where_every_one_is_wanted(
 async def test_a_steady_consumer_is_not_cut_off_however_wide_its_window(engine: FakeEngine) -> None:
     limits = Limits(stalled_after_s=0.8, heartbeat_s=0.1)
     async with serving(engine, limits) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        engine.step()
         engine.run(0.005)
         stream = client.subscribe("BTC", max_unacked=16, **WHOLE)
         for _ in range(20):
@@ -151,6 +152,7 @@ async def test_a_slow_consumer_of_the_newest_gets_the_newest(engine: FakeEngine,
 
 async def test_a_fast_consumer_has_the_whole_window(engine: FakeEngine) -> None:
     async with serving(engine) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        engine.step()
         engine.run(0.005)
         stream = client.subscribe("BTC", **WHOLE)
         await anext(stream)
@@ -167,6 +169,7 @@ async def test_a_fast_consumer_has_the_whole_window(engine: FakeEngine) -> None:
 async def test_each_cut_off_is_seen_as_what_it_is(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
     limits = Limits(stalled_after_s=0.2, heartbeat_s=0.05)
     async with serving(engine, limits) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
+        engine.step()
         engine.run(0.005)
         stream = client.subscribe("BTC", **WHOLE)
         for count in (1, 2, 3):
