@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 DEFAULT_TARGET = "127.0.0.1:7878"
 
 _OPTIONS = (
-    # a server's frames end at 4 MiB, responses with several of them at 1 MiB
+    # answers end at 4 MiB, responses of a stream at 1 MiB: frames that are longer, up to 32 MiB, come in fragments
     ("grpc.max_receive_message_length", 8 << 20),
     # reconnecting is paced by the subscription; the channel should not add minutes of its own
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -138,8 +138,9 @@ class AsyncClient(EventCalls, IngestCalls, ScenarioCalls, StatusCalls):
         ``leverage`` is (min, max), 0 for no limit; axes that are not in ``keep`` are summed over; ``price_range`` is a
         fraction of the mark, 0 for the whole window; ``max_rate_hz`` 0 is every tick. ``delivery`` "latest" skips
         frames for a consumer that is slow, and says so; "every" skips none. At most ``max_unacked`` responses are on
-        their way that were not consumed; None: 16; 0: as many as the buffers on the way hold, which is 128 KiB and one.
-        Cells are rounded to multiples of ``quantum_usd`` (0: not at all), responses compressed with ``compress``;
+        their way that were not consumed; None: 16 with "every", with "latest" what the consumer takes in about a
+        second, from 1 to 16; 0: as many as the buffers on the way hold, which is 128 KiB and one. Cells are rounded to
+        multiples of ``quantum_usd`` (0: not at all), responses compressed with ``compress``;
         ``snapshots_only`` does without deltas. A ``checker`` holds the stream against what the server promises.
         Raises InvalidArgumentError; iterating raises InvalidArgumentError, UnknownNameError, LimitExceededError,
         ServerError, with "every" HistoryGoneError and, after ``reconnect_timeout_s``, UnavailableError. A server that

@@ -20,9 +20,10 @@ class StreamChecker:
     * the first response to a subscription has its terms; the numbers of responses with maps rise, and no more of
       them are unacknowledged than the terms allow;
     * the seq of a symbol rises within an epoch, and an epoch does not come back;
-    * a gap in the seq of symbols that stay subscribed was told as skipped, also where a lost connection caused it; with
-      delivery "every" there is none (a stream with ``max_rate_hz`` leaves out what it does not tell, and is not checked
-      for gaps);
+    * what is told as skipped is what is missing in the seq of symbols that stay subscribed, also where a lost
+      connection or another request is the reason: no less, by the response with the frames behind the gap or one before
+      it, and no more, by the time that one of the symbols comes again; with delivery "every" nothing is missing or
+      skipped (a stream with ``max_rate_hz`` leaves out what it does not tell, and is not checked for gaps);
     * a heartbeat never tells a head behind what was sent.
     """
 
@@ -33,6 +34,10 @@ class StreamChecker:
         self._epoch = 0
         self._past_epochs: set[int] = set()
         self._wanted = heatmap_pb2.Subscription()
+        self._request_id = 0
+        #: frames that were told as skipped since ``_told``, and whose gap has not been seen yet; symbols since then
+        self._owed = self._told = 0
+        self._symbols: set[str] = set()
         self._number = 0
         #: numbers of responses that were not acknowledged yet
         self._unacked: deque[int] = deque()
@@ -51,14 +56,25 @@ class StreamChecker:
                 self._unacked.popleft()
         if not request.HasField("subscription"):
             return
-        self._wanted = request.subscription
+        self._wanted, self._request_id = request.subscription, request.request_id
+        # what answers the request before does not count any more: the server counts again from what is resumed
+        self._owed = 0
+        if not self._wanted.max_unacked:
+            self._unacked.clear()
         self._owed_terms.add(request.request_id)
         resumes = self._wanted.resume_seq if self._wanted.resume_epoch == self._epoch else {}
         self._seqs = dict(resumes)
 
     def received(self, response: heatmap_pb2.SubscribeResponse) -> None:
         """Check a response as it came, before its frames."""
-        self.skipped += response.skipped_frames
+        is_current = response.request_id == self._request_id
+        if is_current and response.skipped_frames:
+            self._settle()
+            self.skipped += response.skipped_frames
+            self._owed, self._told = response.skipped_frames, response.number
+            self._symbols.clear()
+            if self._wanted.delivery == heatmap_pb2.DELIVERY_EVERY:
+                self._tell(f"response {response.number} tells of {self._owed} skipped frames; none may be")
         if response.HasField("terms"):
             self._owed_terms.discard(response.request_id)
         if response.frames or response.zstd_frames or response.HasField("fragment"):
@@ -69,7 +85,7 @@ class StreamChecker:
             self._number = response.number
             if window := self._wanted.max_unacked:
                 self._unacked.append(response.number)
-                if len(self._unacked) > window:
+                if is_current and len(self._unacked) > window:
                     self._tell(f"with response {self._number} {len(self._unacked)} are unacknowledged, not {window}")
         if response.HasField("heartbeat") and response.heartbeat.epoch == self._epoch:
             for symbol, seq in self._seqs.items():
@@ -85,6 +101,9 @@ class StreamChecker:
             self._past_epochs.add(self._epoch)
             self._epoch = frame.epoch
             self._seqs.clear()
+        if frame.symbol in self._symbols:  # what was told was told of frames before this one
+            self._settle()
+        self._symbols.add(frame.symbol)
         before = self._seqs.get(frame.symbol)
         self._seqs[frame.symbol] = frame.seq
         if before is None:
@@ -96,8 +115,17 @@ class StreamChecker:
         self.gaps += gap
         if gap and self._wanted.delivery == heatmap_pb2.DELIVERY_EVERY:
             self._tell(f"{frame.symbol}: frames {before + 1} to {frame.seq - 1} are missing")
-        elif self.gaps > self.skipped and not self._wanted.max_rate_hz:
-            self._tell(f"{frame.symbol}: frames {before + 1} to {frame.seq - 1} were skipped and not told")
+        elif not self._wanted.max_rate_hz:
+            self._owed -= gap
+            if self._owed < 0:
+                self._owed = 0
+                self._tell(f"{frame.symbol}: frames {before + 1} to {frame.seq - 1} were skipped and not told")
+
+    def _settle(self) -> None:
+        """Note that everything has come that could make up for what was told."""
+        if self._owed:
+            self._tell(f"response {self._told} told of {self._owed} skipped frames more than are missing")
+        self._owed = 0
 
     def _tell(self, problem: str) -> None:
         if len(self.problems) < _MOST_TOLD:

@@ -215,10 +215,10 @@ class MapFrame:
 
     ``grid`` f32, read-only, USD notional; one axis per name in ``axes``. The price axis has a cell for everything
     below the window, one per bin and one for everything above; ``price_low`` and ``price_high`` f64 are the cells'
-    edges, 0 and +inf at the ends. Labels of axes that were summed over are empty. ``skipped`` counts the frames (of all
-    symbols) that the stream left out just before this one because it was read too slowly. ``score`` says how true the
-    symbol's maps have been, None where the server keeps no score or there is nothing to say yet. ``band`` comes with
-    snapshots that asked for one.
+    edges, 0 and +inf at the ends. Labels of axes that were summed over are empty. ``skipped`` counts the frames of
+    the symbol that the stream left out just before this one because it was read too slowly or its connection was lost.
+    ``score`` says how true the symbol's maps have been, None where the server keeps no score or there is nothing to say
+    yet. ``band`` comes with snapshots that asked for one.
     """
 
     symbol: str

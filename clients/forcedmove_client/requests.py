@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from forcedmove.v1 import cascade_pb2, heatmap_pb2, model_pb2
+from forcedmove_client.credit import WINDOW
 from forcedmove_client.decoding import AXIS_NAMES, SIDE_NAMES, WEIGHTING_NAMES
 from forcedmove_client.errors import InvalidArgumentError
 from forcedmove_client.frames import AxisName, SideName, WeightingName
@@ -16,8 +17,6 @@ _DELIVERIES: Mapping[heatmap_pb2.Delivery.ValueType, str] = {
     heatmap_pb2.DELIVERY_LATEST: "latest",
     heatmap_pb2.DELIVERY_EVERY: "every",
 }
-#: an acknowledgement costs the server as much as a message: there is one for every eight
-_UNACKED = 16
 _MOST_UNACKED = 64
 N = TypeVar("N", bound=int)
 
@@ -66,7 +65,7 @@ def subscription_message(
     """What a stream is to bring; arguments as in ``AsyncClient.subscribe``. Raises InvalidArgumentError."""
     number = number_of("delivery", delivery, _DELIVERIES)
     if max_unacked is None:
-        max_unacked = _UNACKED
+        max_unacked = WINDOW
     if not 0 <= max_unacked <= _MOST_UNACKED:
         raise InvalidArgumentError(f"max_unacked = {max_unacked!r}: must lie in 0 .. {_MOST_UNACKED}")
     return heatmap_pb2.Subscription(
@@ -81,6 +80,16 @@ def subscription_message(
             compression=heatmap_pb2.COMPRESSION_ZSTD if compress else heatmap_pb2.COMPRESSION_NONE,
         ),
     )
+
+
+def stays(symbol: str, before: Collection[str], now: Collection[str]) -> bool:
+    """Whether a symbol that came under the names ``before`` also comes under the names ``now``; no names: all.
+
+    One that was asked for by another name than its own counts as staying as long as one of those does.
+    """
+    if not now or symbol in now:
+        return True
+    return bool(before) and symbol not in before and not set(before).isdisjoint(now)
 
 
 def simulate_request(symbol: str, price: float | None, move: float | None) -> cascade_pb2.SimulateRequest:

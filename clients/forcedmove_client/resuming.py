@@ -14,7 +14,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import grpc
 
-from forcedmove_client.errors import ForcedMoveClientError, UnavailableError, is_quota, translated
+from forcedmove_client.ending import CORE_FAULT, Ending
+from forcedmove_client.errors import ForcedMoveClientError, HistoryGoneError, UnavailableError, is_quota, translated
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,6 @@ Response = TypeVar("Response")
 _BACKOFF_BASE_S, _BACKOFF_CAP_S = 0.1, 5.0
 #: what a lost connection looks like; CANCELLED because a server that stops at once cancels its streams
 _TRANSPORT_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
-#: how gRPC's client, not the server, says that a call ended while something was written to it
-_CORE_FAULT = "Internal error from Core"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,9 @@ class ResumingStream(ABC, Generic[Item, Response]):
 
     def __init__(self, target: str, patience: Patience, stats: Reconnects) -> None:
         self._call: Any = None
+        self._responses: Any = None
+        #: of the call, where something is written to it
+        self._ending: Ending | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._target, self._patience, self._counts = target, patience, stats
         self._ready: deque[Item] = deque()
@@ -83,6 +85,8 @@ class ResumingStream(ABC, Generic[Item, Response]):
                 raise StopAsyncIteration
             try:
                 await self._accept(await self._read())
+            except HistoryGoneError:
+                raise  # it goes on behind what is gone
             except ForcedMoveClientError:
                 await self.aclose()
                 raise
@@ -124,16 +128,21 @@ class ResumingStream(ABC, Generic[Item, Response]):
                 if self._call is None:
                     self._loop = asyncio.get_running_loop()
                     await self._open()
+                    opened: Any = self._call
+                    self._responses = aiter(opened)
                 call = self._call
-                response: Any = await call.read()
+                # call.read() gives up once a write has failed, and what the server had to say is not heard
+                response: Response = await anext(self._responses)
         except TimeoutError:
             silence = f"no message for {self._patience.silence_timeout_s:g} s, not even a heartbeat"
             raise _lost(silence) from None
-        if response is grpc.aio.EOF:
+        except StopAsyncIteration:
             code, details = await call.code(), await call.details()
-            raise _lost(details or "the server ended the stream", code)
+            raise _lost(details or "the server ended the stream", code) from None
+        except grpc.aio.AioRpcError as error:
+            raise (error if self._ending is None else await self._ending.of(error)) from None
         self._lost_at, self._attempts = None, 0
-        return response  # type: ignore[no-any-return]
+        return response
 
     async def _recover(self, error: grpc.aio.AioRpcError) -> None:
         """Wait before the next attempt to connect. Raises where that is of no use any more."""
@@ -143,7 +152,7 @@ class ResumingStream(ABC, Generic[Item, Response]):
         if self._closed or await self._goes_on(error):
             return
         full = is_quota(error)
-        if error.code() not in _TRANSPORT_CODES and not full and error.details() != _CORE_FAULT:
+        if error.code() not in _TRANSPORT_CODES and not full and error.details() != CORE_FAULT:
             self._closed = True
             raise translated(error, self._target) from None
         now = time.monotonic()

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +17,12 @@ import grpc
 from forcedmove.v1 import heatmap_pb2
 from forcedmove_client.assembly import OutOfStepError, SymbolState
 from forcedmove_client.checking import StreamChecker
+from forcedmove_client.credit import Credit
+from forcedmove_client.ending import Ending
 from forcedmove_client.errors import HistoryGoneError, ServerError, is_slow_consumer, translated
 from forcedmove_client.frames import MapFrame
 from forcedmove_client.joining import FragmentJoiner, frames_of
+from forcedmove_client.requests import stays
 from forcedmove_client.resuming import Patience, ResumingStream
 
 if TYPE_CHECKING:  # the stubs are generic, the class is not
@@ -30,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 #: a server whose fresh snapshots do not match their own checksums this often is not going to get better
 _MAX_RESYNCS_IN_A_ROW = 3
-#: of what a server sends unacknowledged, the part after which it is told: each time costs it about as much as a map
-_ACKNOWLEDGED_SHARE, _ACKNOWLEDGED_BYTES = 0.75, 512 << 10
 
 
 @dataclass(slots=True)
@@ -56,9 +58,9 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
 
     A lost connection is taken up again where it ended: symbols that did not change meanwhile go on, others begin with a
     snapshot, and so does everything after a restart of the server. Frames are read when they are asked for, and
-    acknowledged when the next one is: a consumer that is slow skips frames, which ``MapFrame.skipped`` and ``stats``
-    tell. With delivery "every" none is skipped: where the server has no longer all of them, HistoryGoneError is raised
-    once, and iterating goes on with snapshots.
+    acknowledged when later ones are: a consumer that is slow skips frames, which ``MapFrame.skipped`` and ``stats``
+    tell. With delivery "every" none is skipped: where the server has no longer all of them, or one came damaged,
+    HistoryGoneError is raised once, and iterating goes on with snapshots.
 
     Raises UnavailableError or LimitExceededError when ``reconnect_timeout_s`` has passed, and whatever the server
     refuses the request with.
@@ -82,16 +84,26 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
         self._wanted = make(**arguments)
         self._checker = checker
         self._request_id = 0
-        self._received = self._unacknowledged = self._unacknowledged_bytes = 0
-        self._untold_skips = 0
+        self._credit = Credit()
         self._epoch = 0
         self._states: dict[str, SymbolState] = {}
+        #: seq of each symbol's newest frame, also where its state was lost
+        self._seqs: dict[str, int] = {}
         self._resyncs: dict[str, int] = {}
         self._fragments = FragmentJoiner()
         self._heads: dict[str, int] = {}
         #: gRPC takes one message at a time, and acknowledgements meet what the consumer asks for
         self._one_write = asyncio.Lock()
         self._pings: dict[int, tuple[float, asyncio.Future[float]]] = {}
+
+    @property
+    def _is_every(self) -> bool:
+        return self._wanted.delivery == heatmap_pb2.DELIVERY_EVERY
+
+    @property
+    def _adapts(self) -> bool:
+        """Whether the window follows the consumer."""
+        return not self._is_every and self._arguments["max_unacked"] is None
 
     @property
     def head_seq(self) -> Mapping[str, int]:
@@ -101,18 +113,22 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
     async def change(self, **arguments: Any) -> None:
         """Ask for something else from now on: arguments of ``AsyncClient.subscribe`` that are to differ.
 
-        Frames of symbols that stay, under the same view and encoding, go on where they are. Raises
-        InvalidArgumentError; the next frame raises whatever the server refuses it with.
+        Symbols that stay, under the same view and encoding, go on where they are; those of their frames that came
+        before this are told first. Raises InvalidArgumentError; the next frame raises whatever the server refuses it
+        with.
         """
         changed = {**self._arguments, **arguments}
         wanted = self._make(**changed)
-        if wanted.view != self._wanted.view or wanted.encoding != self._wanted.encoding:
-            self._states.clear()
-        elif wanted.symbols:
-            self._states = {symbol: state for symbol, state in self._states.items() if symbol in wanted.symbols}
+        is_same_view = wanted.view == self._wanted.view and wanted.encoding == self._wanted.encoding
+        self._seqs = {
+            symbol: seq
+            for symbol, seq in self._seqs.items()
+            if is_same_view and stays(symbol, self._wanted.symbols, wanted.symbols)
+        }
+        self._states = {symbol: state for symbol, state in self._states.items() if symbol in self._seqs}
+        self._ready = deque(frame for frame in self._ready if frame.symbol in self._seqs)
         self._arguments, self._wanted = changed, wanted
-        self._ready.clear()
-        await self._write(self._next_request())
+        await self._write_all(self._next_requests())
 
     async def ping(self) -> float:
         """Return the seconds that a message takes to the server and back; frames have to be read meanwhile.
@@ -133,30 +149,29 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
     async def _open(self) -> None:
         self._resyncs.clear()
         self._fragments = FragmentJoiner()
-        self._received = self._unacknowledged = self._unacknowledged_bytes = 0
+        self._credit.opened()
         for _, answer in self._pings.values():
             if not answer.done():
                 answer.set_exception(self._no_connection())
         if self._checker is not None:
             self._checker.opened()
         self._call = self._open_call()
-        request = self._next_request()
-        if self._checker is not None:
-            self._checker.requested(request)
-        with contextlib.suppress(asyncio.InvalidStateError):  # it has ended already; the next read says why
+        self._ending = Ending(self._call)
+        # where it has ended already, or does so meanwhile, the next read says why
+        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
             async with self._one_write:
-                await self._call.write(request)
+                for request in self._next_requests():
+                    if self._checker is not None:
+                        self._checker.requested(request)
+                    await self._call.write(request)
 
     async def _read(self) -> heatmap_pb2.SubscribeResponse:
         """Read a response. Whoever asks for another one has consumed those before."""
-        most = max(1, int(_ACKNOWLEDGED_SHARE * self._wanted.max_unacked))
-        is_due = self._unacknowledged >= most or self._unacknowledged_bytes >= _ACKNOWLEDGED_BYTES
-        if self._wanted.max_unacked and is_due:
-            self._unacknowledged = self._unacknowledged_bytes = 0
-            await self._write(heatmap_pb2.SubscribeRequest(ack=heatmap_pb2.Ack(number=self._received)))
+        if (ack := self._credit.consumed()) is not None:
+            await self._write(heatmap_pb2.SubscribeRequest(ack=ack))
         return await super()._read()
 
-    def _next_request(self) -> heatmap_pb2.SubscribeRequest:
+    def _next_requests(self) -> Iterator[heatmap_pb2.SubscribeRequest]:
         """Ask for the subscription again, from where it is. What still answers an earlier request is of no use then."""
         self._request_id += 1
         request = heatmap_pb2.SubscribeRequest(request_id=self._request_id, subscription=self._wanted)
@@ -164,15 +179,15 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
         for symbol, state in self._states.items():
             if state.epoch == self._epoch:  # after a restart the states of before are of no use
                 request.subscription.resume_seq[symbol] = state.seq
-        return request
+        yield request
+        ack = self._credit.asked(self._wanted.max_unacked, self._adapts)
+        if ack is not None:
+            yield heatmap_pb2.SubscribeRequest(ack=ack)
 
     async def _accept(self, response: heatmap_pb2.SubscribeResponse) -> None:
         if self._checker is not None:
             self._checker.received(response)
-        if response.number:
-            self._received = response.number
-            self._unacknowledged += 1
-            self._unacknowledged_bytes += response.ByteSize()
+        self._credit.received(response)
         if response.HasField("heartbeat"):
             self.stats.missed_ticks = response.heartbeat.missed_ticks
             self._heads = dict(response.heartbeat.head_seq)
@@ -182,29 +197,42 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
                 answer.set_result(time.perf_counter() - sent_at)
         elif response.HasField("going_away"):
             logger.info("%s: the server is going away", self._target)
-        self.stats.skipped += response.skipped_frames
-        self._untold_skips += response.skipped_frames
         if response.request_id != self._request_id:
             return
         frames = self._fragments.frames(response.fragment) if response.HasField("fragment") else frames_of(response)
-        lost = False
+        lost: list[str] = []
         for frame in frames:
             try:
-                made = self._states.setdefault(frame.symbol, SymbolState()).apply(frame, self._untold_skips)
+                made = self._states.setdefault(frame.symbol, SymbolState()).apply(frame, self._skipped_before(frame))
             except OutOfStepError as error:
                 self._note_resync(frame.symbol, error)
                 self._states.pop(frame.symbol)
-                lost = True
+                lost.append(frame.symbol)
                 continue
-            self._epoch = frame.epoch
+            if frame.epoch != self._epoch:
+                self._epoch, self._seqs = frame.epoch, {}
+            self._seqs[frame.symbol] = frame.seq
             self._resyncs.pop(frame.symbol, None)
-            self._untold_skips = 0
             self.stats.frames += 1
+            self.stats.skipped += made.skipped
             if self._checker is not None:
                 self._checker.applied(made)
             self._ready.append(made)
+        if self._ready:
+            self._credit.handed_out()
         if lost:
-            await self._write(self._next_request())
+            await self._write_all(self._next_requests())
+            if self._is_every and (gone := [symbol for symbol in lost if self._seqs.pop(symbol, 0)]):
+                raise HistoryGoneError(f"{', '.join(gone)}: a frame came damaged; what follows begins with a snapshot")
+
+    def _skipped_before(self, frame: heatmap_pb2.Frame) -> int:
+        """Return how many frames of its symbol were left out. What the server tells is checked, not used: a response
+        tells of all its symbols at once, and what it told before a request took its place is told again.
+        """
+        before = self._seqs.get(frame.symbol)
+        if before is None or frame.epoch != self._epoch or self._wanted.max_rate_hz:
+            return 0  # what a rate holds back is no sign of slowness
+        return max(0, frame.seq - before - 1)
 
     async def _goes_on(self, error: grpc.aio.AioRpcError) -> bool:
         """Whether to resume at once. Raises HistoryGoneError where frames were lost that none should be of."""
@@ -213,11 +241,15 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
             logger.warning("%s: cut off: %s", self._target, error.details())
             return True
         if error.code() is grpc.StatusCode.OUT_OF_RANGE:
-            self._states.clear()
+            self._states, self._seqs = {}, {}
             gone = translated(error, self._target)
             assert isinstance(gone, HistoryGoneError)
             raise gone from None
         return False
+
+    async def _write_all(self, requests: Iterable[heatmap_pb2.SubscribeRequest]) -> None:
+        for request in list(requests):  # all of them are made before anything else can happen
+            await self._write(request)
 
     async def _write(self, request: heatmap_pb2.SubscribeRequest) -> None:
         """Send a request, if there is a call that goes on; of one that has ended the next read says why."""
@@ -233,7 +265,7 @@ class Subscription(ResumingStream[MapFrame, heatmap_pb2.SubscribeResponse]):
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
         except grpc.aio.AioRpcError:
-            pass  # it ended while this was written: the next read raises the same
+            pass  # it ended while this was written: reads bring what came before, then say why
 
     def _note_resync(self, symbol: str, error: OutOfStepError) -> None:
         self.stats.resyncs += 1

@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 
 from forcedmove.v1 import heatmap_pb2
+from forcedmove_client.credit import WINDOW, told_after
 from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.garbage import settle
 from forcedmove_server.rpc.limits import Limits
@@ -33,7 +34,6 @@ READERS, TICKS_PER_S, MEASURED_S, STALLED_AFTER_S = 200, 10, 14.0, 10.0
 CHANNELS = 8
 #: as the SDK has them
 OPTIONS = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 128 << 10))
-UNACKED = 16
 #: responses without maps are shorter
 _CONTROL_BYTES = 1_024
 _STAMP = struct.Struct("<q")
@@ -139,7 +139,7 @@ class Reader:
         self.ending = ""
 
     async def run(self) -> None:
-        wanted = heatmap_pb2.Subscription(max_unacked=UNACKED if self.plan.acknowledges else 0)
+        wanted = heatmap_pb2.Subscription(max_unacked=WINDOW if self.plan.acknowledges else 0)
         await self.call.write(heatmap_pb2.SubscribeRequest(subscription=wanted).SerializeToString())
         received = 0
         try:
@@ -150,7 +150,7 @@ class Reader:
                 self.arrivals.append((time.time_ns(), message))
                 self.begun.set()
                 received += 1
-                if self.plan.acknowledges and received % (3 * UNACKED // 4) == 0:  # as the SDK does
+                if self.plan.acknowledges and received % told_after(WINDOW) == 0:  # as the SDK does
                     is_bare = self.plan.is_bare
                     number = 1 if is_bare else heatmap_pb2.SubscribeResponse.FromString(message).number
                     ack = heatmap_pb2.SubscribeRequest(ack=heatmap_pb2.Ack(number=number))
