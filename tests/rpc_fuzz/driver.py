@@ -155,6 +155,12 @@ class FakeContext:
 
     def __init__(self, serialise: Callable[[Any], bytes]) -> None:
         self._serialise, self._end = serialise, asyncio.get_running_loop().time() + _DEADLINE_S
+        #: are called when the call has ended
+        self.callbacks: list[Callable[[Any], None]] = []
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Have something called at the end."""
+        self.callbacks.append(callback)
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
         """End the call."""
@@ -208,6 +214,9 @@ async def at_handler(world: World, name: str, payloads: list[bytes], stay_s: flo
     except TimeoutError:
         assert METHODS[name].holds == "stream", f"{name} took a minute"
         return grpc.StatusCode.CANCELLED
+    finally:
+        for callback in context.callbacks:
+            callback(context)
     if not method.server_streaming:
         assert isinstance(serialise(answer), bytes)
     return grpc.StatusCode.OK
