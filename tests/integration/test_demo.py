@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
 
-from forcedmove_client import Client
+from forcedmove_client import Client, LimitExceededError
 
 FORCEDMOVE = [sys.executable, "-m", "forcedmove_client.cli"]
 PATIENCE_S = 90  # a first start compiles the kernels
+
+T = TypeVar("T")
 
 
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -82,6 +85,18 @@ def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.communicate()
 
 
+def patient(ask: Callable[[], T]) -> T:
+    """Ask again while a server on a busy machine says that it is overloaded."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except LimitExceededError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+
+
 def test_a_client_sees_what_is_alive(server: tuple[subprocess.Popen[str], str]) -> None:
     process, target = server
     with Client(target) as client:
@@ -89,7 +104,7 @@ def test_a_client_sees_what_is_alive(server: tuple[subprocess.Popen[str], str]) 
         frame = client.snapshot(["ETH"], price_range=0.0)["ETH"]
         assert frame.grid.shape == (2, 2050)
         assert frame.coverage == 1.0
-        chain = client.simulate("BTC", move=-0.02)
+        chain = patient(lambda: client.simulate("BTC", move=-0.02))
         assert chain.shock_price == pytest.approx(0.98 * chain.start_price, rel=1e-9)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=20)
