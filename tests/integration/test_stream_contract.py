@@ -252,6 +252,7 @@ async def test_who_was_cut_off_and_does_not_read_it_keeps_its_place(engine: Fake
     engine.close()
     engine = FakeEngine(bins=50_000)
     async with (
+        asyncio.timeout(20),
         serving(engine, Limits(stalled_after_s=0.2, max_streams=2)) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", (("grpc.http2.bdp_probe", 0),)) as channel,
     ):
@@ -280,6 +281,24 @@ async def test_views_that_were_replaced_are_not_kept_for_who_comes_back(engine: 
         await stream.aclose()
         await eventually(lambda: not server.hub._readers)
         assert server.hub.views == 1  # kept for a while
+
+
+async def test_what_is_left_of_a_long_frame_is_not_sent_once_something_else_is_wanted(engine: FakeEngine) -> None:
+    limits = Limits(max_message_bytes=300)
+    async with serving(engine, limits) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        engine.step()
+        call = heatmaps(channel).Subscribe()
+        await call.write(subscribe_request(1, symbols=["BTC"], max_unacked=1))
+        await eventually(lambda: engine.watched)
+        engine.step()
+        assert (await response_with(call, "fragment")).fragment.count > 2
+        await call.write(subscribe_request(2, symbols=["ETH"], max_unacked=8))
+        assert (await response_with(call, "terms")).request_id == 2
+        await call.write(heatmap_pb2.SubscribeRequest(ack=heatmap_pb2.Ack(number=1)))
+        await eventually(lambda: engine.watched)
+        engine.step()
+        response = await response_with(call, "fragment")
+        assert (response.request_id, response.fragment.index) == (2, 0)
 
 
 async def test_symbols_in_another_order_are_the_same(engine: FakeEngine) -> None:

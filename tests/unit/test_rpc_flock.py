@@ -71,6 +71,19 @@ async def test_a_symbol_that_appears_begins_with_what_there_is() -> None:
     assert read.reader.take_shared(numbers, _ROOM) is not None
 
 
+async def test_who_is_a_tick_behind_when_a_symbol_appears_gets_that_too() -> None:
+    numbers, ethers = itertools.count(1), Read(Clock(), ("ETH",))
+    (first, second), (other,) = frames("BTC", 2), frames("ETH", 1)
+    read = Read(Clock())
+    read.offer(first)
+    read.take()
+    read.offer(second)
+    ethers.offer(other)
+    read.flock.add(ethers.flock.topics["ETH"])
+    assert read.reader.take_shared(numbers, _ROOM) is None
+    assert read.take() == ([("BTC", 2, "delta"), ("ETH", 1, "snapshot")], 0)
+
+
 async def test_numbers_of_a_stream_rise() -> None:
     """A response that was made for others before this reader's own last one comes too late for it."""
     read, made, numbers = Read(Clock()), frames("BTC", 3), itertools.count(1)

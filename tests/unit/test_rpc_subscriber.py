@@ -246,6 +246,16 @@ async def test_no_more_is_sent_than_is_acknowledged() -> None:
     assert read.take() == ([("BTC", 4, "snapshot")], 0)
 
 
+async def test_an_acknowledgement_may_change_the_window_within_what_was_asked_for() -> None:
+    reader = Read(Clock(), max_unacked=3).reader
+    reader.acknowledge(0, window=1)
+    assert [send(reader), reader.may_send()] == [1, False]
+    reader.acknowledge(0)  # as before
+    assert not reader.may_send()
+    reader.acknowledge(0, window=100)
+    assert [send(reader), reader.may_send(), send(reader), reader.may_send()] == [2, True, 3, False]
+
+
 async def test_of_long_responses_two_may_be_on_their_way() -> None:
     reader = Read(Clock(), max_unacked=8).reader
     send(reader, 1 << 20)
