@@ -25,6 +25,7 @@ MODULES = (
     "pipeline_bench",
     "inference_bench",
     "stream_bench",
+    "subscribers_bench",
     "gateway_bench",
     "ingest_bench",
     "collect_bench",

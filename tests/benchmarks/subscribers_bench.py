@@ -28,6 +28,7 @@ from forcedmove_server.engine.frames import Tick, ViewSpec
 from forcedmove_server.garbage import settle
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import serve
+from tests.benchmarks.rows import goal
 from tests.benchmarks.stream_bench import METHOD, SYMBOLS, PreparedEngine
 
 READERS, TICKS_PER_S, MEASURED_S, STALLED_AFTER_S = 200, 10, 14.0, 10.0
@@ -250,8 +251,8 @@ def measure(plan: Plan, size: int = 0) -> Measured:
     return Measured(float(p50), float(p99), cpu_s / received * 1e6, length, received / due, endings, memory)
 
 
-def run(results: list[dict[str, Any]], rounds: int = 3) -> None:
-    """Append one row per measured quantity: medians of interleaved rounds."""
+def run(results: list[dict[str, Any]], rounds: int = 3) -> list[dict[str, Any]]:
+    """Append one row per measured quantity, medians of interleaved rounds; return what has to be reached."""
     size = round(measure(Plan(is_bare=False, acknowledges=True)).bytes)
     plans = {
         "acknowledged": Plan(is_bare=False, acknowledges=True),
@@ -288,11 +289,19 @@ def run(results: list[dict[str, Any]], rounds: int = 3) -> None:
     row("subscribers, half stalled, server memory of each", memory, "bytes", f"a message: {size}", memory / size)
     endings = sum((each.endings for each in seen["half stalled"]), Counter[str]())
     row(f"subscribers, half stalled, endings: {dict(endings)}", sum(endings.values()), "streams", "", None)
+    ratio = median("acknowledged", "cpu") / median("bare", "cpu")
+    ended = endings["RESOURCE_EXHAUSTED SLOW_CONSUMER"] / (rounds * READERS // 2)
+    return [
+        goal("subscribers: server CPU per message, of a bare loop's", 1.3, None, ratio, "x", at_most=True),
+        goal("subscribers: p99 with half stalled, of that with none", 2.0, None, stalled / good, "x", at_most=True),
+        goal("subscribers: server memory of each stalled one, messages", 2.0, None, memory / size, "x", at_most=True),
+        goal("subscribers: stalled ones that were cut off", 1.0, None, ended, "x"),
+    ]
 
 
 if __name__ == "__main__":
-    from tests.benchmarks.__main__ import table
+    from tests.benchmarks.__main__ import goals_table, table
 
     rows: list[dict[str, Any]] = []
-    run(rows)
-    print(table(rows))
+    goals = run(rows)
+    print(table(rows), goals_table(goals), sep="\n\n")
