@@ -27,6 +27,7 @@ from forcedmove_client import (
     UnavailableError,
 )
 from forcedmove_client.cli import main
+from forcedmove_client.ending import CORE_FAULT, Ending
 from forcedmove_server.access.store import TokenStore
 from forcedmove_server.access.tokens import SCOPES, create_token, read_tokens, revoke_token
 from forcedmove_server.config import SecurityConfig
@@ -80,6 +81,7 @@ async def status_of(
         try:
             if method.client_streaming:
                 opened = call(metadata=metadata, timeout=timeout_s)
+                ending = Ending(opened)
                 await opened.write(b"")
                 await opened.done_writing()
             else:
@@ -91,8 +93,10 @@ async def status_of(
                 await opened
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass
-        if await opened.details() == "Internal error from Core":  # gRPC's word for a write to what was refused already
-            return await status_of(port, name, token, timeout_s)
+        if await opened.details() == CORE_FAULT:  # gRPC's word for a write to what was refused already
+            ended = await ending.of(grpc.aio.AioRpcError(await opened.code(), *[grpc.aio.Metadata()] * 2, CORE_FAULT))
+            trailers = dict(ended.trailing_metadata())
+            return ended.code(), ended.details() or "", trailers.get("grpc-status-details-bin", b"")
         trailers = dict(await opened.trailing_metadata() or ())
         return await opened.code(), await opened.details() or "", trailers.get("grpc-status-details-bin", b"")
 

@@ -18,6 +18,7 @@ from forcedmove_server.collectors.venues import venue_names
 from forcedmove_server.market.events import Channel
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.market.instruments import ContractType
+from tests.emulator import judge
 from tests.emulator.faults import Fault, FaultPlan, Feed, Incident
 from tests.emulator.feeds import TopicFeeds
 from tests.emulator.judge import Announcements, Growth, Outages, Report, judge_announcements
@@ -35,12 +36,13 @@ FAULT_NS = 1_800_000_000 * S
 BTC, ETH = ("okx:BTC-USDT-SWAP", Channel.TRADES), ("okx:ETH-USDT-SWAP", Channel.DEPTH)
 
 
-async def test_all_venues_survive_random_faults() -> None:
+async def test_all_venues_survive_random_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "RESYNCED_S", 60.0)
+    monkeypatch.setattr(judge, "SHUTDOWN_S", 20.0)
     plan = dataclasses.replace(soak_plan(5), connection_rate=1 / 15, message_rate=0.004, venue_rate=1 / 40)
     report = await soak(venue_names(), SECONDS, seed=5, plan=plan, warm_s=1.0, end_s=9.0)
-    # how long things take is for ``make soak-feeds``, on a machine that does nothing else
-    timed = ("announced late", "not fed again in time", "shut down after")
-    assert [failed for failed in report.failed if not any(words in failed for words in timed)] == []
+    # to the second is for ``make soak-feeds``, on a machine that does nothing else
+    assert [failed for failed in report.failed if "announced late" not in failed] == []
     assert report.venues == 22
     assert report.received > 2_000
     assert report.gaps > 20
@@ -50,7 +52,7 @@ async def test_all_venues_survive_random_faults() -> None:
     assert told.silent.count > 0
     assert told.nothing_to_announce < told.visible.count
     assert told.visible.max_s is not None
-    assert told.visible.max_s > 0.05, "a batch waits longer than that"
+    assert 0.05 < told.visible.max_s < 10.0, "a batch waits longer than the one"
     assert report.resync.count > 5
 
 

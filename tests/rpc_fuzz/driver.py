@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 import pytest
 
+from forcedmove_client.ending import CORE_FAULT, Ending
 from forcedmove_server.config import Config, EngineConfig, OverloadConfig, ScanConfig
 from forcedmove_server.rpc import server as rpc_server
 from forcedmove_server.rpc.limits import Limits
@@ -244,10 +245,13 @@ async def through_wire(
             while await call.read() is not grpc.aio.EOF:
                 pass
 
+    ending = Ending(call)
     with suppress(TimeoutError):
         await asyncio.wait_for(talk(), stay_s if METHODS[name].holds == "stream" else None)
     call.cancel()
-    return await call.code(), await call.details() or ""
+    ended = grpc.aio.AioRpcError(await call.code(), grpc.aio.Metadata(), grpc.aio.Metadata(), await call.details())
+    ended = await ending.of(ended)
+    return ended.code(), ended.details() or ""
 
 
 class Report:
@@ -299,7 +303,7 @@ async def fuzz(world: World, inputs: int, seed: int, *, wire: bool) -> Report:
                 code, text = grpc.StatusCode.INTERNAL, repr(error)
             report.codes[name.rpartition("/")[2], code.name] += len(payloads)
             # what grpc.aio says of a write to a call that has ended; where the server fails, its log complains
-            is_own = channel is not None and text in ("", "Internal error from Core")
+            is_own = channel is not None and text in ("", CORE_FAULT)
             if code in BUGS and not is_own:
                 report.bugs.append(f"{name} {code.name} {text}: {[payload[:300] for payload in payloads]}")
             if number % every == 0:
