@@ -23,7 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from forcedmove_server.engine.recovery.journal import JournalStatus
-from forcedmove_server.engine.stages import BOUNDS_S, StageHistogram, StageTimes
+from forcedmove_server.engine.stages import BOUNDS_S, StageReading, StageTimes
 from forcedmove_server.errors import InputError
 from forcedmove_server.market.feeds import FeedStatus
 from forcedmove_server.scorecard.summary import ShortScore
@@ -96,13 +96,6 @@ class Ingesting(Protocol):
 
     streams: int
     outcomes: Counter[str]
-
-
-class StageReading(Protocol):
-    """Durations of stages."""
-
-    def read(self) -> tuple[StageHistogram, ...]:
-        """Return them as they are now."""
 
 
 class Streaming(Protocol):

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +29,13 @@ class StageHistogram:
     def count(self) -> int:
         """How many durations there are."""
         return sum(self.counts)
+
+
+class StageReading(Protocol):
+    """Durations of stages."""
+
+    def read(self) -> tuple[StageHistogram, ...]:
+        """Return them as they are now."""
 
 
 class StageTimes:

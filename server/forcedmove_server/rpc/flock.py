@@ -30,25 +30,25 @@ class SharedResponse(NamedTuple):
 
 
 class TickShare:
-    """What a tick brings to the readers that are in step: its chunks, and the whole response where one is enough.
+    """What a tick brings to the readers that are in step, where one response is enough for it.
 
     A response that all of them get as it is saves two copies of it for each.
     """
 
-    __slots__ = ("_heartbeat", "_responses", "chunks", "frames")
+    __slots__ = ("_chunks", "_frames", "_heartbeat", "_responses")
 
     def __init__(self, chunks: list[bytes], frames: int, heartbeat: bytes) -> None:
         """``heartbeat``: the field that goes with it, or nothing."""
-        self.chunks, self.frames, self._heartbeat = chunks, frames, heartbeat
+        self._chunks, self._frames, self._heartbeat = chunks, frames, heartbeat
         self._responses: dict[int, SharedResponse] = {}
 
     def response(self, request_id: int, numbers: Iterator[int], max_bytes: int) -> SharedResponse | None:
         """Return the response to whoever asked under this id; None where one is not enough."""
         known = self._responses.get(request_id)
-        if known is None and sum(map(len, self.chunks)) <= max_bytes:
+        if known is None and sum(map(len, self._chunks)) <= max_bytes:
             number = next(numbers)
-            message = whole_response(number, request_id, (*self.chunks, self._heartbeat))
-            known = SharedResponse(number, message, self.frames, bool(self._heartbeat))
+            message = whole_response(number, request_id, (*self._chunks, self._heartbeat))
+            known = SharedResponse(number, message, self._frames, bool(self._heartbeat))
             if len(self._responses) < _MOST_IDS:
                 self._responses[request_id] = known
         return known

@@ -15,7 +15,7 @@ import grpc
 from forcedmove.v1 import server_status_pb2
 from forcedmove_server.engine.recovery.journal import JournalStatus
 from forcedmove_server.engine.service import EngineService
-from forcedmove_server.engine.stages import StageHistogram
+from forcedmove_server.engine.stages import StageHistogram, StageReading
 from forcedmove_server.errors import NotReadyError
 from forcedmove_server.rpc.admission import Admission
 from forcedmove_server.rpc.status import guarded
@@ -87,13 +87,6 @@ class Answering(Protocol):
     @property
     def waiting(self) -> int:
         """Questions that wait for a turn."""
-
-
-class StageReading(Protocol):
-    """Durations of stages."""
-
-    def read(self) -> tuple[StageHistogram, ...]:
-        """Return them as they are now."""
 
 
 class Streams(Protocol):
