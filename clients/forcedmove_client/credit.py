@@ -12,13 +12,14 @@ from collections.abc import Callable
 from forcedmove.v1 import heatmap_pb2
 
 #: responses that may be on their way where nothing else is asked for
-WINDOW = 16
+WINDOW = 24
 #: what a window that follows its consumer begins with, and the seconds that what is in it should last
 _FIRST_WINDOW, _LASTS_S = 2, 1.0
 #: of the average time that a response takes, the share of the newest; what takes longer is a pause, not a pace
 _NEWEST_SHARE, _LONGEST_S = 0.25, 2.0
-#: what has to be consumed before the server is told: a share of the window, or bytes
-_TOLD_SHARE, _TOLD_BYTES = 0.75, 512 << 10
+#: what has to be consumed before the server is told: a share of the window, or bytes, one more response counted in: a
+#: server lets 1 MiB wait, and two long responses
+_TOLD_SHARE, _TOLD_BYTES = 0.75, 768 << 10
 #: or the part of the time after which it takes the consumer to have stopped
 _TOLD_PART = 1 / 5
 
@@ -37,6 +38,7 @@ class Credit:
         self._adapts = False
         self._stalled_after_s = 0.0
         self._number = self._responses = self._bytes = 0
+        self._newest_bytes = 0
         self._told_at = clock()
         self._handed_out_at: float | None = None
         #: average seconds that the consumer takes for a response; None before the first
@@ -71,7 +73,8 @@ class Credit:
         if response.number:
             self._number = response.number
             self._responses += 1
-            self._bytes += response.ByteSize()
+            self._newest_bytes = response.ByteSize()
+            self._bytes += self._newest_bytes
 
     def handed_out(self) -> None:
         """Note that the consumer gets frames of the newest response."""
@@ -88,7 +91,8 @@ class Credit:
         if not self._most or not self._responses:
             return None
         is_late = now - self._told_at >= _TOLD_PART * self._stalled_after_s
-        if self._responses < told_after(self._window) and self._bytes < _TOLD_BYTES and not is_late:
+        is_much = self._bytes + self._newest_bytes >= _TOLD_BYTES
+        if self._responses < told_after(self._window) and not is_much and not is_late:
             return None
         self._responses = self._bytes = 0
         self._told_at = now

@@ -92,12 +92,14 @@ def naive_message(response_class: Any, tick: Tick) -> bytes:
                 published_time_ns=tick.published_ns,
                 mark_price_usd=newest.mark_price_usd,
                 weighting=model_pb2.WEIGHTING_LIVE,
-                markets=map(messages.market_message, newest.markets),
                 coverage=newest.coverage,
-                clusters=map(messages.cluster_message, newest.clusters),
                 next_down=messages.chain_message(newest.next_down) if newest.next_down else None,
             )
         )
+        for market in newest.markets:
+            messages.write_market(market, frame.meta.markets.add())
+        for cluster in newest.clusters:
+            messages.write_cluster(cluster, frame.meta.clusters.add())
         frame.values.extend(view.values.reshape(-1).tolist())
     return bytes(response.SerializeToString())
 

@@ -17,9 +17,9 @@ from forcedmove_server.rpc.messages import (
     assumption_messages,
     axis_messages,
     chain_message,
-    cluster_message,
-    market_message,
     score_message,
+    write_cluster,
+    write_market,
 )
 from forcedmove_server.rpc.requests import WEIGHTING_NUMBERS
 from forcedmove_server.rpc.wire import delimited
@@ -54,19 +54,22 @@ class SymbolPart:
         if self._encoded is None:
             newest = self.symbol_map
             self._counts.symbols += 1
-            self._encoded = heatmap_pb2.Frame(
+            frame = heatmap_pb2.Frame(
                 symbol=newest.symbol,
                 epoch=self.epoch,
                 seq=newest.seq,
                 event_time_ns=newest.event_time_ns,
                 published_time_ns=self.published_ns,
                 mark_price_usd=newest.mark_price_usd,
-                markets=map(market_message, newest.markets),
                 coverage=newest.coverage,
-                clusters=map(cluster_message, newest.clusters),
                 next_down=chain_message(newest.next_down) if newest.next_down else None,
                 next_up=chain_message(newest.next_up) if newest.next_up else None,
-            ).SerializeToString()
+            )
+            for market in newest.markets:
+                write_market(market, frame.markets.add())
+            for cluster in newest.clusters:
+                write_cluster(cluster, frame.clusters.add())
+            self._encoded = frame.SerializeToString()
         return self._encoded
 
 
@@ -137,10 +140,11 @@ class EncodedFrame:
             if self._part.symbol_map.score is not None:
                 body.score.CopyFrom(score_message(self._part.symbol_map.score))
             body.assumptions.extend(assumption_messages(self._part.symbol_map.assumptions))
-            body.grid.CopyFrom(_tensor(self._elements, self._scale))
+            _write(self._elements, body.grid, self._scale)
             if (band := self._band) is not None:
-                low, high = _tensor(band.low), _tensor(band.high)
-                body.band.CopyFrom(heatmap_pb2.CredibleBand(level=band.level, low=low, high=high))
+                body.band.level = band.level
+                _write(band.low, body.band.low)
+                _write(band.high, body.band.high)
             self._snapshot = self._chunk(body)
         return self._snapshot
 
@@ -163,8 +167,8 @@ class EncodedFrame:
         body = self._body(self.prev_seq)
         if self._part.symbol_map.score != previous._part.symbol_map.score:
             body.score.CopyFrom(score_message(self._part.symbol_map.score))
-        body.update.indices.CopyFrom(_tensor(changed))
-        body.update.values.CopyFrom(_tensor(values, self._scale))
+        _write(changed, body.update.indices)
+        _write(values, body.update.values, self._scale)
         return self._chunk(body)
 
     def _body(self, prev_seq: int) -> heatmap_pb2.Frame:
@@ -195,14 +199,12 @@ class ViewEncoder:
         return self._previous
 
 
-def _tensor(values: Elements, scale: float = 1.0) -> model_pb2.Tensor:
-    is_float = values.dtype.kind == "f"
-    return model_pb2.Tensor(
-        data_type=model_pb2.DATA_TYPE_FLOAT32 if is_float else model_pb2.DATA_TYPE_UINT32,
-        shape=values.shape,
-        scale=scale,
-        content=_content(values),
-    )
+def _write(values: Elements, into: model_pb2.Tensor, scale: float = 1.0) -> None:
+    """Write an array into a tensor that is new."""
+    into.data_type = model_pb2.DATA_TYPE_FLOAT32 if values.dtype.kind == "f" else model_pb2.DATA_TYPE_UINT32
+    into.shape.extend(values.shape)
+    into.scale = scale
+    into.content = _content(values)
 
 
 def _content(values: Elements) -> bytes:

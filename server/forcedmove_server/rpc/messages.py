@@ -29,34 +29,33 @@ FEED_CHANNEL_NUMBERS = {
 }
 
 
-def market_message(market: MarketStatus) -> model_pb2.MarketState:
-    """One market's state."""
-    return model_pb2.MarketState(
-        market=market.market,
-        venue=market.venue,
-        mark_price_usd=market.mark_price_usd,
-        open_interest=market.open_interest,
-        open_interest_usd=market.open_interest_usd,
-        live_long=market.live_long,
-        live_short=market.live_short,
-        price_age_ms=market.price_age_ms,
-        open_interest_age_ms=market.open_interest_age_ms,
-        fresh=market.fresh,
-    )
+def write_market(market: MarketStatus, into: model_pb2.MarketState) -> None:
+    """One market's state, into a message that is new: made where it belongs and set field by field, it takes half the
+    time, and there is one for every market of every symbol at every tick.
+    """
+    into.market = market.market
+    into.venue = market.venue
+    into.mark_price_usd = market.mark_price_usd
+    into.open_interest = market.open_interest
+    into.open_interest_usd = market.open_interest_usd
+    into.live_long = market.live_long
+    into.live_short = market.live_short
+    into.price_age_ms = market.price_age_ms
+    into.open_interest_age_ms = market.open_interest_age_ms
+    into.fresh = market.fresh
 
 
-def cluster_message(cluster: ClusterInfo) -> model_pb2.Cluster:
-    """One cluster with its venues."""
-    return model_pb2.Cluster(
-        side=SIDE_NUMBERS[cluster.side],
-        price_low_usd=cluster.price_low_usd,
-        price_high_usd=cluster.price_high_usd,
-        peak_price_usd=cluster.peak_price_usd,
-        notional_usd=cluster.notional_usd,
-        distance_fraction=cluster.distance_fraction,
-        venues=[model_pb2.VenueNotional(venue=venue, notional_usd=usd) for venue, usd in cluster.venues],
-        id=cluster.id,
-    )
+def write_cluster(cluster: ClusterInfo, into: model_pb2.Cluster) -> None:
+    """One cluster with its venues, into a message that is new."""
+    into.side = SIDE_NUMBERS[cluster.side]
+    into.price_low_usd = cluster.price_low_usd
+    into.price_high_usd = cluster.price_high_usd
+    into.peak_price_usd = cluster.peak_price_usd
+    into.notional_usd = cluster.notional_usd
+    into.distance_fraction = cluster.distance_fraction
+    into.id = cluster.id
+    for venue, notional_usd in cluster.venues:
+        into.venues.add(venue=venue, notional_usd=notional_usd)
 
 
 def chain_message(chain: ChainInfo) -> model_pb2.CascadeChain:
@@ -164,16 +163,19 @@ def venue_messages(tick: Tick | None, feeds: Sequence[FeedStatus] = ()) -> list[
             markets.setdefault(market.venue, []).append(market)
     for feed in feeds:
         markets.setdefault(feed.venue, [])
-    return [
+    messages = [
         heatmap_pb2.VenueInfo(
             venue=venue,
-            markets=map(market_message, found),
             rules=map(margin_rule_message, found),
             events=sum(market.events for market in found),
             feeds=[feed_message(feed) for feed in feeds if feed.venue == venue],
         )
         for venue, found in markets.items()
     ]
+    for message in messages:
+        for market in markets[message.venue]:
+            write_market(market, message.markets.add())
+    return messages
 
 
 def feed_message(feed: FeedStatus) -> heatmap_pb2.FeedStatus:

@@ -69,6 +69,8 @@ class Subscriber:
         #: what the stream is to end with
         self.error: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
+        #: whether anything has happened since the writer set it to False
+        self.woken = False
 
     # --- what the hub tells ------------------------------------------------------------------------------------------
 
@@ -88,7 +90,7 @@ class Subscriber:
 
     def notify(self) -> None:
         """Note that the flock has moved on."""
-        if self._positions is not self.flock.before and self.wants_every:
+        if self.wants_every and self._positions is not self.flock.before:
             for symbol, topic in self.flock.topics.items():
                 if (position := self._positions.get(symbol)) and topic.has_dropped(position):
                     self.fail(self._slow(f"{symbol}: fell behind by more frames than are kept"))
@@ -100,9 +102,11 @@ class Subscriber:
         self.wake()
 
     def wake(self) -> None:
-        """Let the writer look again, if it waits: it looks at everything before it waits."""
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        """Let the writer look again."""
+        self.woken = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     # --- what the reader tells ---------------------------------------------------------------------------------------
 
@@ -162,17 +166,22 @@ class Subscriber:
             until = min(until, self._due)
         if until <= now:
             return
-        self._wake_at = until
-        self._waiting = asyncio.get_running_loop().create_future()
+        woken = self.next_wake(until)
         if until != self._due:
-            await self._waiting
+            await woken
             return
         # the pulse is too coarse for rates, and costs less than a timer for everybody
-        due = asyncio.get_running_loop().call_later(until - now, self.wake)
+        due = woken.get_loop().call_later(until - now, self.wake)
         try:
-            await self._waiting
+            await woken
         finally:
             due.cancel()
+
+    def next_wake(self, until: float) -> asyncio.Future[None]:
+        """Return what is done at the next wake, about ``until`` at the latest."""
+        self._wake_at = until
+        self._waiting = woken = asyncio.get_running_loop().create_future()
+        return woken
 
     def pulse(self, now: float) -> None:
         """Wake the writer where it is time, and cut off a write that takes too long; the hub calls this often."""
