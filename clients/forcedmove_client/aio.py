@@ -138,8 +138,8 @@ class AsyncClient(EventCalls, IngestCalls, ScenarioCalls, StatusCalls):
         ``leverage`` is (min, max), 0 for no limit; axes that are not in ``keep`` are summed over; ``price_range`` is a
         fraction of the mark, 0 for the whole window; ``max_rate_hz`` 0 is every tick. ``delivery`` "latest" skips
         frames for a consumer that is slow, and says so; "every" skips none. At most ``max_unacked`` responses are on
-        their way that were not consumed; None: 16 with "every", with "latest" what the consumer takes in about a
-        second, from 1 to 16; 0: as many as the buffers on the way hold, which is 128 KiB and one. Cells are rounded to
+        their way that were not consumed; None: 24 with "every", with "latest" what the consumer takes in about a
+        second, from 1 to 24; 0: as many as the buffers on the way hold, which is 128 KiB and one. Cells are rounded to
         multiples of ``quantum_usd`` (0: not at all), responses compressed with ``compress``;
         ``snapshots_only`` does without deltas. A ``checker`` holds the stream against what the server promises.
         Raises InvalidArgumentError; iterating raises InvalidArgumentError, UnknownNameError, LimitExceededError,

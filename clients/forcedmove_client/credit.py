@@ -17,8 +17,8 @@ WINDOW = 24
 _FIRST_WINDOW, _LASTS_S = 2, 1.0
 #: of the average time that a response takes, the share of the newest; what takes longer is a pause, not a pace
 _NEWEST_SHARE, _LONGEST_S = 0.25, 2.0
-#: what has to be consumed before the server is told: a share of the window, or bytes, one more response counted in: a
-#: server lets 1 MiB wait, and two long responses
+#: what has to be consumed before the server is told: a share of the window, or bytes, with one more response like the
+#: newest counted in, so that the server (1 MiB, or two responses) can go on while it is told
 _TOLD_SHARE, _TOLD_BYTES = 0.75, 768 << 10
 #: or the part of the time after which it takes the consumer to have stopped
 _TOLD_PART = 1 / 5

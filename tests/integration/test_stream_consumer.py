@@ -9,6 +9,7 @@ import pytest
 
 from forcedmove_client import AsyncClient, HistoryGoneError
 from forcedmove_client.checking import StreamChecker
+from forcedmove_client.credit import WINDOW
 from forcedmove_server.rpc.limits import Limits
 from tests.integration.fake_engine import FakeEngine, eventually, serving
 
@@ -158,11 +159,11 @@ async def test_a_fast_consumer_has_the_whole_window(engine: FakeEngine) -> None:
         await anext(stream)
         (reader,) = server.hub._readers
         await eventually(lambda: reader._window == 2)
-        while reader._window < 16:
+        while reader._window < WINDOW:
             await anext(stream)
         await stream.change(symbols="ETH")
         await eventually(lambda: reader._window == 2)
-        while reader._window < 16:
+        while reader._window < WINDOW:
             await anext(stream)
 
 

@@ -226,9 +226,18 @@ def kept_at(folder: Path, ticks: Sequence[Tick], snapshots: Sequence[int] = (), 
 
 
 def copied(folder: Path, to: Path) -> Path:
-    """Copy a folder that nobody writes to just now."""
-    shutil.copytree(folder, to)
-    return to
+    """Copy a folder as a crash would leave it: its log is settled, a snapshot may be under way.
+
+    Where a file is renamed or retired before its turn comes, everything is copied anew.
+    """
+    for _ in range(100):
+        try:
+            shutil.copytree(folder, to)
+        except shutil.Error:
+            shutil.rmtree(to)
+        else:
+            return to
+    raise AssertionError(f"{folder}: never quiet for long enough to be copied")
 
 
 def crashed(folder: Path, draw: random.Random) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ import pytest
 
 from forcedmove.v1 import heatmap_pb2
 from forcedmove_server.engine.frames import ViewSpec
-from forcedmove_server.errors import ServerFailedError
+from forcedmove_server.errors import ServerFailedError, SlowConsumerError
 from forcedmove_server.rpc.hub import Hub
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.requests import Subscription
@@ -58,19 +58,21 @@ class Stream:
 
 
 @asynccontextmanager
-async def stream_in_step() -> AsyncIterator[tuple[Stream, asyncio.Task[None]]]:
+async def stream_in_step(limits: Limits = LIMITS) -> AsyncIterator[tuple[Stream, asyncio.Task[None]]]:
     """A stream that has got its terms, its first frame, and the response to a tick, which is still being written."""
     engine = FakeEngine(("BTC",))
     engine.step()
-    hub = Hub(engine, LIMITS, lambda: None)
+    hub = Hub(engine, limits, lambda: None)
     stream = Stream(engine, hub)
-    writing = asyncio.create_task(StreamWriter(stream.reader, cast(Any, stream.call), hub, LIMITS).run())
+    writer = StreamWriter(stream.reader, cast(Any, stream.call), hub, limits)
+    writing = asyncio.create_task(writer.run())
     try:
         await stream.ask(1)
         assert (await stream.call.next()).HasField("terms")
         await asyncio.to_thread(engine.step)
         assert (await stream.call.next()).frames[0].prev_seq == 0
         await stream.write_a_tick()
+        assert writer._took_shared
         yield stream, writing
     finally:
         writing.cancel()
@@ -107,34 +109,40 @@ async def test_a_subscription_that_comes_meanwhile_begins() -> None:
         assert (responses[0].HasField("terms"), len(responses[1].frames)) == (True, 1)
 
 
-@pytest.mark.parametrize("when", ["while it is written", "behind it"])
-async def test_an_error_ends_the_stream(when: str) -> None:
+@pytest.mark.parametrize("waits", [False, True])
+async def test_an_error_ends_the_stream(waits: bool) -> None:
     async with stream_in_step() as (stream, writing):
-        end: list[Callable[[], None]] = [
-            lambda: stream.reader.fail(ServerFailedError("a bug")),
-            stream.call.gate.set,
-        ]
-        for step in end if when == "while it is written" else reversed(end):
-            step()
+        if waits:
+            stream.call.gate.set()
             await asyncio.sleep(0.01)
+        stream.reader.fail(ServerFailedError("a bug"))
+        stream.call.gate.set()
         with pytest.raises(ServerFailedError):
             await asyncio.wait_for(writing, 5.0)
 
 
 async def test_a_heartbeat_comes_in_a_pause() -> None:
-    engine = FakeEngine(("BTC",))
-    engine.step()
-    limits = Limits(heartbeat_s=0.2)
-    hub = Hub(engine, limits, lambda: None)
-    stream = Stream(engine, hub)
-    writing = asyncio.create_task(StreamWriter(stream.reader, cast(Any, stream.call), hub, limits).run())
-    try:
-        await stream.ask(1)
-        await asyncio.to_thread(engine.step)
-        beats = 0
-        while beats < 3:
-            beats += (await stream.call.next()).HasField("heartbeat")
-    finally:
+    async with stream_in_step(Limits(heartbeat_s=0.2)) as (stream, _):
+        stream.call.gate.set()
+        for _ in range(3):
+            assert (await stream.call.next()).HasField("heartbeat")
+
+
+async def test_a_pause_is_not_a_write_that_takes_too_long() -> None:
+    async with stream_in_step(Limits(heartbeat_s=60.0, stalled_after_s=0.2)) as (stream, writing):
+        stream.call.gate.set()
+        await asyncio.sleep(0.6)
+        assert not writing.done()
+        await stream.write_a_tick()
+        with pytest.raises(SlowConsumerError):  # whereas this one is
+            await asyncio.wait_for(writing, 5.0)
+
+
+async def test_a_wake_behind_a_cancellation_does_nothing() -> None:
+    async with stream_in_step() as (stream, writing):
+        stream.call.gate.set()
+        await asyncio.sleep(0.01)
         writing.cancel()
-        hub.close()
-        engine.close()
+        stream.reader.wake()
+        with pytest.raises(asyncio.CancelledError):
+            await writing

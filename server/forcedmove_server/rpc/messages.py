@@ -31,7 +31,7 @@ FEED_CHANNEL_NUMBERS = {
 
 def write_market(market: MarketStatus, into: model_pb2.MarketState) -> None:
     """One market's state, into a message that is new: made where it belongs and set field by field, it takes half the
-    time, and there is one for every market of every symbol at every tick.
+    time, and there is one for every market at every tick.
     """
     into.market = market.market
     into.venue = market.venue
@@ -163,18 +163,17 @@ def venue_messages(tick: Tick | None, feeds: Sequence[FeedStatus] = ()) -> list[
             markets.setdefault(market.venue, []).append(market)
     for feed in feeds:
         markets.setdefault(feed.venue, [])
-    messages = [
-        heatmap_pb2.VenueInfo(
+    messages = []
+    for venue, found in markets.items():
+        message = heatmap_pb2.VenueInfo(
             venue=venue,
             rules=map(margin_rule_message, found),
             events=sum(market.events for market in found),
             feeds=[feed_message(feed) for feed in feeds if feed.venue == venue],
         )
-        for venue, found in markets.items()
-    ]
-    for message in messages:
-        for market in markets[message.venue]:
+        for market in found:
             write_market(market, message.markets.add())
+        messages.append(message)
     return messages
 
 

@@ -34,8 +34,8 @@ class StreamWriter:
         #: the next response, ready but for its number, and those behind it
         self._body: list[bytes] | None = None
         self._bodies: Iterator[list[bytes]] = iter(())
-        #: whether the newest response leaves nothing to be sent
-        self._took_all = False
+        #: whether the newest response was shared: it left nothing to be sent
+        self._took_shared = False
         #: what the responses behind it are to be made of
         self._taken: Taken | None = None
         self._heartbeat_due = self._clock() + limits.heartbeat_s
@@ -51,7 +51,7 @@ class StreamWriter:
                     reader.writing_since = clock()
                     await context.write(message)
                     reader.writing_since = None
-                    if self._took_all and not reader.woken:  # no need to look at everything once more
+                    if self._took_shared and not reader.woken:  # no need to look at everything once more
                         await reader.next_wake(self._heartbeat_due)
                 elif self._taken is not None:
                     await self._prepare(self._taken)
@@ -69,7 +69,7 @@ class StreamWriter:
     def _next(self) -> bytes:
         """Return what is to be written now; nothing where maps have to be prepared first, or there is nothing."""
         reader = self._reader
-        self._took_all = False
+        self._took_shared = False
         if reader.error is not None:
             raise reader.error
         if reader.subscription is not self._told:
@@ -94,7 +94,7 @@ class StreamWriter:
             message = numbered(number, body)
         elif response := reader.take_shared(self._hub.numbers, self._limits.max_message_bytes):
             number, message, frames, has_heartbeat = response
-            self._took_all = True
+            self._took_shared = True
             traffic.frames += frames
             if has_heartbeat:
                 self._put_off_heartbeat()

@@ -166,22 +166,22 @@ class Subscriber:
             until = min(until, self._due)
         if until <= now:
             return
-        woken = self.next_wake(until)
+        waiting = self.next_wake(until)
         if until != self._due:
-            await woken
+            await waiting
             return
         # the pulse is too coarse for rates, and costs less than a timer for everybody
-        due = woken.get_loop().call_later(until - now, self.wake)
+        due = waiting.get_loop().call_later(until - now, self.wake)
         try:
-            await woken
+            await waiting
         finally:
             due.cancel()
 
     def next_wake(self, until: float) -> asyncio.Future[None]:
         """Return what is done at the next wake, about ``until`` at the latest."""
         self._wake_at = until
-        self._waiting = woken = asyncio.get_running_loop().create_future()
-        return woken
+        self._waiting = waiting = asyncio.get_running_loop().create_future()
+        return waiting
 
     def pulse(self, now: float) -> None:
         """Wake the writer where it is time, and cut off a write that takes too long; the hub calls this often."""
