@@ -99,6 +99,21 @@ async def test_numbers_of_a_stream_rise() -> None:
     assert read.reader.take_shared(numbers, _ROOM) is not None
 
 
+async def test_who_has_no_credit_left_gets_nothing_shared() -> None:
+    numbers = itertools.count(1)
+    read, made = Read(Clock(), max_unacked=1), frames("BTC", 4)
+    read.offer(made[0])
+    read.take()
+    read.offer(made[1])
+    response = read.reader.take_shared(numbers, _ROOM)
+    assert response is not None
+    assert read.reader.number == response.number
+    read.offer(made[2])
+    assert read.reader.take_shared(numbers, _ROOM) is None
+    read.reader.acknowledge(response.number)
+    assert read.reader.take_shared(numbers, _ROOM) is not None
+
+
 async def test_what_a_rate_holds_back_and_what_is_too_long_is_not_shared() -> None:
     numbers = itertools.count(1)
     for wants, room in (({"min_interval_s": 1.0}, _ROOM), ({}, 10)):

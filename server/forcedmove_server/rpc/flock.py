@@ -35,22 +35,23 @@ class TickShare:
     A response that all of them get as it is saves two copies of it for each.
     """
 
-    __slots__ = ("_chunks", "_frames", "_heartbeat", "_responses")
+    __slots__ = ("_chunks", "_frames", "_heartbeat", "responses")
 
     def __init__(self, chunks: list[bytes], frames: int, heartbeat: bytes) -> None:
         """``heartbeat``: the field that goes with it, or nothing."""
         self._chunks, self._frames, self._heartbeat = chunks, frames, heartbeat
-        self._responses: dict[int, SharedResponse] = {}
+        #: those that are kept, by the id of the request that they answer
+        self.responses: dict[int, SharedResponse] = {}
 
     def response(self, request_id: int, numbers: Iterator[int], max_bytes: int) -> SharedResponse | None:
         """Return the response to whoever asked under this id; None where one is not enough."""
-        known = self._responses.get(request_id)
+        known = self.responses.get(request_id)
         if known is None and sum(map(len, self._chunks)) <= max_bytes:
             number = next(numbers)
             message = whole_response(number, request_id, (*self._chunks, self._heartbeat))
             known = SharedResponse(number, message, self._frames, bool(self._heartbeat))
-            if len(self._responses) < _MOST_IDS:
-                self._responses[request_id] = known
+            if len(self.responses) < _MOST_IDS:
+                self.responses[request_id] = known
         return known
 
 
@@ -59,7 +60,7 @@ class Flock:
     when they *are* ``before``: the objects themselves, so that telling costs nothing, whatever the number of symbols.
     """
 
-    __slots__ = ("_frames", "_share", "before", "heartbeat", "missed", "positions", "readers", "topics")
+    __slots__ = ("_frames", "before", "heartbeat", "missed", "newest", "positions", "readers", "topics")
 
     def __init__(self) -> None:
         self.topics: dict[str, Topic] = {}
@@ -72,7 +73,8 @@ class Flock:
         #: the field that goes with the last tick's frames, or nothing
         self.heartbeat = b""
         self._frames: Sequence[EncodedFrame] = ()
-        self._share: TickShare | None = None
+        #: what the last tick brought, once a reader has asked for it
+        self.newest: TickShare | None = None
 
     def add(self, topic: Topic) -> None:
         """Read another topic."""
@@ -85,14 +87,14 @@ class Flock:
         """Take the frames of a tick."""
         self.before = self.positions
         self.positions = {**self.before, **{frame.symbol: frame.seq for frame in frames}}
-        self._frames, self._share = frames, None
+        self._frames, self.newest = frames, None
         # a symbol's seq rises by one whenever it changes, and a watched view comes with each change
         was = self.before
         self.missed = sum(max(0, f.seq - was[f.symbol] - 1) for f in frames if f.symbol in was)
 
     def share(self) -> TickShare:
         """Return what a reader that is one tick behind gets."""
-        if self._share is None:
+        if self.newest is None:
             chunks = [frame.chunk(self.before.get(frame.symbol, 0)) for frame in self._frames]
-            self._share = TickShare(chunks, len(self._frames), self.heartbeat)
-        return self._share
+            self.newest = TickShare(chunks, len(self._frames), self.heartbeat)
+        return self.newest

@@ -78,31 +78,31 @@ class StreamWriter:
             return terms(self._told, self._limits) if self._told is not None else b""
         if reader.pings:
             return pong(reader.pings.popleft(), reader.request_id)
+        if self._body is None and (response := reader.take_shared(self._hub.numbers, self._limits.max_message_bytes)):
+            self._took_shared = True
+            if response.has_heartbeat:
+                self._put_off_heartbeat()
+            self._hub.traffic.sent(response.message, response.frames)
+            return response.message
         if (self._body is not None or reader.has_news()) and reader.may_send():
-            return self._maps()
+            return self._own_maps()
         if self._clock() >= self._heartbeat_due and (alive := self._beat()):
             return with_request(reader.request_id, alive)
         return b""
 
-    def _maps(self) -> bytes:
-        reader, traffic = self._reader, self._hub.traffic
-        if self._body is not None:
-            body, self._body = self._body, next(self._bodies, None)
-            if self._clock() >= self._heartbeat_due:
-                body.append(self._beat())
-            number = next(self._hub.numbers)
-            message = numbered(number, body)
-        elif response := reader.take_shared(self._hub.numbers, self._limits.max_message_bytes):
-            number, message, frames, has_heartbeat = response
-            self._took_shared = True
-            traffic.frames += frames
-            if has_heartbeat:
-                self._put_off_heartbeat()
-        else:
+    def _own_maps(self) -> bytes:
+        """Return the next response that is this reader's own; nothing where it has to be prepared first."""
+        reader = self._reader
+        if self._body is None:
             self._taken = reader.take(self._limits.max_message_bytes)
             return b""
+        body, self._body = self._body, next(self._bodies, None)
+        if self._clock() >= self._heartbeat_due:
+            body.append(self._beat())
+        number = next(self._hub.numbers)
+        message = numbered(number, body)
         reader.sends(number, len(message))
-        traffic.sent(message)
+        self._hub.traffic.sent(message)
         return message
 
     async def _prepare(self, taken: Taken) -> None:

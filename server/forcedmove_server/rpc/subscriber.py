@@ -200,14 +200,20 @@ class Subscriber:
             raise self._slow(f"nothing was read for {self._stalled_after_s:g} s") from None
 
     def take_shared(self, numbers: Iterator[int], max_bytes: int) -> SharedResponse | None:
-        """Take the response to a tick that others get as well; None where this reader needs one of its own."""
+        """Take the response to a tick that others get as well, and note that it is sent; None where nothing may be sent
+        or this reader needs one of its own.
+        """
         flock = self.flock
         if self._positions is not flock.before or flock.missed or self._round or self._min_interval_s:
             return None
-        response = flock.share().response(self.request_id, numbers, max_bytes)
+        if not self.may_send():
+            return None
+        share = flock.newest or flock.share()
+        response = share.responses.get(self.request_id) or share.response(self.request_id, numbers, max_bytes)
         if response is None or response.number <= self.number:  # what it has of its own came in between
             return None
         self._positions = self._seen = flock.positions
+        self.sends(response.number, len(response.message))
         return response
 
     def take(self, max_bytes: int) -> Taken:

@@ -19,10 +19,11 @@ class TrafficCounts:
     frames: int = 0
     conflated: int = 0
 
-    def sent(self, message: bytes) -> None:
-        """Count one response."""
+    def sent(self, message: bytes, frames: int = 0) -> None:
+        """Count one response, and the maps in it that were not counted yet."""
         self.messages += 1
         self.sent_bytes += len(message)
+        self.frames += frames
 
 
 @dataclass(slots=True)
