@@ -41,11 +41,13 @@ class StreamChecker:
         self._number = 0
         #: numbers of responses that were not acknowledged yet
         self._unacked: deque[int] = deque()
+        #: the first request whose answers the server counts: until then it was asked for no window
+        self._counted_from = 0
         self._owed_terms: set[int] = set()
 
     def opened(self) -> None:
         """Note a new call."""
-        self._number = 0
+        self._number = self._counted_from = 0
         self._unacked.clear()
         self._owed_terms.clear()
 
@@ -61,6 +63,7 @@ class StreamChecker:
         self._owed = 0
         if not self._wanted.max_unacked:
             self._unacked.clear()
+            self._counted_from = request.request_id + 1
         self._owed_terms.add(request.request_id)
         resumes = self._wanted.resume_seq if self._wanted.resume_epoch == self._epoch else {}
         self._seqs = dict(resumes)
@@ -83,7 +86,7 @@ class StreamChecker:
             if response.number <= self._number:
                 self._tell(f"response {response.number} follows {self._number}")
             self._number = response.number
-            if window := self._wanted.max_unacked:
+            if (window := self._wanted.max_unacked) and response.request_id >= self._counted_from:
                 self._unacked.append(response.number)
                 if is_current and len(self._unacked) > window:
                     self._tell(f"with response {self._number} {len(self._unacked)} are unacknowledged, not {window}")

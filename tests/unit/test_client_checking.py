@@ -133,6 +133,20 @@ def test_a_narrower_window_holds_from_its_own_responses_on() -> None:
     assert checked.problems == ["with response 5 5 are unacknowledged, not 1"]
 
 
+@pytest.mark.parametrize("before", [0, 3])
+def test_what_came_while_no_window_was_asked_for_is_not_counted(before: int) -> None:
+    checked = Checked(max_unacked=before)
+    for window in (0, 1):
+        checked.wants["max_unacked"] = window
+        checked.ask(BTC=1)
+    for request_id in (1, 2, 2, 2):
+        checked.get(request_id=request_id, BTC=2)
+    checked.get(BTC=2)
+    assert checked.problems == []
+    checked.get(BTC=3)
+    assert checked.problems == ["with response 6 2 are unacknowledged, not 1"]
+
+
 @pytest.mark.parametrize(
     ("symbol", "before", "now", "stay"),
     [
