@@ -10,6 +10,7 @@ Then half of the readers stop reading: what the others notice of it, what memory
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing as mp
 import struct
 import time
@@ -174,6 +175,7 @@ class Reader:
 
 def reader_process(pipe: Connection, port: int, plan: Plan) -> None:
     """Read on all streams; once all have begun, let some of them stop, and measure the others."""
+    gc.disable()  # everything that comes is kept here: looking through it would be taken for the server's latency
 
     async def main() -> None:
         channels = [
