@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from forcedmove.v1 import heatmap_pb2, server_status_pb2
 from forcedmove_server.config import OverloadConfig
 from forcedmove_server.errors import QuotaError
-from forcedmove_server.rpc.admission import KINDS, Admission
+from forcedmove_server.rpc.admission import KINDS, Admission, Gate
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.methods import METHODS
 from tests.integration.fake_engine import FakeEngine, eventually, next_frames, serving, subscribe_request
@@ -167,6 +168,27 @@ async def test_scores_that_wait_leave_room_for_quick_questions() -> None:
         go.set()
         await asyncio.gather(calls[0], calls[2])
         assert (await status_of(server.port, SCORECARD, None))[0] is grpc.StatusCode.OK
+
+
+async def test_queues_are_asked_about_once_a_second_until_somebody_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: Counter[str] = Counter()
+    saw = Gate.saw
+
+    def counted(gate: Gate, wait_s: float) -> None:
+        seen[gate.name] += 1
+        saw(gate, wait_s)
+
+    monkeypatch.setattr(Gate, "saw", counted)
+    engine = FakeEngine()
+    engine.step()
+    async with serving(engine) as server:
+        await eventually(lambda: len(seen) == len(server.admission.gates))
+        seen.clear()
+        await asyncio.sleep(0.7)
+        assert max(seen.values(), default=0) <= 1
+        asking = asyncio.create_task(crowd(server.admission))
+        await eventually(lambda: min(seen[gate] for gate in server.admission.gates) >= 3, 5.0)
+        asking.cancel()
 
 
 async def test_the_servers_own_socket_is_open_to_its_user_only_and_goes_with_it() -> None:

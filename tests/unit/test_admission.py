@@ -49,6 +49,17 @@ def test_an_idle_server_lets_everything_in() -> None:
     assert not any(admission.shed.values())
 
 
+def test_a_window_is_idle_until_somebody_calls_and_while_nobody_waits_for_an_answer() -> None:
+    admission = Admission(CONFIG)
+    assert admission.is_idle
+    admission.admit("read")
+    assert not admission.is_idle
+    with admission.answering("read"):
+        admission.end_window(0.1, {})
+        assert not admission.is_idle
+    assert admission.is_idle
+
+
 @pytest.mark.parametrize(
     ("wait_ms", "shut"),
     [(19, 0), (25, 1), (35, 2), (50, 3), (70, 4), (90, 5)],

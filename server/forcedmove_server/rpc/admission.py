@@ -133,6 +133,11 @@ class Admission:
         """The wait of every queue in seconds."""
         return {**{name: gate.wait_s for name, gate in self.gates.items()}, "answers": self._answer_wait_s()}
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has called in this window, nor waits for an answer."""
+        return not self._asked and not self.in_flight
+
     def admit(self, kind: Kind) -> None:
         """Return where a call may come in. Raises QuotaError with the time after which to ask again."""
         self._asked[kind] += 1

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -19,8 +19,9 @@ from forcedmove_server.rpc.hub import Hub
 
 logger = logging.getLogger(__name__)
 
-#: between two questions, and while nobody waits for anything: asking takes time that streams could use
-_EVERY_S, _QUIETLY_EVERY_S = 0.02, 0.2
+#: between two questions, while nobody waits for anything, and while nobody even calls: asking takes time that streams
+#: could use
+_EVERY_S, _QUIETLY_EVERY_S, _IDLY_EVERY_S = 0.02, 0.2, 1.0
 #: a wait that nobody would notice
 _QUIET_S = 0.005
 _HEALTH = "/grpc.health.v1.Health/Check"
@@ -40,6 +41,7 @@ class QueueProbes:
         self.folder = Path(self._temporary.name)
         self._address = f"unix:{self.folder / 'own'}"
         self._since: dict[Gate, float] = {}
+        self._calls_come = asyncio.Event()
 
     def listen(self, server: grpc.aio.Server) -> None:
         """Have a server that has not started yet listen to its own calls."""
@@ -61,6 +63,10 @@ class QueueProbes:
                 await asyncio.sleep(WINDOW_S)
                 now = clock()
                 so_far = {gate.name: now - since for gate, since in self._since.items()}
+                if self.admission.is_idle:
+                    self._calls_come.clear()
+                else:
+                    self._calls_come.set()
                 self.admission.end_window(now - began, so_far)
                 began = now
 
@@ -85,7 +91,12 @@ class QueueProbes:
                 gate.saw(clock() - begin)
             is_quiet = not self.admission.in_flight and clock() - begin < _QUIET_S
             del self._since[gate]
-            await asyncio.sleep(_QUIETLY_EVERY_S if is_quiet else _EVERY_S)
+            if self._calls_come.is_set():
+                await asyncio.sleep(_QUIETLY_EVERY_S if is_quiet else _EVERY_S)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_IDLY_EVERY_S):
+                    await self._calls_come.wait()
 
 
 def _nothing(_: object) -> None:
