@@ -49,6 +49,18 @@ def test_an_idle_server_lets_everything_in() -> None:
     assert not any(admission.shed.values())
 
 
+def test_a_wait_is_told_until_the_next_one() -> None:
+    admission = Admission(CONFIG)
+    admission.gates["calls"].saw(0.08)
+    for _ in range(3):
+        admission.end_window(0.1, {})
+        assert admission.waits_s["calls"] == 0.08
+    assert admission.gates["calls"].wait_s == 0.0
+    admission.gates["calls"].saw(0.001)
+    admission.end_window(0.1, {"engine": 0.5})
+    assert (admission.waits_s["calls"], admission.waits_s["engine"]) == (0.001, 0.5)
+
+
 def test_a_window_is_idle_until_somebody_calls_and_while_nobody_waits_for_an_answer() -> None:
     admission = Admission(CONFIG)
     assert admission.is_idle

@@ -64,8 +64,8 @@ class Gate:
         self.name = name
         self.thresholds_s = {kind: delay_s * _TIMES_DELAY[kind] for kind in _WHO[name]}
         self.shares: dict[Kind, float] = dict.fromkeys(_WHO[name], 1.0)
-        #: the least wait of the last window
-        self.wait_s = 0.0
+        #: the least wait of the last window, and of the last one in which there was a wait
+        self.wait_s = self.last_wait_s = 0.0
         self._least: float | None = None
 
     def saw(self, wait_s: float) -> None:
@@ -79,6 +79,8 @@ class Gate:
         """
         before_s = self.wait_s
         self.wait_s = self._least if self._least is not None else max(self.wait_s if so_far_s else 0.0, so_far_s)
+        if self._least is not None or so_far_s:
+            self.last_wait_s = self.wait_s
         self._least = None
         standing_s = min(self.wait_s, before_s)
         if calls_hz * standing_s < _LEAST_QUEUE:
@@ -130,8 +132,8 @@ class Admission:
 
     @property
     def waits_s(self) -> dict[str, float]:
-        """The wait of every queue in seconds."""
-        return {**{name: gate.wait_s for name, gate in self.gates.items()}, "answers": self._answer_wait_s()}
+        """The wait of every queue in seconds, as it was when somebody last waited there."""
+        return {**{name: gate.last_wait_s for name, gate in self.gates.items()}, "answers": self._answer_wait_s()}
 
     @property
     def is_idle(self) -> bool:
