@@ -208,6 +208,7 @@ class Subscriber:
             return None
         if not self.may_send():
             return None
+        # all readers but a tick's first find both: a call less for each
         share = flock.newest or flock.share()
         response = share.responses.get(self.request_id) or share.response(self.request_id, numbers, max_bytes)
         if response is None or response.number <= self.number:  # what it has of its own came in between
