@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +14,13 @@ import grpc
 import numpy as np
 import pytest
 
-from forcedmove.v1 import ingest_pb2, ingest_pb2_grpc, model_pb2, positions_pb2
+from forcedmove.v1 import ingest_pb2, positions_pb2
 from forcedmove_client import (
     AccessDeniedError,
     AsyncClient,
     Client,
     HistoryGoneError,
     IngestResult,
-    IngestStream,
     InvalidArgumentError,
     LimitExceededError,
     Position,
@@ -36,23 +32,23 @@ from forcedmove_client import (
 )
 from forcedmove_server.access.store import TokenStore
 from forcedmove_server.access.tokens import create_token
-from forcedmove_server.config import Config, EngineConfig, ExactConfig, IngestConfig
 from forcedmove_server.engine.engine import Engine
-from forcedmove_server.errors import NotReadyError
-from forcedmove_server.market.ingest import IngestAck, IngestRequest, Outcome
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer, serve
 from tests.integration.fake_engine import eventually
 from tests.integration.faulty_wire import faulty_wire
-from tests.integration.real_engine import fed_engine, served
-from tests.unit.market_feed import ENGINE
-
-CONFIG = Config(
-    engine=EngineConfig(backend="cpu", threads=1, tick_interval_ms=20, max_markets=8, bins=ENGINE.bins),
-    exact=ExactConfig(max_markets=4, max_positions=1_500, max_producers=4),
+from tests.integration.ingest_streams import (
+    APPLIED,
+    CONFIG,
+    REFUSED,
+    REPEATED,
+    keep_telling,
+    long,
+    message,
+    raw,
+    told,
 )
-APPLIED, REPEATED = ingest_pb2.INGEST_OUTCOME_APPLIED, ingest_pb2.INGEST_OUTCOME_REPEATED
-REFUSED, POSTPONED = ingest_pb2.INGEST_OUTCOME_REFUSED, ingest_pb2.INGEST_OUTCOME_POSTPONED
+from tests.integration.real_engine import fed_engine, served
 
 
 @pytest.fixture
@@ -65,73 +61,6 @@ async def engine() -> AsyncIterator[Engine]:
 async def server(engine: Engine) -> AsyncIterator[RpcServer]:
     async with served(engine) as running:
         yield running
-
-
-def long(quantity: float, entry: float = 95_000.0, leverage: float = 20.0, **more: Any) -> PositionDelta:
-    return PositionDelta("binance", "BTCUSDT", "long", quantity, entry, leverage, **more)
-
-
-def told(engine: Engine, producer: str = "desk") -> dict[tuple[str, float | None], float | None]:
-    """What a producer holds: quantity by market and entry price."""
-    held = engine.positions(producer).result(10)
-    return {(one.position.key.market, one.position.entry_price_usd): one.quantity for one in held.positions}
-
-
-def message(sequence: int, *quantities: float, producer: str = "", **more: Any) -> ingest_pb2.IngestRequest:
-    values = {"venue": "binance", "symbol": "BTCUSDT", "side": model_pb2.SIDE_LONG} | {
-        "entry_price_usd": 95_000.0,
-        "leverage": 20.0,
-        **more,
-    }
-    deltas = [ingest_pb2.PositionDelta(quantity=quantity, **values) for quantity in quantities]
-    return ingest_pb2.IngestRequest(
-        producer=producer, sequence=sequence, deltas=ingest_pb2.PositionDeltas(deltas=deltas)
-    )
-
-
-async def keep_telling(stream: IngestStream) -> None:
-    """Tell the same again and again until the stream ends."""
-    while True:
-        await (await stream.send(deltas=[long(100)]))
-
-
-class RawStream:
-    """A stream without the client's help."""
-
-    def __init__(self, call: Any) -> None:
-        self.call = call
-        self.opened = ingest_pb2.IngestOpened()
-        self.acked = 0
-
-    async def results(self, count: int) -> list[ingest_pb2.IngestResult]:
-        found: list[ingest_pb2.IngestResult] = []
-        while len(found) < count:
-            response = await asyncio.wait_for(self.call.read(), 20)
-            assert response is not grpc.aio.EOF, (await self.call.code(), await self.call.details())
-            assert response.ack.acked_sequence >= self.acked
-            self.acked = response.ack.acked_sequence
-            found += response.ack.results
-        return found
-
-    async def tell(self, *requests: ingest_pb2.IngestRequest) -> list[tuple[int, int]]:
-        for request in requests:
-            await self.call.write(request)
-        return [(result.sequence, result.outcome) for result in await self.results(len(requests))]
-
-    async def status(self) -> tuple[grpc.StatusCode, str]:
-        return await asyncio.wait_for(self.call.code(), 10), await self.call.details() or ""
-
-
-@asynccontextmanager
-async def raw(server: RpcServer, producer: str = "desk") -> AsyncIterator[RawStream]:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stub: Any = ingest_pb2_grpc.IngestServiceStub(channel)
-        stream = RawStream(stub.Ingest())
-        await stream.call.write(ingest_pb2.IngestRequest(producer=producer))
-        with contextlib.suppress(grpc.aio.AioRpcError):  # status() tells
-            stream.opened.CopyFrom((await asyncio.wait_for(stream.call.read(), 10)).opened)
-        yield stream
-        stream.call.cancel()
 
 
 async def test_what_is_told_is_in_the_map_when_it_is_acknowledged(client: AsyncClient) -> None:
@@ -340,94 +269,6 @@ async def test_a_server_that_has_forgotten_is_found_out() -> None:
         await running.drain(grace_s=0.0)
 
 
-async def test_more_than_the_quota_is_postponed_and_comes_in_order(engine: Engine) -> None:
-    limits = Limits(ingest=IngestConfig(max_requests_per_s=10))
-    async with served(engine, limits) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
-        async with client.ingest("desk") as stream:
-            for _ in range(15):  # each closes what the one before it opened: out of order some would be refused
-                await stream.send(deltas=[long(1)])
-                await stream.send(deltas=[long(-1)])
-        assert stream.stats.postponed > 0
-        assert (stream.stats.applied, stream.stats.refused) == (30, 0)
-
-
-async def test_none_overtakes_one_that_has_to_be_sent_again(engine: Engine) -> None:
-    limits = Limits(ingest=IngestConfig(max_requests_per_s=0.1))
-    async with served(engine, limits) as server, raw(server) as wire:
-        for number in range(1, 6):
-            await wire.call.write(message(number, 1.0))
-        results = await wire.results(5)
-        assert [one.outcome for one in results] == [APPLIED, POSTPONED, POSTPONED, POSTPONED, POSTPONED]
-        assert results[1].error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
-        assert "ingest.max_requests_per_s = 0.1" in results[1].error.message
-        assert 5 < results[1].error.retry_delay_s <= 10
-        assert "request 2 comes first" in results[2].error.message
-        assert wire.acked == 1
-
-
-async def test_many_deltas_in_few_requests_have_a_quota_too(engine: Engine) -> None:
-    limits = Limits(ingest=IngestConfig(max_changes_per_s=100))
-    async with served(engine, limits) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
-        async with raw(server, "other") as wire:
-            first, second = [message(number, *[1.0] * 300) for number in (1, 2)]
-            assert await wire.tell(first, second) == [(1, APPLIED), (2, POSTPONED)]
-            await wire.call.write(second)
-            (result,) = await wire.results(1)
-            assert 1 < result.error.retry_delay_s <= 3, "a second's worth is overdrawn by two more"
-        async with client.ingest("desk") as stream:
-            for _ in range(30):
-                await stream.send(deltas=[long(1)] * 10)
-        assert stream.stats.postponed > 0
-        assert stream.stats.applied == 30
-
-
-async def test_a_server_reads_no_more_than_its_window(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[IngestRequest, Future[IngestAck]]] = []
-    real = engine.ingest
-
-    def ingest(request: IngestRequest) -> Future[IngestAck]:
-        if not request.sequence:
-            return real(request)
-        asked.append((request, Future()))
-        return asked[-1][1]
-
-    monkeypatch.setattr(engine, "ingest", ingest)
-    async with served(engine, Limits(ingest=IngestConfig(window=3))) as server, raw(server) as stream:
-        for number in range(1, 21):
-            await stream.call.write(message(number, 1.0))
-        await eventually(lambda: len(asked) == 3)
-        for k in range(20):
-            await eventually(lambda k=k: len(asked) == min(k + 3, 20))  # type: ignore[misc]
-            request, future = asked[k]
-            assert (request.sequence, request.after) == (k + 1, k)
-            future.set_result(IngestAck(k + 1, Outcome.APPLIED, k + 1))
-            assert [one.sequence for one in await stream.results(1)] == [k + 1]
-
-
-async def test_what_the_engine_cannot_keep_now_is_postponed(
-    engine: Engine, server: RpcServer, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real: Callable[[IngestRequest], Future[IngestAck]] = engine.ingest
-    failures = 2
-
-    def ingest(request: IngestRequest) -> Future[IngestAck]:
-        nonlocal failures
-        if request.sequence == 2 and failures:
-            failures -= 1
-            failed: Future[IngestAck] = Future()
-            failed.set_exception(NotReadyError("the journal cannot be written"))
-            return failed
-        return real(request)
-
-    monkeypatch.setattr(engine, "ingest", ingest)
-    async with client.ingest("desk") as stream:
-        for _ in range(3):
-            await stream.send(deltas=[long(1)])
-            await stream.send(deltas=[long(-1)])
-    assert stream.stats.postponed >= 2
-    assert (stream.stats.applied, stream.stats.refused, failures) == (6, 0, 0)
-
-
 async def test_what_no_client_sends(server: RpcServer, engine: Engine) -> None:
     async with raw(server) as stream:
         huge = 1e308
@@ -505,46 +346,11 @@ async def test_an_idle_stream_says_that_its_producer_is_there() -> None:
         await eventually(lambda: not told(engine))
 
 
-async def test_there_is_room_for_so_many_streams(engine: Engine) -> None:
-    limits = Limits(ingest=IngestConfig(max_streams=1))
-    async with (
-        served(engine, limits) as server,
-        AsyncClient(f"127.0.0.1:{server.port}", reconnect_timeout_s=0.1) as client,
-        client.ingest("desk"),
-    ):
-        with pytest.raises(LimitExceededError, match=r"ingest\.max_streams"):
-            async with client.ingest("other"):
-                pass
-
-
 async def test_nobody_there() -> None:
     async with AsyncClient("127.0.0.1:1", reconnect_timeout_s=0.1) as client:
         with pytest.raises(UnavailableError):
             async with client.ingest("desk"):
                 pass
-
-
-async def test_a_full_buffer_lets_the_sender_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting: list[Future[IngestAck]] = []
-    real = engine.ingest
-
-    def ingest(request: IngestRequest) -> Future[IngestAck]:
-        if not request.sequence:
-            return real(request)
-        waiting.append(Future())
-        return waiting[-1]
-
-    monkeypatch.setattr(engine, "ingest", ingest)
-    async with served(engine) as server, AsyncClient(f"127.0.0.1:{server.port}") as client:
-        stream = await client.ingest("desk", buffer=2).__aenter__()
-        for _ in range(2):
-            await stream.send(deltas=[long(1)])
-        third = asyncio.create_task(stream.send(deltas=[long(1)]))
-        await eventually(lambda: len(waiting) == 2)
-        assert not third.done()
-        waiting[0].set_result(IngestAck(1, Outcome.APPLIED, 1))
-        assert (await third).sequence == 3
-        await stream.aclose()
 
 
 async def test_the_blocking_client_has_the_same(server: RpcServer, engine: Engine) -> None:

@@ -23,7 +23,7 @@ from forcedmove_server.engine.frames import SymbolMap, ViewSpec
 from forcedmove_server.rpc.limits import Limits
 from forcedmove_server.rpc.server import RpcServer
 from forcedmove_server.rpc.subscriber import Subscriber
-from tests.integration.fake_engine import FakeEngine, eventually, serving
+from tests.integration.fake_engine import FakeEngine, eventually, serving, subscribe_request
 
 WHOLE: dict[str, Any] = {"price_range": 0}
 NAN = float("nan")
@@ -289,3 +289,27 @@ async def test_a_bug_ends_the_call_and_is_logged(
 async def caught(stream: Any) -> None:
     async for _ in stream:
         pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"delivery": 7}, r"delivery = 7: must be one of latest"),
+        ({"delivery": 2, "max_rate_hz": 1}, r"max_rate_hz = 1.0: must be 0 where delivery is DELIVERY_EVERY"),
+        ({"max_unacked": 65}, r"max_unacked = 65: at most 64"),
+        ({"encoding": heatmap_pb2.Encoding(quantum_usd=-1)}, r"encoding.quantum_usd = -1.0: must be at least 0"),
+        ({"encoding": heatmap_pb2.Encoding(quantum_usd=1e-9)}, r"encoding.quantum_usd = 1e-09: must be 0 or at least"),
+        ({"encoding": heatmap_pb2.Encoding(quantum_usd=float("nan"))}, r"encoding.quantum_usd = nan"),
+        ({"encoding": heatmap_pb2.Encoding(compression=9)}, r"encoding.compression = 9: must be one of"),
+        ({"resume_seq": {str(k): 1 for k in range(1_001)}}, r"resume_seq = 1001: at most 1000"),
+    ],
+)
+async def test_wrong_wishes_are_named(engine: FakeEngine, wrong: dict[str, Any], told: str) -> None:
+    async with serving(engine) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        engine.step()
+        stub: Any = heatmap_pb2_grpc.HeatmapServiceStub(channel)
+        call = stub.Subscribe()
+        await call.write(subscribe_request(**wrong))
+        with pytest.raises(grpc.aio.AioRpcError, match=told) as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -18,8 +18,8 @@ from forcedmove_client.cli.failures import CommandError
 from forcedmove_client.cli.ingest import change_of
 from forcedmove_server.engine.engine import Engine
 from forcedmove_server.rpc.server import RpcServer
+from tests.integration.ingest_streams import CONFIG
 from tests.integration.real_engine import fed_engine, served
-from tests.integration.test_ingest_service import CONFIG
 
 DELTA = {"venue": "binance", "symbol": "BTCUSDT", "side": "long", "quantity": 2, "entry_price": 95_000, "leverage": 20}
 
