@@ -1,4 +1,6 @@
-"""What all tests share: tier tables that the user of this machine fetched must not change what they see."""
+"""What all tests share: tier tables that the user of this machine fetched must not change what they see, and how long
+an example takes is nothing that a test asserts.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -95,7 +95,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(OPERATIONS)
 def test_frames_are_the_engines_whatever_gateways_do(operations: list[str]) -> None:
     asyncio.run(scenario(operations))

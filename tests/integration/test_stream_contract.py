@@ -295,7 +295,7 @@ async def test_what_is_left_of_a_long_frame_is_not_sent_once_something_else_is_w
         await call.write(subscribe_request(2, symbols=["ETH"], max_unacked=8))
         assert (await response_with(call, "terms")).request_id == 2
         await call.write(heatmap_pb2.SubscribeRequest(ack=heatmap_pb2.Ack(number=1)))
-        await eventually(lambda: engine.watched)
+        await eventually(lambda: {symbol for symbol, _ in list(engine.watched)} == {"ETH"})
         engine.step()
         response = await response_with(call, "fragment")
         assert (response.request_id, response.fragment.index) == (2, 0)

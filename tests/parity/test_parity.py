@@ -14,7 +14,7 @@ from tests.parity.refusals import bad_arguments
 from tests.parity.tables import HypothesisDraws
 
 each_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck))
+UNHURRIED = settings(suppress_health_check=list(HealthCheck))
 
 
 def examples(backend: Backend, count: int) -> int:

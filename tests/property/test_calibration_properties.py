@@ -19,7 +19,7 @@ def priors(draw: st.DrawFn) -> np.ndarray:
     return np.append(parts / parts.sum(), np.zeros(T - offered))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     prior=st.lists(priors(), min_size=2, max_size=4),
     publishes_all=st.sampled_from([True, False]),

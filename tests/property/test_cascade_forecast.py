@@ -24,7 +24,7 @@ from forcedmove_server.engine.maps import SymbolState
 from forcedmove_server.engine.scan.books import book_of, outward
 from tests.unit.cascade_states import WIDTH, state_of
 
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = settings(max_examples=60)
 CELLS, FIRST = 42, 180
 DURATIONS = (1.0, 299.0, 301.0, 900.0, 3_600.0, 86_400.0)
 U64 = NDArray[np.uint64]
@@ -317,7 +317,7 @@ def test_paths_without_noise_are_the_chain_and_seeds_repeat(
 
 
 @given(seed=st.integers(0, 2**64 - 1), chain=st.integers(0, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_what_really_fires_is_worked_out_from_the_kernels_own_draw(seed: int, chain: int) -> None:
     noise = path_noise(Spreads(0.7, 0.5, 0.3), seed)
     factors = noise.factors(chain, 40)

@@ -216,7 +216,7 @@ def same(got: Cohorts, expected: Cohorts, what: str) -> None:
         np.testing.assert_array_equal(*arrays, f"{name}: {what}")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_known_and_inferred_are_the_open_interest(seed: int) -> None:
     market = Market(untold=Market())
@@ -224,7 +224,7 @@ def test_known_and_inferred_are_the_open_interest(seed: int) -> None:
         market.do(step)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_once_all_is_cleared_the_map_is_that_of_who_was_never_told(seed: int) -> None:
     never = Market()
@@ -237,7 +237,7 @@ def test_once_all_is_cleared_the_map_is_that_of_who_was_never_told(seed: int) ->
         np.testing.assert_array_equal(rendering(market), rendering(never))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 @example(271)  # tiers die that hold no lot
 def test_told_again_after_a_restart_the_map_is_what_it_was(seed: int) -> None:
@@ -253,7 +253,7 @@ def test_told_again_after_a_restart_the_map_is_what_it_was(seed: int) -> None:
     np.testing.assert_array_equal(live_map(restarted), live_map(market))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1), st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=6))
 def test_who_is_crossed_and_told_again_is_not_missing_twice(side: int, rounds: list[tuple[bool, bool, bool]]) -> None:
     """Told, crossed, told again: by other rules than those of the engine, a position that is there takes nothing away.
@@ -313,7 +313,7 @@ def test_the_steps_try_what_they_should() -> None:
 
 
 @pytest.mark.parametrize("name", ["cpu-1", "host-1"])
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.integers(0, 10**6))
 def test_backends_agree_on_exact_positions(name: str, seed: int) -> None:
     try:

@@ -57,7 +57,7 @@ def test_the_clock_renews_its_weights_only_when_it_passes_the_reference() -> Non
     assert renewed.now == first.now + 61 * 60
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 60, 3600, 86_400]),

@@ -95,7 +95,7 @@ def lots_by_time(batch: EventBatch, pipeline: Pipeline, market: int) -> NDArray[
     return np.rint(rows["quantity"] / lot).astype(np.int64) if lot else np.zeros(len(rows), np.int64)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_live_equals_open_interest_at_every_observation(seed: int) -> None:
     batch = random_market(seed)
@@ -116,7 +116,7 @@ def test_live_equals_open_interest_at_every_observation(seed: int) -> None:
     np.testing.assert_array_equal(totals.sum(-1).astype(np.int64), ledger.live)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 39), max_size=8))
 def test_batch_boundaries_do_not_matter(seed: int, cuts: list[int]) -> None:
     batch = random_market(seed)
@@ -143,7 +143,7 @@ def assert_same_cohorts(expected: CohortStore, got: CohortStore) -> None:
             np.testing.assert_array_equal(*arrays, f"{name} of market {market}")
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 39), max_size=8))
 def test_the_whole_store_does_not_depend_on_batch_boundaries(seed: int, cuts: list[int]) -> None:
     batch = sparse_marks(random_market(seed))

@@ -29,7 +29,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(requests=steps, price=st.sampled_from([100_000.0, 99_500.0, 102_000.0]))
 def test_deltas_are_positions_with_summed_quantities(requests: list[list[tuple[int, int]]], price: float) -> None:
     book, plain = Book(), Book()

@@ -13,7 +13,7 @@ from forcedmove_kernels.backend import Backend
 from forcedmove_kernels.fixed_point import MAX_ROW_CENTS, NOISE_BITS, SHARE_ONE
 from tests.parity import tables
 
-EXAMPLES = settings(max_examples=50, deadline=None)
+EXAMPLES = settings(max_examples=50)
 Book = tuple[U64, U64, int]
 MILLION = 100_000_000  # one million USD in cents
 

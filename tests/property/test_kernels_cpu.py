@@ -26,14 +26,12 @@ from tests.parity import tables
 words = st.one_of(st.integers(0, (1 << 64) - 1), st.sampled_from([0, 1, (1 << 32) - 1, 1 << 32, (1 << 64) - 1]))
 
 
-@settings(deadline=None)
 @given(a=words, b=words)
 def test_wide_product(a: int, b: int) -> None:
     high, low = wide_product(np.uint64(a), np.uint64(b))
     assert (int(high) << 64) + int(low) == a * b
 
 
-@settings(deadline=None)
 @given(cost=st.lists(st.integers(0, 1000), max_size=20), threads=st.integers(1, 5))
 def test_balance_gives_each_item_to_one_thread(cost: list[int], threads: int) -> None:
     order, part = balance(np.array(cost, np.int64), threads)
@@ -52,7 +50,7 @@ def test_number_of_threads() -> None:
         CpuBackend(0)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(world=tables.worlds())
 def test_launching_leaves_the_number_of_threads_as_it_was(world: tables.World) -> None:
     before = numba.get_num_threads()
@@ -62,7 +60,6 @@ def test_launching_leaves_the_number_of_threads_as_it_was(world: tables.World) -
     assert numba.get_num_threads() == before
 
 
-@settings(deadline=None)
 @given(
     entry=st.integers(0, (1 << 32) - 1),
     lots=st.integers(0, (1 << 32) - 1),
@@ -94,7 +91,6 @@ def fill_vector(cell, share, pair, multiplier, weight, count, entry, lots, fresh
     fill_shares(pair, 0, weight, 0, count, lots, fresh)
 
 
-@settings(deadline=None)
 @given(
     opened=st.lists(st.integers(0, (1 << 32) - 1), max_size=20),
     step=st.sampled_from([1, 60, 1 << 33]),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from forcedmove_kernels.arrays import Notional
 from forcedmove_kernels.backend import Backend
 
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=40)
 
 
 @EXAMPLES

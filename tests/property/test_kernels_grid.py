@@ -24,7 +24,7 @@ from tests.parity import tables
 from tests.parity.builders import in_every_phase
 from tests.parity.tables import CAPACITY, World, all_rows, copy, poisoned
 
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=40)
 ONES = Freshness(np.full(1, FRESHNESS_ONE, np.uint32), 1, 0)
 
 

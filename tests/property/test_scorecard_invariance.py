@@ -70,7 +70,7 @@ def test_flattening_conserves_and_scales(levels: F64, mark: float, power: int) -
     assert (prior.levels.sum(axis=1) <= 1 + 1e-9).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10.0))
 def test_released_does_not_depend_on_order_names_or_units(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def test_released_does_not_depend_on_order_names_or_units(seed: int, scale: floa
             assert (theirs.value, theirs.low, theirs.high) == pytest.approx((mine.value, mine.low, mine.high), abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_outcomes_do_not_depend_on_how_events_are_batched(seed: int, parts: int) -> None:
     rng = np.random.default_rng(seed)

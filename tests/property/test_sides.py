@@ -43,7 +43,7 @@ def steps(draw: st.DrawFn) -> list[Updates]:
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(life=steps())
 def test_each_side_holds_its_open_interest_and_the_ledger_balances(backend: Backend, life: list[Updates]) -> None:
     store = CohortStore(backend, ModelConfig(), 1, 64, 256)

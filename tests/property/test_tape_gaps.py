@@ -106,7 +106,7 @@ SPANS = st.lists(st.tuples(st.integers(1, 1150), st.integers(1, 200)), min_size=
 CUTS = st.lists(st.integers(1, 1199).map(lambda t: t + 0.5), max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SPANS, CUTS)
 def test_missing_time_is_the_union_of_what_is_told(spans: list[tuple[int, int]], cuts: list[float]) -> None:
     told = [(begin, min(begin + length, 1199)) for begin, length in spans]
@@ -116,7 +116,7 @@ def test_missing_time_is_the_union_of_what_is_told(spans: list[tuple[int, int]],
     assert missing_s(batch, cuts) == missing_s(batch)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(600, 2390), st.integers(62, 2 * DAY), CUTS)
 def test_a_trade_of_the_future_invents_no_missing_time(at: int, ahead: int, cuts: list[float]) -> None:
     """It is stamped ``ahead`` seconds past the batch it comes in, which ends at ``at``."""
@@ -134,7 +134,7 @@ def test_a_trade_of_the_future_invents_no_missing_time(at: int, ahead: int, cuts
     assert coverage.lost([0], START + 3600 * S) == [0], "a silence is still seen"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(61, 900), st.integers(61, 290), st.integers(5, 60), st.floats(0, 500), st.floats(0, 0.5))
 def test_a_gap_turns_over_the_assumed_volume_of_its_length(
     begin: int, length: int, oi_every: int, assumed: float, turnover: float
@@ -153,7 +153,7 @@ def test_a_gap_turns_over_the_assumed_volume_of_its_length(
     assert sum(opened(updates(iter([whole]), model))) >= sum(without_turnover)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(SPANS, CUTS, st.sampled_from([0.0, 2.0]))
 def test_batch_boundaries_do_not_matter_to_what_is_missing(
     spans: list[tuple[int, int]], cuts: list[float], memory: float

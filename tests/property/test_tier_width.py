@@ -46,7 +46,7 @@ MARKETS = {
     "few tiers": market("hyperliquid", max_leverage=40),
 }
 NAMES = st.sampled_from(sorted(MARKETS))
-EXAMPLES = settings(max_examples=30, deadline=None)
+EXAMPLES = settings(max_examples=30)
 
 
 def tables(name: str, width: float) -> tuple[Rules, Multipliers]:

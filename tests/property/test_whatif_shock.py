@@ -29,7 +29,7 @@ def books(draw: st.DrawFn) -> ScanBook:
     return ScanBook("X", mark, 1_001 - below, 1.0, notional.astype(np.uint64), book, law, True)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(books(), st.integers(0, 1), st.floats(0, 1))
 def test_closing_in_finds_what_following_every_shock_finds(book: ScanBook, side: int, where: float) -> None:
     way = outward(book, side)
@@ -46,7 +46,7 @@ def test_closing_in_finds_what_following_every_shock_finds(book: ScanBook, side:
     assert found == (prices[sufficient[0]] if sufficient else level)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(books(), st.integers(0, 1), st.floats(0, 1))
 def test_shares_of_paths_end_with_the_level_itself(book: ScanBook, side: int, where: float) -> None:
     way = outward(book, side)

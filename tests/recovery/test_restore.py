@@ -32,7 +32,7 @@ def folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.data())
 def test_a_crash_at_any_tick_changes_nothing(seed: int, crash: int, data: st.DataObject) -> None:
     """What was not written down then is played again, as sources and clients send it again."""

@@ -111,7 +111,7 @@ def test_a_half_written_file_is_told_from_a_whole_one(tmp_path: Path, text: str,
         read_positions(path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(FULL) - 1))
 def test_no_cut_file_tells_other_positions_than_whole_rows_of_it(tmp_path: Path, length: int) -> None:
     whole = read_positions(written(tmp_path, FULL))

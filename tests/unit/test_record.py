@@ -72,7 +72,7 @@ def test_equal_rows_of_two_kinds_are_both_kept(tmp_path: Path) -> None:
     assert len(found["liquidations"]) == len(found["depth"]) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(batches=streams(), rows_per_part=st.integers(1, 20))
 def test_round_trip(batches: list[EventBatch], rows_per_part: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
